@@ -1,0 +1,105 @@
+//! Configuration: one struct per section with defaults and `validate`. A TOML file first, then
+//! `HYTHE_<SECTION>_<KEY>` from an injectable source; every fault is reported, not only the first.
+
+mod build;
+mod data;
+mod git;
+mod http;
+mod runtime;
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+pub use build::Build;
+pub use data::Data;
+pub use git::Git;
+pub use http::Http;
+pub use runtime::Runtime;
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    pub data: Data,
+    pub http: Http,
+    pub git: Git,
+    pub build: Build,
+    pub runtime: Runtime,
+}
+
+/// All that is wrong, one line per fault: section, key, cause.
+#[derive(Debug, thiserror::Error)]
+#[error("configuration: {}", .0.join("; "))]
+pub struct ConfigError(Vec<String>);
+
+impl Config {
+    /// `file` is the text of the TOML file, if there is one; `variable` looks a variable up.
+    pub fn load(file: Option<(&Path, &str)>, variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut table = match file {
+            Some((path, text)) => {
+                text.parse::<toml::Table>().map_err(|e| ConfigError(vec![format!("{}: {e}", path.display())]))?
+            }
+            None => toml::Table::new(),
+        };
+        overlay(&mut table, variable);
+        let config: Self = table.try_into().map_err(|e: toml::de::Error| ConfigError(vec![e.to_string()]))?;
+        let mut faults = Vec::new();
+        config.data.validate(&mut faults);
+        config.http.validate(&mut faults);
+        config.git.validate(&mut faults);
+        config.build.validate(&mut faults);
+        config.runtime.validate(&mut faults);
+        if faults.is_empty() { Ok(config) } else { Err(ConfigError(faults)) }
+    }
+}
+
+/// Every key that can be set, as `(section, key, is_text)`; the overlay and the documentation read it.
+const KEYS: &[(&str, &str, bool)] = &[
+    ("data", "dir", true),
+    ("data", "database_url", true),
+    ("http", "proxy_listen", true),
+    ("http", "api_listen", true),
+    ("http", "base_domain", true),
+    ("http", "public_port", false),
+    ("git", "listen", true),
+    ("git", "public_host", true),
+    ("git", "create_on_push", false),
+    ("git", "max_pack_bytes", false),
+    ("git", "max_objects", false),
+    ("git", "max_object_bytes", false),
+    ("git", "max_sessions", false),
+    ("git", "max_sessions_per_address", false),
+    ("build", "base", true),
+    ("build", "suite", true),
+    ("build", "mirror", true),
+    ("build", "npm_registry", true),
+    ("build", "pip_index", true),
+    ("build", "memory_bytes", false),
+    ("build", "cpu_millis", false),
+    ("build", "timeout_seconds", false),
+    ("runtime", "engine", true),
+    ("runtime", "prefix", true),
+    ("runtime", "memory_bytes", false),
+    ("runtime", "cpu_millis", false),
+    ("runtime", "pids", false),
+    ("runtime", "ready_seconds", false),
+    ("runtime", "grace_seconds", false),
+];
+
+fn overlay(table: &mut toml::Table, variable: impl Fn(&str) -> Option<String>) {
+    for &(section, key, is_text) in KEYS {
+        let name = format!("HYTHE_{}_{}", section.to_uppercase(), key.to_uppercase());
+        let Some(text) = variable(&name) else { continue };
+        let value = match text.parse::<toml::Value>() {
+            Ok(value) if !is_text => value,
+            _ => toml::Value::String(text),
+        };
+        let part = table.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        if let toml::Value::Table(part) = part {
+            part.insert(key.to_owned(), value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,26 @@
+//! Plain data. One file per noun; words are those of the glossary in `src/README.md`.
+
+mod app;
+mod deployment;
+mod ids;
+mod job;
+mod names;
+mod release;
+mod route;
+mod tenancy;
+mod workload;
+
+pub use app::{App, Environment, EnvironmentSpec, EnvironmentState, EnvironmentStatus, Formation, VariableSet};
+pub use deployment::{Build, BuildState, Deployment, DeploymentKind, DeploymentState};
+pub use ids::{
+    AppId, BuildId, CustomerId, DeploymentId, EnvironmentId, Id, JobId, MembershipId, OrganizationId, ReleaseId,
+    RouteId, SpaceId, SshKeyId, TokenId, UserId,
+};
+pub use job::{Job, JobState, JobStep, StepState};
+pub use names::{
+    AppName, BranchName, CommitId, EnvironmentName, Host, NameError, ProcessName, TenantName, VariableName,
+};
+pub use release::{ImageDigest, Process, Processes, Release};
+pub use route::Route;
+pub use tenancy::{ApiToken, Customer, CustomerStatus, Membership, MembershipScope, Organization, Space, SshKey, User};
+pub use workload::{Check, Generation, Limits, Replica, ReplicaState, WorkloadId, WorkloadSpec};

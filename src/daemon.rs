@@ -1,0 +1,1 @@
+//! Composition root: config → store → engines → jobs → converge → listeners → drain.

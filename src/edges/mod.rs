@@ -1,0 +1,3 @@
+//! Edges translate, never decide.
+
+pub mod cli;

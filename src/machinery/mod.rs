@@ -1,0 +1,3 @@
+//! Each room talks to one outside thing, knows no product rule, and ships its fake.
+
+pub mod runtime;

@@ -1,0 +1,158 @@
+//! Engines: endpoints that run containers. Cut at workload level, because Swarm rolls by itself
+//! and Docker does not. Everything an engine makes carries labels with id and generation, and is
+//! found again by observation alone; what does not carry our labels is never touched.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+
+use crate::base::clock::Timestamp;
+use crate::base::model::{Generation, ImageDigest, Limits, Replica, WorkloadId, WorkloadSpec};
+
+/// Bytes that arrive in pieces; an error ends the stream.
+pub type ByteStream = BoxStream<'static, std::io::Result<Bytes>>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error("the engine at {endpoint} does not answer")]
+    Unreachable {
+        endpoint: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("{operation} {subject}")]
+    Refused {
+        operation: &'static str,
+        subject: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// `load` was given an archive without a layer that the engine does not have after all: send all of them.
+    #[error("the engine lacks a layer that the archive leaves out")]
+    MissingLayers,
+    #[error("{subject} does not exist")]
+    NotFound { subject: String },
+    #[error("the engine's disk is full")]
+    NoSpace,
+}
+
+impl EngineError {
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::NoSpace)
+    }
+}
+
+pub type Result<T, E = EngineError> = std::result::Result<T, E>;
+
+#[derive(Debug, Clone)]
+pub struct Facts {
+    pub version: String,
+    pub architecture: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Channel {
+    Out,
+    Err,
+}
+
+#[derive(Debug, Clone)]
+pub struct LogLine {
+    pub at: Timestamp,
+    pub channel: Channel,
+    pub text: String,
+}
+
+/// A long-lived container for builds and one-off commands: opened once, used by many execs, paused between them.
+#[derive(Debug, Clone)]
+pub struct SandboxSpec {
+    /// Stable and unique within this platform, of the grammar of `AppName`'s label plus `_`.
+    pub name: String,
+    pub image: ImageDigest,
+    pub limits: Limits,
+    pub variables: BTreeMap<String, String>,
+    pub privileges: Privileges,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Privileges {
+    /// No capability at all.
+    None,
+    /// What a package manager needs to unpack files of other owners (chown, setuid, dac_override, fowner). For images that
+    /// the platform itself prepares, never for a tenant's code.
+    Packages,
+}
+
+pub struct ExecSpec {
+    pub command: Vec<String>,
+    /// `uid:gid`; none means the image's user.
+    pub user: Option<String>,
+    pub working_dir: Option<String>,
+    pub variables: BTreeMap<String, String>,
+    pub stdin: Option<ByteStream>,
+}
+
+/// A running command. Dropping `output` early does not stop it; closing the sandbox does.
+pub struct Exec {
+    pub output: BoxStream<'static, Result<(Channel, Bytes)>>,
+    /// Resolves after `output` has ended.
+    pub exit: futures_util::future::BoxFuture<'static, Result<i64>>,
+}
+
+#[async_trait]
+pub trait Engine: Send + Sync {
+    async fn probe(&self) -> Result<Facts>;
+
+    /// Everything of ours that the engine holds now, stopped replicas included.
+    async fn observe(&self) -> Result<Vec<Replica>>;
+
+    /// Yields whenever something of ours may have changed; ends when the engine goes away.
+    async fn events(&self) -> Result<BoxStream<'static, ()>>;
+
+    /// Makes exactly `spec.count` replicas of `spec.generation` exist and run: missing ones are started, exited ones
+    /// replaced, surplus ones (highest ordinals) stopped. Replicas of other generations are left alone.
+    async fn ensure(&self, spec: &WorkloadSpec) -> Result<()>;
+
+    /// Stops (SIGTERM, grace, SIGKILL) and removes the replicas of `id` below `below`. Already gone is success.
+    async fn retire(&self, id: &WorkloadId, below: Generation) -> Result<()>;
+
+    /// Removes one replica that has exited. Already gone is success.
+    async fn remove(&self, replica: &str) -> Result<()>;
+
+    /// The last `tail` lines, then, with `follow`, the lines to come until the replica ends.
+    async fn logs(&self, replica: &str, tail: usize, follow: bool) -> Result<BoxStream<'static, Result<LogLine>>>;
+
+    async fn has_image(&self, image: &ImageDigest) -> Result<bool>;
+
+    /// Text that a loaded archive must name the image by (its `RepoTags`).
+    fn image_reference(&self, image: &ImageDigest) -> String;
+
+    /// Loads a docker-archive. Layers that the engine has may be left out of it.
+    async fn load(&self, archive: ByteStream) -> Result<()>;
+
+    /// Opens the sandbox, or finds it open (resuming it when paused). One with another image, or dead, is replaced.
+    /// True when it is new, that is, when nothing put into it before is there any more.
+    async fn open_sandbox(&self, spec: &SandboxSpec) -> Result<bool>;
+
+    /// Unpacks a tar stream below `path`, which must exist.
+    async fn put(&self, sandbox: &str, path: &str, tar: ByteStream) -> Result<()>;
+
+    /// `path` and all below it as a tar stream whose names start with the last part of `path`.
+    async fn get(&self, sandbox: &str, path: &str) -> Result<ByteStream>;
+
+    async fn exec(&self, sandbox: &str, spec: ExecSpec) -> Result<Exec>;
+
+    /// All that differs from the sandbox's image, as one layer (OCI image layer with whiteouts), uncompressed.
+    async fn changes(&self, sandbox: &str) -> Result<ByteStream>;
+
+    /// Freezes it: no processor time until it is opened again. Not open is success.
+    async fn pause_sandbox(&self, sandbox: &str) -> Result<()>;
+
+    /// Kills and removes it with all in it. Not open is success.
+    async fn close_sandbox(&self, sandbox: &str) -> Result<()>;
+
+    /// Names of the sandboxes that exist.
+    async fn sandboxes(&self) -> Result<Vec<String>>;
+}

@@ -1,0 +1,1 @@
+//! The verbs; a room may import only the rooms above it in this list.
