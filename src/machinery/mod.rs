@@ -1,3 +1,4 @@
 //! Each room talks to one outside thing, knows no product rule, and ships its fake.
 
+pub mod git;
 pub mod runtime;

@@ -1,0 +1,28 @@
+//! Git repositories, served without a git program: receive-pack (push), upload-pack (fetch, clone), quarantine of what is
+//! pushed, and export of a commit as tar. Everything here is synchronous and blocks: call it on a blocking thread.
+//!
+//! Invariants:
+//! - What a push brings stays in `<repository>/incoming/<key>/` until [`Quarantine::migrate`]; the repository's own objects
+//!   and refs are untouched before that, so a refused push leaves nothing behind.
+//! - A quarantine that was [kept](Quarantine::keep) is durable: it survives a crash and is found again by
+//!   [`Quarantine::reopen`]; the others are removed by their destructor or by [`Repository::sweep`].
+//! - No object enters a repository unread: [`Quarantine::check`] parses every pushed object and follows every link.
+//!
+//! Left to others: who may push what, what a ref name means, locking of pushes to one app, the transport.
+
+mod error;
+mod export;
+mod quarantine;
+mod receive;
+mod repository;
+mod sideband;
+mod upload;
+
+pub use error::{GitError, Result};
+pub use export::{TreeLimits, TreeSummary, export_tree, read_file};
+pub use gix::ObjectId;
+pub use quarantine::{Limits, Quarantine};
+pub use receive::{Capabilities, Command, Request, advertise, read_request, report};
+pub use repository::{Repositories, Repository};
+pub use sideband::Sideband;
+pub use upload::serve_upload;
