@@ -1,3 +1,4 @@
 //! Edges translate, never decide.
 
 pub mod cli;
+pub mod registry;

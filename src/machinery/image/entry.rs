@@ -1,0 +1,1 @@
+//! One entry of a layer, and its bytes in a tar.

@@ -1,0 +1,43 @@
+//! Container images: a content-addressed store of blobs, deterministic layers, OCI manifests and configs,
+//! archives for an engine, base images from packages or from a registry.
+//!
+//! Invariants: what stands under a digest's name in the store has that digest, also after a crash; layers are
+//! stored as uncompressed tar, so a layer's digest is its diff id; the same tree gives the same layer and the
+//! same spec the same image, byte for byte, on every machine of one architecture.
+//!
+//! Everything but `docker_archive`, `bootstrap` and `pull` blocks: call it through `spawn_blocking`. Which image belongs to
+//! whom, and when a blob may be removed, is not known here.
+
+mod archive;
+mod assemble;
+mod bootstrap;
+mod digest;
+mod entry;
+mod error;
+mod layer;
+mod pull;
+mod spool;
+mod store;
+
+pub use archive::{ByteStream, docker_archive};
+pub use assemble::{AddedLayer, ImageFacts, ImageSpec, assemble, inspect};
+pub use bootstrap::{Recipe, bootstrap};
+pub use digest::Digest;
+pub use error::{ImageError, Result};
+pub use layer::{LayerRules, LayerWriter, Owner, write_layer};
+pub use pull::{Login, pull};
+pub use store::{BlobStore, BlobWriter};
+
+/// One uncompressed layer in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layer {
+    /// Of the uncompressed tar: at once the blob's name and the layer's diff id.
+    pub digest: Digest,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// Modification time of every entry of every layer, and creation time of every image: one second after the
+/// start of 1980, the earliest that zip can hold, as Cloud Native Buildpacks use it.
+pub const EPOCH_SECONDS: u64 = 315_532_801;
+const EPOCH_TEXT: &str = "1980-01-01T00:00:01Z";

@@ -1,0 +1,1 @@
+//! Bytes waiting to be put in order.
