@@ -1,0 +1,77 @@
+//! Source tree → detect → build → image: a lifecycle of our own for Cloud Native Buildpacks (Buildpack API 0.12).
+//!
+//! Each app has one warm sandbox. A driver of ours runs inside it, stays there between the phases of a build and
+//! between builds, and is the only thing that is talked to. Everything that comes out of the sandbox is hostile input:
+//! bounded in size, parsed by type. `build` leaves all its results in the blob store, so `image` and everything after
+//! it work without the sandbox. What becomes of the image is for `deploy` to say.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::model::{AppId, AppName, ImageDigest, Processes};
+use crate::base::secret::Secret;
+
+pub mod builder;
+
+pub use builder::Builder;
+
+/// Writes the source tree as a tar stream; called on a thread that may block.
+pub type Source = Box<dyn FnOnce(&mut dyn io::Write) -> io::Result<()> + Send>;
+
+#[derive(Clone)]
+pub struct BuildRequest {
+    pub app: AppId,
+    pub app_name: AppName,
+    /// Full commit id; `SOURCE_VERSION` of the build.
+    pub commit: String,
+    /// Variables of the app, seen by the buildpacks.
+    pub variables: BTreeMap<String, Secret<String>>,
+    /// Forget the layers of earlier builds.
+    pub no_cache: bool,
+}
+
+/// Where the pusher reads along. `text` is one line without git's `remote: `: headings start with `-----> `, body lines
+/// with seven spaces, problems with ` !     `.
+pub trait BuildLog: Send + Sync {
+    fn line(&self, text: &str);
+}
+
+/// Which buildpacks take part, and what they told each other.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Detected {
+    /// Ids of the buildpacks, in the order in which they build.
+    pub group: Vec<String>,
+    /// Mark of the source that was put into the sandbox; a sandbox with another mark gets it anew.
+    pub(super) mark: String,
+}
+
+/// What a build left in the blob store.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Built {
+    pub processes: Processes,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Imaged {
+    pub image: ImageDigest,
+    pub processes: Processes,
+    pub layers_total: usize,
+    /// Layers that the app's image before this one did not have.
+    pub layers_new: usize,
+    /// Uncompressed size of the new layers.
+    pub bytes_new: u64,
+}
+
+/// Why there is no image, as product copy.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{reason}")]
+pub struct BuildFailure {
+    /// Short, for the ref's status: "build failed: npm exited 1".
+    pub reason: String,
+    /// For the log: cause, file, evidence, remedy; already formed as log lines.
+    pub lines: Vec<String>,
+    /// Nothing is wrong with the source: the same build may succeed later.
+    pub temporary: bool,
+}
