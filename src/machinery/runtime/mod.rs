@@ -2,6 +2,10 @@
 //! and Docker does not. Everything an engine makes carries labels with id and generation, and is
 //! found again by observation alone; what does not carry our labels is never touched.
 
+pub mod docker;
+pub mod fake;
+pub mod probe;
+
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
