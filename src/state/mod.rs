@@ -1,1 +1,6 @@
 //! What must survive a crash.
+
+pub mod jobs;
+pub mod logs;
+pub mod store;
+pub mod vault;

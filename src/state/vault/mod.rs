@@ -1,0 +1,27 @@
+//! Envelope encryption.
+#![allow(unused)]
+
+use std::path::Path;
+
+use crate::base::error::Result;
+use crate::base::secret::Secret;
+use crate::state::store::{Store, Tx};
+
+#[derive(Clone)]
+pub struct Vault {}
+
+impl Vault {
+    /// `dir` is the data directory.
+    pub async fn open(dir: &Path, store: &Store) -> Result<Self> {
+        todo!()
+    }
+
+    pub async fn seal(&self, tx: &mut Tx, scope: &str, aad: &str, plain: &[u8]) -> Result<Vec<u8>> {
+        todo!()
+    }
+
+    /// The reverse of [`Vault::seal`] with the same `scope` and `aad`.
+    pub async fn unseal(&self, tx: &mut Tx, scope: &str, aad: &str, sealed: &[u8]) -> Result<Secret<Vec<u8>>> {
+        todo!()
+    }
+}
