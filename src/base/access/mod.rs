@@ -86,6 +86,11 @@ impl Actor {
         }
     }
 
+    /// What is the actor's own: its keys, its tokens, itself.
+    pub fn may_act(&self) -> Result<()> {
+        if self.user.enabled { Ok(()) } else { Err(Error::unauthenticated()) }
+    }
+
     pub fn may_manage_platform(&self) -> Result<()> {
         if self.user.enabled && self.user.platform_admin { Ok(()) } else { Err(Error::not_found("it")) }
     }

@@ -1,0 +1,71 @@
+//! From what a person typed to an app.
+
+use crate::base::access::Actor;
+use crate::base::error::{Error, Result};
+use crate::base::model::{App, AppId, AppName, Organization, TenantName};
+use crate::product::Ctx;
+use crate::state::store::{Tx, apps, organizations};
+
+/// `shop`, `acme/shop` or `app_…`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AppRef {
+    Id(AppId),
+    Name { organization: Option<TenantName>, name: AppName },
+}
+
+impl AppRef {
+    /// None is a text that can name no app.
+    pub fn parse(text: &str) -> Option<Self> {
+        if let Ok(id) = text.parse() {
+            return Some(Self::Id(id));
+        }
+        let (organization, name) = match text.split_once('/') {
+            Some((organization, name)) => (Some(organization.parse().ok()?), name),
+            None => (None, text),
+        };
+        Some(Self::Name { organization, name: name.parse().ok()? })
+    }
+}
+
+pub async fn resolve(ctx: &Ctx, actor: &Actor, text: &str) -> Result<App> {
+    actor.may_act()?;
+    let mut tx = ctx.store.read().await?;
+    find(&mut tx, actor, text).await
+}
+
+pub(crate) async fn find(tx: &mut Tx, actor: &Actor, text: &str) -> Result<App> {
+    let absent = || Error::not_found("app");
+    let (organization, name) = match AppRef::parse(text).ok_or_else(absent)? {
+        AppRef::Id(id) => return apps::find(tx, &actor.scope(), &id).await?.ok_or_else(absent),
+        AppRef::Name { organization, name } => (organization, name),
+    };
+    let mut found = apps::find_by_name(tx, &actor.scope(), organization.as_ref(), &name).await?;
+    match found.len() {
+        0 => Err(absent()),
+        1 => Ok(found.swap_remove(0)),
+        _ => {
+            let mut choices = Vec::new();
+            for app in &found {
+                let owner = organizations::find(tx, &actor.scope(), &app.organization_id).await?;
+                choices.extend(owner.map(|o| format!("{}/{name}", o.name)));
+            }
+            Err(Error::conflict(format!("\"{name}\" could be any of {}; name the one you mean", choices.join(", "))))
+        }
+    }
+}
+
+/// By name; `after` is the last name of the page before.
+pub async fn list(ctx: &Ctx, actor: &Actor, after: Option<&AppName>, limit: i64) -> Result<Vec<App>> {
+    actor.may_act()?;
+    let mut tx = ctx.store.read().await?;
+    apps::list(&mut tx, &actor.scope(), after, limit).await
+}
+
+/// The organization of an app that the actor can see.
+pub async fn organization_of(ctx: &Ctx, actor: &Actor, app: &App) -> Result<Organization> {
+    actor.may(crate::base::access::Action::ViewApp, &app.into())?;
+    let mut tx = ctx.store.read().await?;
+    organizations::find(&mut tx, &actor.scope(), &app.organization_id)
+        .await?
+        .ok_or_else(|| Error::not_found("organization"))
+}

@@ -1,0 +1,20 @@
+//! Apps, their environments, variables and process types, and what was delivered to them. Every
+//! look-up goes through the actor's scope: what it may not see is not found.
+
+mod delivered;
+mod environments;
+mod find;
+mod lifecycle;
+mod observatory;
+mod processes;
+mod variables;
+
+pub use delivered::{build, builds, output, release, releases};
+pub use environments::{
+    EnvironmentChange, EnvironmentOverview, change_environment, environment, environments, overview,
+};
+pub use find::{AppRef, list, organization_of, resolve};
+pub use lifecycle::{NewApp, create, destroy, rename};
+pub use observatory::{NoObservatory, Observatory, ReplicaView, logs, replicas};
+pub use processes::{ProcessView, processes, restart, scale};
+pub use variables::{VariableChanges, read_variables, variables, write_variables};

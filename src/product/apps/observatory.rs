@@ -1,0 +1,80 @@
+//! What is seen of running replicas. Nothing here is stored, and whoever looks cannot touch.
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+
+use crate::base::access::{Action, Actor};
+use crate::base::clock::Timestamp;
+use crate::base::error::{Error, Result};
+use crate::base::model::{App, Environment, EnvironmentId, Generation, ProcessName, ReleaseId, ReplicaState};
+use crate::product::Ctx;
+
+#[derive(Debug, Clone)]
+pub struct ReplicaView {
+    pub process: ProcessName,
+    pub ordinal: u32,
+    pub generation: Generation,
+    pub release: ReleaseId,
+    pub state: ReplicaState,
+    /// Receives traffic, or would if its process had a port.
+    pub ready: bool,
+    pub started_at: Option<Timestamp>,
+}
+
+#[async_trait]
+pub trait Observatory: Send + Sync {
+    async fn replicas(&self, environment: &EnvironmentId) -> Result<Vec<ReplicaView>>;
+
+    /// The last `tail` lines of each replica, oldest first, then, with `follow`, the lines to come, of replicas to come
+    /// as well. A line starts with its time and its replica: `2026-01-31T12:00:00.000Z web.1: …`.
+    async fn logs(
+        &self,
+        environment: &EnvironmentId,
+        process: Option<ProcessName>,
+        tail: usize,
+        follow: bool,
+    ) -> Result<BoxStream<'static, String>>;
+}
+
+/// For contexts in which nothing runs.
+pub struct NoObservatory;
+
+#[async_trait]
+impl Observatory for NoObservatory {
+    async fn replicas(&self, _: &EnvironmentId) -> Result<Vec<ReplicaView>> {
+        Ok(Vec::new())
+    }
+
+    async fn logs(
+        &self,
+        _: &EnvironmentId,
+        _: Option<ProcessName>,
+        _: usize,
+        _: bool,
+    ) -> Result<BoxStream<'static, String>> {
+        Ok(futures_util::stream::empty().boxed())
+    }
+}
+
+pub async fn replicas(ctx: &Ctx, actor: &Actor, app: &App, environment: &Environment) -> Result<Vec<ReplicaView>> {
+    actor.may(Action::ViewApp, &app.into())?;
+    ctx.observatory.replicas(&environment.id).await
+}
+
+/// Lines that a program wrote may hold what its author did not mean to show; so not for viewers of other roles than
+/// those that may see the app.
+pub async fn logs(
+    ctx: &Ctx,
+    actor: &Actor,
+    app: &App,
+    environment: &Environment,
+    process: Option<&str>,
+    tail: usize,
+    follow: bool,
+) -> Result<BoxStream<'static, String>> {
+    actor.may(Action::ViewApp, &app.into())?;
+    let process =
+        process.map(|name| name.parse().map_err(|e| Error::invalid("process", format!("{e}")))).transpose()?;
+    ctx.observatory.logs(&environment.id, process, tail, follow).await
+}
