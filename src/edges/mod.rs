@@ -1,4 +1,6 @@
 //! Edges translate, never decide.
 
+pub mod api;
 pub mod cli;
+pub mod client;
 pub mod registry;

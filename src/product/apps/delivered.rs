@@ -5,7 +5,7 @@ use futures_util::stream::BoxStream;
 
 use crate::base::access::{Action, Actor};
 use crate::base::error::{Error, Result};
-use crate::base::model::{App, Build, Environment, Release};
+use crate::base::model::{App, Build, Environment, JobId, Release};
 use crate::product::Ctx;
 use crate::state::logs::{LogEvent, LogName};
 use crate::state::store::{builds as build_rows, releases as release_rows};
@@ -54,16 +54,17 @@ pub async fn build(ctx: &Ctx, actor: &Actor, app: &App, which: &str) -> Result<B
     found.ok_or_else(|| Error::not_found("build"))
 }
 
-/// All that the pusher saw, from line one; with `follow` until the work ends.
+/// The log of the job behind a build or a deployment of this app: all that the pusher saw, from line one; with `follow`
+/// until the work ends.
 pub async fn output(
     ctx: &Ctx,
     actor: &Actor,
     app: &App,
-    build: &Build,
+    job: &JobId,
     follow: bool,
 ) -> Result<BoxStream<'static, String>> {
     actor.may(Action::ViewApp, &app.into())?;
-    let name = LogName::job(&build.job_id);
+    let name = LogName::job(job);
     if !follow {
         let lines: Vec<String> = ctx.logs.read(&name).await?;
         return Ok(futures_util::stream::iter(lines).boxed());

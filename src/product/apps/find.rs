@@ -1,10 +1,10 @@
 //! From what a person typed to an app.
 
-use crate::base::access::Actor;
+use crate::base::access::{Action, Actor};
 use crate::base::error::{Error, Result};
 use crate::base::model::{App, AppId, AppName, Organization, TenantName};
-use crate::product::Ctx;
-use crate::state::store::{Tx, apps, organizations};
+use crate::product::{Ctx, routing};
+use crate::state::store::{Tx, apps, environments, organizations, routes};
 
 /// `shop`, `acme/shop` or `app_…`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,11 +61,34 @@ pub async fn list(ctx: &Ctx, actor: &Actor, after: Option<&AppName>, limit: i64)
     apps::list(&mut tx, &actor.scope(), after, limit).await
 }
 
-/// The organization of an app that the actor can see.
-pub async fn organization_of(ctx: &Ctx, actor: &Actor, app: &App) -> Result<Organization> {
-    actor.may(crate::base::access::Action::ViewApp, &app.into())?;
+/// An app with what every list of apps shows.
+#[derive(Debug, Clone)]
+pub struct AppOverview {
+    pub app: App,
+    pub organization: Organization,
+    /// Where its first environment answers.
+    pub url: Option<String>,
+    pub git_url: String,
+}
+
+/// Of apps that were found through the actor's scope.
+pub async fn describe(ctx: &Ctx, actor: &Actor, apps: &[App]) -> Result<Vec<AppOverview>> {
     let mut tx = ctx.store.read().await?;
-    organizations::find(&mut tx, &actor.scope(), &app.organization_id)
-        .await?
-        .ok_or_else(|| Error::not_found("organization"))
+    let mut all = Vec::with_capacity(apps.len());
+    for app in apps {
+        actor.may(Action::ViewApp, &app.into())?;
+        let organization = organizations::find(&mut tx, &actor.scope(), &app.organization_id)
+            .await?
+            .ok_or_else(|| Error::not_found("organization"))?;
+        let namesakes = self::apps::find_by_name(&mut tx, &actor.scope(), None, &app.name).await?.len();
+        let url = match environments::of_app(&mut tx, &actor.scope(), &app.id).await?.first() {
+            Some(first) => {
+                routes::of_environment(&mut tx, &first.id).await?.first().map(|r| routing::url(&ctx.config, &r.host))
+            }
+            None => None,
+        };
+        let git_url = routing::git_url(&ctx.config, Some(&organization).filter(|_| namesakes > 1), &app.name);
+        all.push(AppOverview { app: app.clone(), organization, url, git_url });
+    }
+    Ok(all)
 }

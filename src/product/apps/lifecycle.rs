@@ -91,7 +91,12 @@ pub async fn destroy(ctx: &Ctx, actor: &Actor, app: &App) -> Result<()> {
     Ok(())
 }
 
-/// The default organization may have been made a moment ago, together with the membership in it.
+/// The actor with the memberships it has now: the first app of a user brings an organization, and a membership in it.
+pub async fn refreshed(ctx: &Ctx, actor: &Actor) -> Result<Actor> {
+    actor.may_act()?;
+    reloaded(&mut ctx.store.read().await?, actor).await
+}
+
 async fn reloaded(tx: &mut Tx, actor: &Actor) -> Result<Actor> {
     let memberships = crate::state::store::memberships::of_user(tx, &actor.user.id).await?;
     Ok(Actor { user: actor.user.clone(), memberships })

@@ -13,8 +13,8 @@ pub use delivered::{build, builds, output, release, releases};
 pub use environments::{
     EnvironmentChange, EnvironmentOverview, change_environment, environment, environments, overview,
 };
-pub use find::{AppRef, list, organization_of, resolve};
-pub use lifecycle::{NewApp, create, destroy, rename};
+pub use find::{AppOverview, AppRef, describe, list, resolve};
+pub use lifecycle::{NewApp, create, destroy, refreshed, rename};
 pub use observatory::{NoObservatory, Observatory, ReplicaView, logs, replicas};
 pub use processes::{ProcessView, processes, restart, scale};
 pub use variables::{VariableChanges, read_variables, variables, write_variables};

@@ -1,0 +1,73 @@
+//! Builds of an app and their output.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::Response;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::ApiState;
+use super::caller::Caller;
+use super::input::{Paging, Path, Query};
+use super::lines::{self, Format};
+use super::problem::Answer;
+use super::types::{BuildView, Page, ProblemView};
+use crate::base::error::Error;
+use crate::product::apps;
+
+/// Newest first; the newest `limit` of them.
+#[utoipa::path(get, path = "/v1/apps/{app}/builds", tag = "builds", params(("app" = String, Path), Paging),
+    responses((status = 200, body = Page<BuildView>), (status = "default", body = ProblemView)))]
+pub(super) async fn list(
+    State(state): State<ApiState>,
+    Caller(actor): Caller,
+    Path(app): Path<String>,
+    Query(paging): Query<Paging>,
+) -> Answer<Json<Page<BuildView>>> {
+    if paging.after.is_some() {
+        return Err(Error::invalid("after", "this list has one page").into());
+    }
+    let app = apps::resolve(&state.ctx, &actor, &app).await?;
+    let builds = apps::builds(&state.ctx, &actor, &app, paging.limit()?).await?;
+    Ok(Json(Page { items: builds.iter().map(BuildView::from).collect(), next: None }))
+}
+
+/// `build` is an id, or `latest`.
+#[utoipa::path(get, path = "/v1/apps/{app}/builds/{build}", tag = "builds",
+    params(("app" = String, Path), ("build" = String, Path)),
+    responses((status = 200, body = BuildView), (status = "default", body = ProblemView)))]
+pub(super) async fn show(
+    State(state): State<ApiState>,
+    Caller(actor): Caller,
+    Path((app, build)): Path<(String, String)>,
+) -> Answer<Json<BuildView>> {
+    let app = apps::resolve(&state.ctx, &actor, &app).await?;
+    let build = apps::build(&state.ctx, &actor, &app, &build).await?;
+    Ok(Json(BuildView::from(&build)))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct OutputQuery {
+    /// True: go on until the work ends.
+    #[serde(default)]
+    pub(super) follow: bool,
+}
+
+/// All that the pusher saw, from line one, as text, or as server-sent events for `Accept: text/event-stream`.
+#[utoipa::path(get, path = "/v1/apps/{app}/builds/{build}/output", tag = "builds",
+    params(("app" = String, Path), ("build" = String, Path), OutputQuery),
+    responses((status = 200, body = String, content_type = "text/plain"), (status = "default", body = ProblemView)))]
+pub(super) async fn output(
+    State(state): State<ApiState>,
+    Caller(actor): Caller,
+    Path((app, build)): Path<(String, String)>,
+    Query(query): Query<OutputQuery>,
+    format: Format,
+) -> Answer<Response> {
+    let app = apps::resolve(&state.ctx, &actor, &app).await?;
+    let build = apps::build(&state.ctx, &actor, &app, &build).await?;
+    let lines = apps::output(&state.ctx, &actor, &app, &build.job_id, query.follow).await?;
+    Ok(lines::answer(&format, lines))
+}

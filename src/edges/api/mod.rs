@@ -1,0 +1,80 @@
+//! REST under `/v1`. Handlers translate: caller → parse → one verb → view; what may be seen and
+//! done is decided by the verbs. Every answer carries a `Request-Id`; every refusal is a problem.
+
+mod accounts;
+mod answer;
+mod apps;
+mod builds;
+mod caller;
+mod deployments;
+mod environments;
+mod input;
+mod lines;
+mod platform;
+mod problem;
+mod processes;
+mod releases;
+mod routes;
+mod throttle;
+pub mod types;
+mod variables;
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{Request, header};
+use futures_util::{FutureExt, StreamExt};
+use tower::ServiceExt;
+
+use crate::base::access::Actor;
+use crate::product::Ctx;
+use throttle::Throttle;
+use types::{Local, LocalAnswer, LocalRequest};
+
+pub use routes::document;
+
+#[derive(Clone)]
+pub struct ApiState {
+    pub ctx: Ctx,
+    throttle: Arc<Throttle>,
+    document: Arc<str>,
+}
+
+impl ApiState {
+    pub fn new(ctx: Ctx) -> Self {
+        Self { ctx, throttle: Arc::default(), document: document().into() }
+    }
+}
+
+/// Serve it with connect info of `SocketAddr`, so that failed proofs are counted per address.
+pub fn router(state: ApiState) -> axum::Router {
+    let (router, _) = routes::table().split_for_parts();
+    router
+        .fallback(problem::no_such_path)
+        .method_not_allowed_fallback(problem::no_such_method)
+        .layer(axum::middleware::from_fn(answer::finish))
+        .with_state(state)
+}
+
+/// The way in for a caller whom this process has authenticated itself.
+pub fn in_process(router: axum::Router, actor: Actor) -> Local {
+    Arc::new(move |request| call(router.clone(), actor.clone(), request).boxed())
+}
+
+async fn call(router: axum::Router, actor: Actor, request: LocalRequest) -> LocalAnswer {
+    let failed = |status: u16| LocalAnswer { status, body: futures_util::stream::empty().boxed() };
+    let built = Request::builder()
+        .method(request.method)
+        .uri(request.path)
+        .header(header::CONTENT_TYPE, "application/json")
+        .extension(actor)
+        .body(request.body.map_or_else(Body::empty, Body::from));
+    let Ok(request) = built else { return failed(400) };
+    let Ok(answer) = router.oneshot(request).await;
+    let status = answer.status().as_u16();
+    let body = answer.into_body().into_data_stream().map(|part| part.map_err(std::io::Error::other)).boxed();
+    LocalAnswer { status, body }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,65 @@
+//! Process types, their number, and restarting them.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+
+use super::ApiState;
+use super::caller::Caller;
+use super::environments::place;
+use super::input::{Body, Path, name};
+use super::problem::Answer;
+use super::types::{Page, ProblemView, ProcessItem};
+use crate::base::access::Actor;
+use crate::base::model::{App, Environment};
+use crate::product::{Ctx, apps};
+
+#[utoipa::path(get, path = "/v1/apps/{app}/environments/{environment}/processes", tag = "environments",
+    params(("app" = String, Path), ("environment" = String, Path)),
+    responses((status = 200, body = Page<ProcessItem>), (status = "default", body = ProblemView)))]
+pub(super) async fn list(
+    State(state): State<ApiState>,
+    Caller(actor): Caller,
+    Path(path): Path<(String, String)>,
+) -> Answer<Json<Page<ProcessItem>>> {
+    let (app, environment) = place(&state.ctx, &actor, &path).await?;
+    Ok(Json(view(&state.ctx, &actor, &app, &environment).await?))
+}
+
+/// Sets how many replicas the process types given shall have.
+#[utoipa::path(patch, path = "/v1/apps/{app}/environments/{environment}/processes", tag = "environments",
+    params(("app" = String, Path), ("environment" = String, Path)), request_body = BTreeMap<String, u32>,
+    responses((status = 200, body = Page<ProcessItem>), (status = "default", body = ProblemView)))]
+pub(super) async fn scale(
+    State(state): State<ApiState>,
+    Caller(actor): Caller,
+    Path(path): Path<(String, String)>,
+    Body(body): Body<BTreeMap<String, u32>>,
+) -> Answer<Json<Page<ProcessItem>>> {
+    let app = apps::resolve(&state.ctx, &actor, &path.0).await?;
+    let numbers = body.into_iter().map(|(key, count)| Ok((name(&key, &key)?, count))).collect::<Answer<_>>()?;
+    let environment = apps::scale(&state.ctx, &actor, &app, &path.1, &numbers).await?;
+    Ok(Json(view(&state.ctx, &actor, &app, &environment).await?))
+}
+
+/// New replicas of the same release take over, without a gap.
+#[utoipa::path(post, path = "/v1/apps/{app}/environments/{environment}/restart", tag = "environments",
+    params(("app" = String, Path), ("environment" = String, Path)),
+    responses((status = 202, body = Page<ProcessItem>), (status = "default", body = ProblemView)))]
+pub(super) async fn restart(
+    State(state): State<ApiState>,
+    Caller(actor): Caller,
+    Path(path): Path<(String, String)>,
+) -> Answer<(StatusCode, Json<Page<ProcessItem>>)> {
+    let app = apps::resolve(&state.ctx, &actor, &path.0).await?;
+    let environment = apps::restart(&state.ctx, &actor, &app, &path.1).await?;
+    Ok((StatusCode::ACCEPTED, Json(view(&state.ctx, &actor, &app, &environment).await?)))
+}
+
+async fn view(ctx: &Ctx, actor: &Actor, app: &App, environment: &Environment) -> Answer<Page<ProcessItem>> {
+    let processes = apps::processes(ctx, actor, app, environment).await?;
+    let replicas = apps::replicas(ctx, actor, app, environment).await?;
+    Ok(Page { items: processes.iter().map(|process| ProcessItem::new(process, &replicas)).collect(), next: None })
+}

@@ -1,0 +1,58 @@
+//! The table of contents: every operation, and the document made of them.
+
+use utoipa::OpenApi;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{ApiState, accounts, apps, builds, deployments, environments, platform, processes, releases, variables};
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Hythe",
+    description = "Apps are pushed by git and run here. Send `Authorization: Bearer TOKEN`. Where a path names an app, its name, \
+        `ORGANIZATION/NAME` (with the slash escaped as `%2F`) and its id are accepted; an environment is named by its name or its id. \
+        A refusal is `application/problem+json`; what the caller may not see is answered like what does not exist.",
+    license(name = "Apache-2.0", identifier = "Apache-2.0")
+))]
+struct Document;
+
+pub(super) fn table() -> OpenApiRouter<ApiState> {
+    let mut document = Document::openapi();
+    let mut components = document.components.take().unwrap_or_default();
+    components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+    document.components = Some(components);
+    document.security = Some(vec![SecurityRequirement::new("token", Vec::<String>::new())]);
+    OpenApiRouter::with_openapi(document)
+        .routes(routes!(platform::healthz))
+        .routes(routes!(platform::status))
+        .routes(routes!(platform::openapi))
+        .routes(routes!(accounts::setup))
+        .routes(routes!(accounts::whoami))
+        .routes(routes!(accounts::keys, accounts::add_key))
+        .routes(routes!(accounts::remove_key))
+        .routes(routes!(accounts::tokens, accounts::create_token))
+        .routes(routes!(accounts::remove_token))
+        .routes(routes!(apps::list, apps::create))
+        .routes(routes!(apps::show, apps::rename, apps::destroy))
+        .routes(routes!(environments::list))
+        .routes(routes!(environments::show, environments::change))
+        .routes(routes!(environments::logs))
+        .routes(routes!(variables::show, variables::change))
+        .routes(routes!(processes::list, processes::scale))
+        .routes(routes!(processes::restart))
+        .routes(routes!(releases::list))
+        .routes(routes!(releases::show))
+        .routes(routes!(releases::rollback))
+        .routes(routes!(deployments::list))
+        .routes(routes!(deployments::show))
+        .routes(routes!(deployments::output))
+        .routes(routes!(builds::list))
+        .routes(routes!(builds::show))
+        .routes(routes!(builds::output))
+}
+
+/// OpenAPI 3.1 as JSON.
+pub fn document() -> String {
+    table().to_openapi().to_pretty_json().unwrap_or_default()
+}

@@ -1,0 +1,210 @@
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
+
+use super::{DeploymentView, ReleaseView};
+use crate::base::model::{Check, EnvironmentState, ReplicaState, VariableSet};
+use crate::product::apps::{AppOverview, EnvironmentOverview, ProcessView, ReplicaView};
+
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewAppBody {
+    /// First label of its host name: a-z, 0-9 and -.
+    pub name: String,
+    /// The caller's default organization when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organization: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AppChange {
+    pub name: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct AppView {
+    pub id: String,
+    pub name: String,
+    pub organization: String,
+    /// Where it answers; none when nothing routes to it.
+    pub url: Option<String>,
+    /// Where to push.
+    pub git_url: String,
+    pub created_at: String,
+}
+
+impl From<&AppOverview> for AppView {
+    fn from(overview: &AppOverview) -> Self {
+        Self {
+            id: overview.app.id.to_string(),
+            name: overview.app.name.to_string(),
+            organization: overview.organization.name.to_string(),
+            url: overview.url.clone(),
+            git_url: overview.git_url.clone(),
+            created_at: overview.app.created_at.to_string(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct AppDetail {
+    #[serde(flatten)]
+    pub app: AppView,
+    pub environments: Vec<EnvironmentView>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct EnvironmentView {
+    pub id: String,
+    pub name: String,
+    /// A push to this branch deploys here.
+    pub branch: String,
+    /// `empty`, `converging`, `live`, `blocked` or `stopped`.
+    pub state: String,
+    /// Why the wanted release is not live, when it is not.
+    pub reason: Option<String>,
+    /// The release that shall be live.
+    pub wanted: Option<ReleaseView>,
+    /// The release that receives traffic now.
+    pub live: Option<ReleaseView>,
+    /// Ready replicas per process type.
+    pub ready: BTreeMap<String, u32>,
+    /// Replicas wanted per process type, where it was set.
+    pub formation: BTreeMap<String, u32>,
+    /// Path that must answer below 500 for a web process to be ready; none: it accepts connections.
+    pub check: Option<String>,
+    pub stopped: bool,
+    pub urls: Vec<String>,
+}
+
+impl From<&EnvironmentOverview> for EnvironmentView {
+    fn from(overview: &EnvironmentOverview) -> Self {
+        let environment = &overview.environment;
+        let counts = |map: &BTreeMap<crate::base::model::ProcessName, u32>| {
+            map.iter().map(|(name, count)| (name.to_string(), *count)).collect()
+        };
+        Self {
+            id: environment.id.to_string(),
+            name: environment.name.to_string(),
+            branch: environment.branch.to_string(),
+            state: state(environment.status.state).to_owned(),
+            reason: environment.status.reason.clone(),
+            wanted: overview.wanted.as_ref().map(ReleaseView::from),
+            live: overview.live.as_ref().map(ReleaseView::from),
+            ready: counts(&environment.status.ready),
+            formation: counts(&environment.spec.formation),
+            check: match &environment.spec.check {
+                Some(Check::Http { path }) => Some(path.clone()),
+                _ => None,
+            },
+            stopped: environment.spec.stopped,
+            urls: overview.urls.clone(),
+        }
+    }
+}
+
+fn state(state: EnvironmentState) -> &'static str {
+    match state {
+        EnvironmentState::Empty => "empty",
+        EnvironmentState::Converging => "converging",
+        EnvironmentState::Live => "live",
+        EnvironmentState::Blocked => "blocked",
+        EnvironmentState::Stopped => "stopped",
+    }
+}
+
+/// What is left out stays as it is.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EnvironmentChangeBody {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    /// A path such as `/healthz`; null: accepts connections.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    pub check: Option<Option<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<bool>,
+}
+
+/// Tells null from absent.
+fn given<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(from).map(Some)
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ProcessItem {
+    pub name: String,
+    pub command: Vec<String>,
+    pub wanted: u32,
+    pub ready: u32,
+    pub replicas: Vec<ReplicaItem>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ReplicaItem {
+    /// `web.1`
+    pub name: String,
+    pub release_id: String,
+    /// `starting`, `running` or `exited`.
+    pub state: String,
+    pub ready: bool,
+    pub exit_code: Option<i64>,
+    pub out_of_memory: bool,
+    pub started_at: Option<String>,
+}
+
+impl From<&ReplicaView> for ReplicaItem {
+    fn from(replica: &ReplicaView) -> Self {
+        let (state, exit_code, out_of_memory) = match &replica.state {
+            ReplicaState::Starting => ("starting", None, false),
+            ReplicaState::Running => ("running", None, false),
+            ReplicaState::Exited { code, out_of_memory, .. } => ("exited", Some(*code), *out_of_memory),
+        };
+        Self {
+            name: format!("{}.{}", replica.process, replica.ordinal),
+            release_id: replica.release.to_string(),
+            state: state.to_owned(),
+            ready: replica.ready,
+            exit_code,
+            out_of_memory,
+            started_at: replica.started_at.map(|t| t.to_string()),
+        }
+    }
+}
+
+impl ProcessItem {
+    pub fn new(process: &ProcessView, replicas: &[ReplicaView]) -> Self {
+        Self {
+            name: process.name.to_string(),
+            command: process.command.clone(),
+            wanted: process.wanted,
+            ready: process.ready,
+            replicas: replicas.iter().filter(|r| r.process == process.name).map(ReplicaItem::from).collect(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct VariablesView {
+    /// 0 before the first write.
+    pub version: i64,
+    pub values: BTreeMap<String, String>,
+}
+
+impl From<&VariableSet> for VariablesView {
+    /// Reveals: the verb that gave the set has asked and logged.
+    fn from(set: &VariableSet) -> Self {
+        let values = set.values.iter().map(|(name, value)| (name.to_string(), value.reveal().clone())).collect();
+        Self { version: set.version, values }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct VariablesChanged {
+    pub version: i64,
+    /// Brings the new values to what runs; none when nothing runs, or nothing changed.
+    pub deployment: Option<DeploymentView>,
+}

@@ -1,0 +1,160 @@
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::base::clock::Timestamp;
+use crate::base::model::{Build, BuildState, Deployment, DeploymentKind, DeploymentState, JobStep, Release, StepState};
+
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ReleaseView {
+    pub id: String,
+    /// 1, 2, 3 … in its environment; people write `v3`.
+    pub number: i64,
+    pub description: String,
+    pub commit: Option<String>,
+    pub image: String,
+    pub build_id: Option<String>,
+    pub variables_version: i64,
+    /// Process type to its command.
+    pub processes: BTreeMap<String, Vec<String>>,
+    pub hosts: Vec<String>,
+    pub created_at: String,
+}
+
+impl From<&Release> for ReleaseView {
+    fn from(release: &Release) -> Self {
+        Self {
+            id: release.id.to_string(),
+            number: release.number,
+            description: release.description.clone(),
+            commit: release.commit.clone(),
+            image: release.image.to_string(),
+            build_id: release.build_id.as_ref().map(ToString::to_string),
+            variables_version: release.variables_version,
+            processes: release.processes.iter().map(|(n, p)| (n.to_string(), p.command.clone())).collect(),
+            hosts: release.hosts.iter().map(ToString::to_string).collect(),
+            created_at: release.created_at.to_string(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RollbackBody {
+    /// The number of a release; the one before the live one when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<i64>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct DeploymentView {
+    pub id: String,
+    /// `push`, `variables` or `rollback`.
+    pub kind: String,
+    /// `running`, `succeeded`, `failed` or `superseded`.
+    pub state: String,
+    pub release_id: Option<String>,
+    /// Why it failed.
+    pub reason: Option<String>,
+    pub created_at: String,
+    pub finished_at: Option<String>,
+}
+
+impl From<&Deployment> for DeploymentView {
+    fn from(deployment: &Deployment) -> Self {
+        let kind = match deployment.kind {
+            DeploymentKind::Push => "push",
+            DeploymentKind::Variables => "variables",
+            DeploymentKind::Rollback => "rollback",
+        };
+        let state = match deployment.state {
+            DeploymentState::Running => "running",
+            DeploymentState::Succeeded => "succeeded",
+            DeploymentState::Failed => "failed",
+            DeploymentState::Superseded => "superseded",
+        };
+        Self {
+            id: deployment.id.to_string(),
+            kind: kind.to_owned(),
+            state: state.to_owned(),
+            release_id: deployment.release_id.as_ref().map(ToString::to_string),
+            reason: deployment.reason.clone(),
+            created_at: deployment.created_at.to_string(),
+            finished_at: time(deployment.finished_at),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct DeploymentDetail {
+    #[serde(flatten)]
+    pub deployment: DeploymentView,
+    pub steps: Vec<StepView>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct StepView {
+    pub name: String,
+    /// `pending`, `running`, `succeeded` or `failed`.
+    pub state: String,
+    pub attempt: i64,
+    pub error: Option<String>,
+    pub started_at: Option<String>,
+    pub finished_at: Option<String>,
+}
+
+impl From<&JobStep> for StepView {
+    fn from(step: &JobStep) -> Self {
+        let state = match step.state {
+            StepState::Pending => "pending",
+            StepState::Running => "running",
+            StepState::Succeeded => "succeeded",
+            StepState::Failed => "failed",
+        };
+        Self {
+            name: step.name.clone(),
+            state: state.to_owned(),
+            attempt: step.attempt,
+            error: step.error.clone(),
+            started_at: time(step.started_at),
+            finished_at: time(step.finished_at),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct BuildView {
+    pub id: String,
+    pub commit: String,
+    /// `running`, `succeeded` or `failed`.
+    pub state: String,
+    pub image: Option<String>,
+    /// Why it failed.
+    pub reason: Option<String>,
+    pub created_at: String,
+    pub finished_at: Option<String>,
+}
+
+impl From<&Build> for BuildView {
+    fn from(build: &Build) -> Self {
+        let state = match build.state {
+            BuildState::Running => "running",
+            BuildState::Succeeded => "succeeded",
+            BuildState::Failed => "failed",
+        };
+        Self {
+            id: build.id.to_string(),
+            commit: build.commit.clone(),
+            state: state.to_owned(),
+            image: build.image.as_ref().map(ToString::to_string),
+            reason: build.reason.clone(),
+            created_at: build.created_at.to_string(),
+            finished_at: time(build.finished_at),
+        }
+    }
+}
+
+fn time(at: Option<Timestamp>) -> Option<String> {
+    at.map(|t| t.to_string())
+}
