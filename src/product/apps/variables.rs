@@ -45,7 +45,7 @@ pub async fn read_variables(
     let row = rows::at(tx, environment, version)
         .await?
         .ok_or_else(|| Error::internal(format!("variables of {environment} at version {version} are missing")))?;
-    let plain = ctx.vault.open(tx, &scope(organization), &bound_to(environment, version), &row.sealed).await?;
+    let plain = ctx.vault.unseal(tx, &scope(organization), &bound_to(environment, version), &row.sealed).await?;
     let values: BTreeMap<VariableName, String> = serde_json::from_slice(plain.reveal()).map_err(|_| {
         // serde's own text would quote the value.
         Error::internal(format!("variables of {environment} at version {version} are not a map of texts"))

@@ -37,3 +37,6 @@ pub async fn write_spec(
 pub async fn write_status(tx: &mut Tx, id: &EnvironmentId, status: &EnvironmentStatus) -> Result<bool> {
     todo!()
 }
+pub async fn set_branch(tx: &mut Tx, id: &EnvironmentId, branch: &BranchName) -> Result<()> {
+    todo!()
+}

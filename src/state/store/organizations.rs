@@ -9,6 +9,9 @@ use crate::base::model::*;
 pub async fn insert(tx: &mut Tx, organization: &Organization) -> Result<()> {
     todo!()
 }
+pub async fn find(tx: &mut Tx, scope: &Scope, id: &OrganizationId) -> Result<Option<Organization>> {
+    todo!()
+}
 pub async fn find_by_name(tx: &mut Tx, scope: &Scope, name: &TenantName) -> Result<Option<Organization>> {
     todo!()
 }

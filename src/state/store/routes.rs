@@ -18,3 +18,6 @@ pub async fn find_by_host(tx: &mut Tx, host: &Host) -> Result<Option<Route>> {
 pub async fn all(tx: &mut Tx) -> Result<Vec<Route>> {
     todo!()
 }
+pub async fn set_host(tx: &mut Tx, id: &RouteId, host: &Host) -> Result<()> {
+    todo!()
+}
