@@ -1,1 +1,5 @@
 //! The integration tests: one binary.
+
+#![allow(clippy::disallowed_methods, reason = "the tests drive real programs and read the real clock")]
+
+mod architecture;
