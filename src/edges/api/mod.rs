@@ -34,21 +34,16 @@ use types::{Local, LocalAnswer, LocalRequest};
 pub use routes::document;
 
 #[derive(Clone)]
-pub struct ApiState {
-    pub ctx: Ctx,
+struct ApiState {
+    ctx: Ctx,
     throttle: Arc<Throttle>,
     document: Arc<str>,
 }
 
-impl ApiState {
-    pub fn new(ctx: Ctx) -> Self {
-        Self { ctx, throttle: Arc::default(), document: document().into() }
-    }
-}
-
 /// Serve it with connect info of `SocketAddr`, so that failed proofs are counted per address.
-pub fn router(state: ApiState) -> axum::Router {
+pub fn router(ctx: Ctx) -> axum::Router {
     let (router, _) = routes::table().split_for_parts();
+    let state = ApiState { ctx, throttle: Arc::default(), document: document().into() };
     router
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method)

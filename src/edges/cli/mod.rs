@@ -13,9 +13,16 @@ pub struct Io {
     pub stdin_is_terminal: bool,
 }
 
+impl Io {
+    /// Nothing to read.
+    pub fn over(stdout: Box<dyn AsyncWrite + Send + Unpin>, stderr: Box<dyn AsyncWrite + Send + Unpin>) -> Self {
+        Self { stdin: Box::new(tokio::io::empty()), stdout, stderr, stdin_is_terminal: false }
+    }
+}
+
 /// Runs the verb of `words` (without the program's name) for a caller far away: no files, no environment, no server of
 /// this machine. Returns the exit code.
-pub async fn run(_words: Vec<String>, _transport: Transport, _io: Io) -> u8 {
+pub async fn run_remote(_words: Vec<String>, _transport: Transport, _io: Io) -> u8 {
     todo!()
 }
 

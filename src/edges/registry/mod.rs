@@ -4,6 +4,8 @@
 //! `Access` on every request; a blob is served only if an image that the caller may see names it. What the caller may not
 //! see answers as what does not exist. Nothing can be pushed.
 
+mod access;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -12,6 +14,8 @@ use crate::base::Result;
 use crate::base::model::ImageDigest;
 use crate::base::secret::Secret;
 use crate::machinery::image::BlobStore;
+
+pub use access::ImageAccess;
 
 /// What a request carries: Basic user and password, or a Bearer token with an empty user.
 #[derive(Debug, Clone)]
