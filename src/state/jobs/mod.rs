@@ -1,6 +1,8 @@
 //! Durable work with a first and a last step.
 #![allow(unused)]
 
+mod outcome;
+
 use std::sync::Arc;
 use std::time::Duration;
 
