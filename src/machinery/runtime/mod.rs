@@ -5,6 +5,7 @@
 pub mod docker;
 pub mod fake;
 pub mod probe;
+mod tarball;
 
 use std::collections::BTreeMap;
 

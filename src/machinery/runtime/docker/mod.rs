@@ -1,13 +1,212 @@
-//! Docker Engine over its unix socket.
+//! Docker Engine over its unix socket, 20.10 and later.
+//!
+//! Invariants: every name starts with the platform's prefix and every object carries it in the label
+//! `hythe.prefix`; what lacks the label is never touched. Variables go into a container's environment and
+//! nowhere else. Every call is bounded in time, except the streams that follow (events, logs, output of a
+//! command). No restart policy: what runs is for the converger to say, from observation.
+//!
+//! Left to others: which image, how many, when to retire; bollard writes request bodies to `log` at debug
+//! level, so whoever sets up logging must keep the target `bollard` at info or above.
 
-/// One Docker Engine, as seen by one platform: `prefix` starts every name and stands in every label.
+mod changes;
+mod events;
+mod exec;
+mod faults;
+mod images;
+mod logs;
+mod names;
+mod networks;
+mod observe;
+mod rollout;
+mod sandbox;
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use tokio_util::task::TaskTracker;
+
+use super::{ByteStream, Engine, EngineError, Exec, ExecSpec, Facts, LogLine, Result, SandboxSpec};
+use crate::base::model::{Generation, ImageDigest, Replica, WorkloadId, WorkloadSpec};
+
+/// One Docker Engine, as seen by one platform. Cheap to clone; clones share what they know.
 #[derive(Clone)]
-pub struct Docker;
+pub struct Docker(Arc<Inner>);
+
+struct Inner {
+    socket: String,
+    prefix: String,
+    /// Made when the socket first exists, which may be after the platform's own start.
+    api: OnceLock<bollard::Docker>,
+    /// Networks seen to exist. Also the lock that keeps two from being made under one name, which the engine allows.
+    networks: tokio::sync::Mutex<HashSet<String>>,
+    /// What inspection told of containers that the last observation saw: a listing lacks it.
+    seen: Mutex<HashMap<String, observe::Seen>>,
+    /// Clean-ups that outlive the stream that made them necessary.
+    tidying: TaskTracker,
+}
+
+impl fmt::Debug for Docker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Docker({} as {})", self.0.socket, self.0.prefix)
+    }
+}
+
+/// A listing, an inspection, a removal.
+const QUICK: Duration = Duration::from_secs(30);
+/// Making and starting on a machine under load.
+const START: Duration = Duration::from_secs(120);
+/// Moving images and file trees.
+const LONG: Duration = Duration::from_secs(900);
 
 impl Docker {
-    /// Connects at first use, so that the platform can start before its engine. `prefix`: a-z, 0-9 and -, starting and
-    /// ending with a letter or digit.
-    pub fn connect(_socket: &str, _prefix: &str) -> super::Result<Self> {
-        todo!()
+    /// Connects at first use, so that the platform can start before its engine.
+    /// `prefix`: a-z, 0-9 and -, starting and ending with a letter or digit.
+    pub fn connect(socket: &str, prefix: &str) -> Result<Self> {
+        let edge = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        let bytes = prefix.as_bytes();
+        let inner = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-';
+        if !edge(bytes.first()) || !edge(bytes.last()) || !bytes.iter().all(inner) || bytes.len() > 40 {
+            return Err(faults::refused(
+                "connect as",
+                format!("{prefix:?}"),
+                "a prefix is 1 to 40 characters of a-z, 0-9 and -, starting and ending with a letter or digit",
+            ));
+        }
+        Ok(Self(Arc::new(Inner {
+            socket: socket.trim_start_matches("unix://").to_owned(),
+            prefix: prefix.to_owned(),
+            api: OnceLock::new(),
+            networks: tokio::sync::Mutex::default(),
+            seen: Mutex::default(),
+            tidying: TaskTracker::new(),
+        })))
+    }
+
+    /// Removes everything that this platform made in the engine: containers, networks, images.
+    pub async fn remove_everything(&self) -> Result<()> {
+        self.0.tidying.close();
+        self.0.tidying.wait().await;
+        self.0.tidying.reopen();
+        self.remove_all_containers().await?;
+        self.remove_all_networks().await?;
+        self.remove_all_images().await
+    }
+
+    fn api(&self) -> Result<bollard::Docker> {
+        if let Some(api) = self.0.api.get() {
+            return Ok(api.clone());
+        }
+        // The version is not sent (bollard 0.21): the engine answers in its own default API.
+        let api = bollard::Docker::connect_with_unix(&self.0.socket, LONG.as_secs(), bollard::API_DEFAULT_VERSION)
+            .map_err(|source| self.unreachable(source))?;
+        Ok(self.0.api.get_or_init(|| api).clone())
+    }
+
+    /// One bounded call. `operation` and `subject` make the sentence of a fault: "start web.1".
+    async fn call<T, F>(
+        &self,
+        operation: &'static str,
+        subject: &str,
+        within: Duration,
+        call: impl FnOnce(bollard::Docker) -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = Result<T, bollard::errors::Error>>,
+    {
+        match tokio::time::timeout(within, call(self.api()?)).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(self.fault(operation, subject, error)),
+            Err(elapsed) => Err(self.unreachable(elapsed)),
+        }
+    }
+
+    fn unreachable(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> EngineError {
+        EngineError::Unreachable { endpoint: self.0.socket.clone(), source: source.into() }
+    }
+
+    fn fault(&self, operation: &'static str, subject: &str, error: bollard::errors::Error) -> EngineError {
+        faults::translate(&self.0.socket, operation, subject, error)
+    }
+}
+
+#[async_trait]
+impl Engine for Docker {
+    async fn probe(&self) -> Result<Facts> {
+        let version =
+            self.call("ask the version of", "engine", QUICK, |api| async move { api.version().await }).await?;
+        Ok(Facts { version: version.version.unwrap_or_default(), architecture: version.arch.unwrap_or_default() })
+    }
+
+    async fn observe(&self) -> Result<Vec<Replica>> {
+        self.observe_replicas().await
+    }
+
+    async fn events(&self) -> Result<BoxStream<'static, ()>> {
+        self.watch_replicas().await
+    }
+
+    async fn ensure(&self, spec: &WorkloadSpec) -> Result<()> {
+        self.ensure_replicas(spec).await
+    }
+
+    async fn retire(&self, id: &WorkloadId, below: Generation) -> Result<()> {
+        self.retire_replicas(id, below).await
+    }
+
+    async fn remove(&self, replica: &str) -> Result<()> {
+        self.remove_exited(replica).await
+    }
+
+    async fn logs(&self, replica: &str, tail: usize, follow: bool) -> Result<BoxStream<'static, Result<LogLine>>> {
+        self.replica_logs(replica, tail, follow).await
+    }
+
+    async fn has_image(&self, image: &ImageDigest) -> Result<bool> {
+        self.knows_image(image).await
+    }
+
+    fn image_reference(&self, image: &ImageDigest) -> String {
+        names::image(&self.0.prefix, image)
+    }
+
+    async fn load(&self, archive: ByteStream) -> Result<()> {
+        self.load_archive(archive).await
+    }
+
+    async fn open_sandbox(&self, spec: &SandboxSpec) -> Result<bool> {
+        self.open(spec).await
+    }
+
+    async fn put(&self, sandbox: &str, path: &str, tar: ByteStream) -> Result<()> {
+        self.put_tree(sandbox, path, tar).await
+    }
+
+    async fn get(&self, sandbox: &str, path: &str) -> Result<ByteStream> {
+        self.get_tree(sandbox, path).await
+    }
+
+    async fn exec(&self, sandbox: &str, spec: ExecSpec) -> Result<Exec> {
+        self.exec_in(sandbox, spec).await
+    }
+
+    async fn changes(&self, sandbox: &str) -> Result<ByteStream> {
+        self.changes_of(sandbox).await
+    }
+
+    async fn pause_sandbox(&self, sandbox: &str) -> Result<()> {
+        self.pause(sandbox).await
+    }
+
+    async fn close_sandbox(&self, sandbox: &str) -> Result<()> {
+        self.close(sandbox).await
+    }
+
+    async fn sandboxes(&self) -> Result<Vec<String>> {
+        self.sandbox_names().await
     }
 }

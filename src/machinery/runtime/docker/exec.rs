@@ -1,0 +1,125 @@
+//! Commands in a sandbox: made, started with its streams attached, and asked for its exit code once the
+//! output has ended. Three calls; the middle one is nearly all of the time.
+
+use std::time::Duration;
+
+use bollard::container::LogOutput;
+use bollard::exec::{StartExecOptions, StartExecResults};
+use bollard::models::ExecConfig;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{FutureExt, StreamExt};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+use super::super::{ByteStream, Channel, EngineError, Exec, ExecSpec, Result};
+use super::{Docker, QUICK, START, faults, names};
+
+type Input = std::pin::Pin<Box<dyn AsyncWrite + Send>>;
+
+impl Docker {
+    pub(super) async fn exec_in(&self, sandbox: &str, spec: ExecSpec) -> Result<Exec> {
+        let name = &names::sandbox(&self.0.prefix, sandbox)?;
+        let subject = format!("{} in sandbox {sandbox}", spec.command.first().map_or("", String::as_str));
+        let config = ExecConfig {
+            attach_stdin: Some(spec.stdin.is_some()),
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            env: Some(spec.variables.iter().map(|(name, value)| format!("{name}={value}")).collect()),
+            cmd: Some(spec.command),
+            user: spec.user,
+            working_dir: spec.working_dir,
+            ..Default::default()
+        };
+        let made = self.call("run", &subject, QUICK, |api| async move { api.create_exec(name, config).await }).await;
+        let id = match made {
+            Err(EngineError::NotFound { .. }) => {
+                return Err(EngineError::NotFound { subject: format!("sandbox {sandbox}") });
+            }
+            other => other?.id,
+        };
+        let options = StartExecOptions { output_capacity: Some(64 << 10), ..Default::default() };
+        let started = |api: bollard::Docker| {
+            let id = id.clone();
+            async move { api.start_exec(&id, Some(options)).await }
+        };
+        let StartExecResults::Attached { output, input } = self.call("run", &subject, START, started).await? else {
+            return Err(faults::refused("run", subject, "the engine attached no streams"));
+        };
+        let feed = spec.stdin.map(|stdin| feed(stdin, input).boxed());
+        Ok(Exec { output: self.piped(output.boxed(), feed, subject.clone()), exit: self.exit_of(id, subject).boxed() })
+    }
+
+    /// The output, with the input fed while it is read; a command that ends early leaves the rest unread.
+    fn piped(
+        &self,
+        output: BoxStream<'static, Result<LogOutput, bollard::errors::Error>>,
+        feed: Option<BoxFuture<'static, std::io::Result<()>>>,
+        subject: String,
+    ) -> BoxStream<'static, Result<(Channel, Bytes)>> {
+        let docker = self.clone();
+        stream::unfold((output, feed), move |(mut output, mut feed)| {
+            let (docker, subject) = (docker.clone(), subject.clone());
+            async move {
+                loop {
+                    let fed = async {
+                        match feed.as_mut() {
+                            Some(feed) => feed.await,
+                            None => std::future::pending().await,
+                        }
+                    };
+                    tokio::select! {
+                        part = output.next() => {
+                            let part = match part? {
+                                Ok(LogOutput::StdOut { message } | LogOutput::StdIn { message }) => Ok((Channel::Out, message)),
+                                // Without a channel: the engine itself says why the command did not start.
+                                Ok(LogOutput::StdErr { message } | LogOutput::Console { message }) => Ok((Channel::Err, message)),
+                                Err(error) => Err(docker.fault("read the output of", &subject, error)),
+                            };
+                            return Some((part, (output, feed)));
+                        }
+                        fed = fed => {
+                            feed = None;
+                            if let Err(source) = fed {
+                                let fault = EngineError::Refused { operation: "feed", subject: subject.clone(), source: source.into() };
+                                return Some((Err(fault), (output, feed)));
+                            }
+                        }
+                    }
+                }
+            }
+        })
+        .boxed()
+    }
+
+    /// The engine may still call a command running for a moment after its output has ended.
+    fn exit_of(&self, id: String, subject: String) -> impl Future<Output = Result<i64>> + Send + use<> {
+        let docker = self.clone();
+        async move {
+            let mut pause = Duration::from_millis(1);
+            loop {
+                let asked = |api: bollard::Docker| {
+                    let id = id.clone();
+                    async move { api.inspect_exec(&id).await }
+                };
+                let seen = docker.call("ask the exit code of", &subject, QUICK, asked).await?;
+                if let (Some(false), Some(code)) = (seen.running, seen.exit_code) {
+                    return Ok(code);
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_millis(100));
+            }
+        }
+    }
+}
+
+/// Writes all of `stdin` and closes it. A command that does not read to the end is no fault; a source that breaks is.
+async fn feed(mut stdin: ByteStream, mut input: Input) -> std::io::Result<()> {
+    while let Some(piece) = stdin.next().await {
+        if input.write_all(&piece?).await.is_err() {
+            return Ok(());
+        }
+    }
+    let _ = input.shutdown().await;
+    Ok(())
+}
