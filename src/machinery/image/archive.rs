@@ -2,10 +2,16 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::path::PathBuf;
 
 use bytes::Bytes;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
+use serde_json::json;
+use tokio_util::io::ReaderStream;
 
+use super::assemble::inspect;
+use super::entry::{Entry, Kind};
+use super::source::padding;
 use super::{BlobStore, Digest, Result};
 use crate::base::model::ImageDigest;
 
@@ -18,10 +24,65 @@ pub type ByteStream = BoxStream<'static, io::Result<Bytes>>;
 /// above the same lower layers does not open its file. One that lacks it says "no such file"; then send all.
 /// Reads two small documents before it returns, and the layers as the stream is read.
 pub fn docker_archive(
-    _blobs: &BlobStore,
-    _image: &ImageDigest,
-    _reference: &str,
-    _without: &HashSet<Digest>,
+    blobs: &BlobStore,
+    image: &ImageDigest,
+    reference: &str,
+    without: &HashSet<Digest>,
 ) -> Result<ByteStream> {
-    todo!()
+    let facts = inspect(blobs, image)?;
+    let config = format!("{}.json", facts.config.hex());
+    let names: Vec<String> = facts.layers.iter().map(|layer| format!("{}.tar", layer.digest.hex())).collect();
+    let manifest = json!([{ "Config": config, "RepoTags": [reference], "Layers": names }]).to_string().into_bytes();
+
+    let mut parts =
+        vec![Part::document("manifest.json", manifest), Part::document(&config, blobs.read(&facts.config)?)];
+    let mut sent = HashSet::new();
+    for (layer, name) in facts.layers.iter().zip(&names) {
+        if !without.contains(&layer.digest) && sent.insert(layer.digest) {
+            parts.push(Part::Bytes(head(name, layer.size)));
+            parts.push(Part::File { path: blobs.path(&layer.digest), size: layer.size });
+            parts.push(Part::zeros(padding(layer.size)));
+        }
+    }
+    parts.push(Part::zeros(1024));
+    Ok(stream::iter(parts).flat_map(Part::stream).boxed())
+}
+
+enum Part {
+    Bytes(Vec<u8>),
+    File { path: PathBuf, size: u64 },
+}
+
+impl Part {
+    fn document(name: &str, mut content: Vec<u8>) -> Self {
+        let size = content.len() as u64;
+        content.resize((size + padding(size)) as usize, 0);
+        Self::Bytes([head(name, size), content].concat())
+    }
+
+    fn zeros(count: u64) -> Self {
+        Self::Bytes(vec![0; count as usize])
+    }
+
+    fn stream(self) -> ByteStream {
+        match self {
+            Self::Bytes(bytes) => stream::once(async { Ok(Bytes::from(bytes)) }).boxed(),
+            Self::File { path, size } => stream::once(open(path, size)).try_flatten().boxed(),
+        }
+    }
+}
+
+async fn open(path: PathBuf, size: u64) -> io::Result<ReaderStream<tokio::fs::File>> {
+    let file = tokio::fs::File::open(&path).await?;
+    let found = file.metadata().await?.len();
+    if found != size {
+        let text = format!("{} has {found} bytes instead of {size}", path.display());
+        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+    }
+    Ok(ReaderStream::with_capacity(file, 256 << 10))
+}
+
+fn head(name: &str, size: u64) -> Vec<u8> {
+    let path = name.as_bytes().to_vec();
+    Entry { path, kind: Kind::File(size), mode: 0o644, uid: 0, gid: 0, attributes: Vec::new() }.head()
 }

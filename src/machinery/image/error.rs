@@ -20,6 +20,9 @@ pub enum ImageError {
     Missing(Digest),
     #[error("blob {digest} is not what it should be: {reason}")]
     Invalid { digest: Digest, reason: String },
+    /// A manifest or config cannot be made of these values.
+    #[error("cannot write the image: {0}")]
+    Document(String),
     /// The tree holds something that no layer may hold. `path` is as the stream names it.
     #[error("{path:?} {reason}")]
     Entry { path: String, reason: String },

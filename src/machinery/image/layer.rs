@@ -1,50 +1,20 @@
 //! Layers: any tar stream in, one deterministic tar out.
+//!
+//! Entries are written to a spool in the order in which they come, hashed on the way. If that was the right order, the spool
+//! is the layer; else bodies are copied out of it in order. An engine's streams come in directory order, which is no order.
 
-use std::io::Read;
+use std::collections::HashMap;
+use std::io::{self, BufWriter, Read, Write};
 
-use super::{BlobStore, Layer, Result};
+use sha2::{Digest as _, Sha256};
 
-/// Who owns the entries of a layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Owner {
-    /// As the stream says, with set-id bits and file capabilities: for system files.
-    Kept,
-    /// All entries belong to this user and group id, without set-id bits or capabilities: for applications.
-    All(u64, u64),
-}
+use super::entry::{Entry, Kind, below, clean, parent};
+use super::rules::{Implied, LayerRules};
+use super::source::{Source, padding};
+use super::spool::{MEMORY, Spool};
+use super::{BlobStore, Digest, ImageError, Layer, Result};
 
-/// How a tar stream becomes a layer. Paths have neither a leading nor a trailing slash.
-#[derive(Debug, Clone)]
-pub struct LayerRules {
-    /// Every entry's path must start with it, and loses it. The entry with exactly this path is the tree's root.
-    pub strip_prefix: String,
-    /// Where the tree's root lies in the image. Directories above it that the stream does not hold are added, owned by root;
-    /// with an empty prefix the root entry itself is left out.
-    pub prefix: String,
-    pub owner: Owner,
-    /// Paths in the tree, after stripping: these and all below are left out.
-    pub exclude: Vec<String>,
-    /// Whether names that start with `.wh.` mean that something of a lower layer is gone. If not, they are refused.
-    pub whiteouts: bool,
-    pub max_entries: u64,
-    /// Sum of the sizes of all files.
-    pub max_bytes: u64,
-}
-
-impl Default for LayerRules {
-    /// An application's tree at the root of the image, owned by 1000:1000, bounded at a million entries and 16 GiB.
-    fn default() -> Self {
-        Self {
-            strip_prefix: String::new(),
-            prefix: String::new(),
-            owner: Owner::All(1000, 1000),
-            exclude: Vec::new(),
-            whiteouts: false,
-            max_entries: 1_000_000,
-            max_bytes: 16 << 30,
-        }
-    }
-}
+const ZEROS: [u8; 1024] = [0; 1024];
 
 /// Stores the tree in `tar` as a layer; it needs not be sorted.
 ///
@@ -52,38 +22,256 @@ impl Default for LayerRules {
 /// order carries the content). Refused with the path in question, before the layer has a name: absolute paths, `..`,
 /// devices, pipes, sockets, anything below a link or a file, hard links to something outside of the stream, one path twice.
 pub fn write_layer(blobs: &BlobStore, tar: impl Read, rules: &LayerRules) -> Result<Layer> {
-    let mut writer = LayerWriter::new(blobs)?;
+    let mut writer = LayerWriter::new(blobs);
     writer.add_tar(tar, rules)?;
     writer.finish()
 }
 
 /// A layer in the making, for what does not come as one tar stream. Order of the calls does not matter.
-pub struct LayerWriter {}
+pub struct LayerWriter {
+    blobs: BlobStore,
+    spool: Spool,
+    entries: Vec<Spooled>,
+    by_path: HashMap<Vec<u8>, usize>,
+    /// Of the spool, while the entries come in order.
+    hasher: Option<Sha256>,
+}
+
+struct Spooled {
+    entry: Entry,
+    /// Where the body begins in the spool.
+    body: u64,
+    /// Made up for something below it, until the stream brings its own.
+    implied: bool,
+}
 
 impl LayerWriter {
-    pub fn new(_blobs: &BlobStore) -> Result<Self> {
-        todo!()
+    pub fn new(blobs: &BlobStore) -> Self {
+        Self {
+            blobs: blobs.clone(),
+            spool: Spool::new(blobs),
+            entries: Vec::new(),
+            by_path: HashMap::new(),
+            hasher: Some(Sha256::new()),
+        }
     }
 
     /// Adds all entries of a tar stream.
-    pub fn add_tar(&mut self, _tar: impl Read, _rules: &LayerRules) -> Result<()> {
-        todo!()
+    pub fn add_tar(&mut self, tar: impl Read, rules: &LayerRules) -> Result<()> {
+        self.add_tar_with(tar, rules, &[])
+    }
+
+    /// As `add_tar`; files with a path in `endings` get that text after their own.
+    pub(super) fn add_tar_with(&mut self, tar: impl Read, rules: &LayerRules, endings: &[(&str, &str)]) -> Result<()> {
+        let mut source = Source::new(tar);
+        let (mut entries, mut bytes) = (0, 0u64);
+        while let Some(raw) = source.next()? {
+            entries += 1;
+            bytes = bytes.saturating_add(raw.size);
+            if entries > rules.max_entries {
+                return Err(ImageError::TooLarge(format!("more than {} entries", rules.max_entries)));
+            }
+            if bytes > rules.max_bytes {
+                return Err(ImageError::TooLarge(format!("more than {} bytes", rules.max_bytes)));
+            }
+            let Some(mut entry) = rules.apply(raw)? else { continue };
+            let ending = endings.iter().find(|(path, _)| path.as_bytes() == entry.path).map_or("", |&(_, text)| text);
+            if let Kind::File(size) = &mut entry.kind {
+                *size += ending.len() as u64;
+            }
+            self.add(entry, rules.implied(), &mut (&mut source).chain(ending.as_bytes()))?;
+        }
+        Ok(())
     }
 
     /// Adds a directory; one that is there already gets this mode and owner (user id, group id).
-    pub fn directory(&mut self, _path: &str, _mode: u32, _owner: (u64, u64)) -> Result<()> {
-        todo!()
+    pub fn directory(&mut self, path: &str, mode: u32, owner: (u64, u64)) -> Result<()> {
+        self.add_made(path, Kind::Directory, mode, owner, &[])
     }
 
-    pub fn file(&mut self, _path: &str, _mode: u32, _owner: (u64, u64), _content: &[u8]) -> Result<()> {
-        todo!()
+    pub fn file(&mut self, path: &str, mode: u32, owner: (u64, u64), content: &[u8]) -> Result<()> {
+        self.add_made(path, Kind::File(content.len() as u64), mode, owner, content)
     }
 
-    pub fn symlink(&mut self, _path: &str, _target: &str, _owner: (u64, u64)) -> Result<()> {
-        todo!()
+    pub fn symlink(&mut self, path: &str, target: &str, owner: (u64, u64)) -> Result<()> {
+        self.add_made(path, Kind::Symlink(target.as_bytes().to_vec()), 0o777, owner, &[])
     }
 
-    pub fn finish(self) -> Result<Layer> {
-        todo!()
+    /// The layer, which is now in the store.
+    pub fn finish(mut self) -> Result<Layer> {
+        let moved = self.settle_links()?;
+        for Spooled { entry, .. } in &self.entries {
+            let above = parent(&entry.path).and_then(|above| self.by_path.get(above));
+            if above.is_some_and(|&above| self.entries[above].entry.kind != Kind::Directory) {
+                return Err(ImageError::entry(&entry.path, "lies below something that is no directory"));
+            }
+        }
+        match self.hasher.take() {
+            Some(hasher) if !moved => self.keep_spool(hasher),
+            _ => self.write_sorted(),
+        }
     }
+
+    fn add_made(&mut self, path: &str, kind: Kind, mode: u32, owner: (u64, u64), mut body: &[u8]) -> Result<()> {
+        let path = clean(path.as_bytes())?;
+        let entry = Entry { path, kind, mode, uid: owner.0, gid: owner.1, attributes: Vec::new() };
+        self.add(entry, Implied::ROOT, &mut body)
+    }
+
+    fn add(&mut self, entry: Entry, implied: Implied<'_>, body: &mut impl Read) -> Result<()> {
+        if let Some(&known) = self.by_path.get(&entry.path) {
+            return self.replace(known, entry);
+        }
+        self.imply_parents(&entry.path, implied)?;
+        self.push(entry, false, body)
+    }
+
+    fn push(&mut self, entry: Entry, implied: bool, body: &mut impl Read) -> Result<()> {
+        if self.entries.last().is_some_and(|last| last.entry.path >= entry.path) {
+            self.hasher = None;
+        }
+        self.write(&entry.head())?;
+        let start = self.spool.written();
+        let size = entry.size();
+        let mut buffer = vec![0; usize::try_from(size).unwrap_or(usize::MAX).min(256 << 10)];
+        let mut left = size;
+        while left > 0 {
+            let wanted = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            body.read_exact(&mut buffer[..wanted]).map_err(ImageError::Stream)?;
+            self.write(&buffer[..wanted])?;
+            left -= wanted as u64;
+        }
+        self.write(&ZEROS[..padding(size) as usize])?;
+        self.by_path.insert(entry.path.clone(), self.entries.len());
+        self.entries.push(Spooled { entry, body: start, implied });
+        Ok(())
+    }
+
+    /// A second directory of one path tells its mode and owner anew; anything else twice is refused.
+    fn replace(&mut self, known: usize, entry: Entry) -> Result<()> {
+        let old = &mut self.entries[known];
+        if old.entry.kind != Kind::Directory || entry.kind != Kind::Directory {
+            let reason = if old.implied { "lies above other entries and is no directory" } else { "comes twice" };
+            return Err(ImageError::entry(&entry.path, reason));
+        }
+        old.implied = false;
+        old.entry = entry;
+        self.hasher = None;
+        Ok(())
+    }
+
+    fn imply_parents(&mut self, path: &[u8], implied: Implied<'_>) -> Result<()> {
+        let slashes = path.iter().enumerate().filter(|&(_, &b)| b == b'/').map(|(at, _)| at);
+        for at in slashes {
+            if !self.by_path.contains_key(&path[..at]) {
+                let path = path[..at].to_vec();
+                let (uid, gid) = if below(&path, implied.prefix).is_some() { implied.owner } else { (0, 0) };
+                let entry = Entry { path, kind: Kind::Directory, mode: 0o755, uid, gid, attributes: Vec::new() };
+                self.push(entry, true, &mut io::empty())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(bytes);
+        }
+        self.spool.write(bytes)
+    }
+
+    /// Makes the first path of each group of hard links the one with the content. True when that changed anything.
+    fn settle_links(&mut self) -> Result<bool> {
+        let mut groups: HashMap<usize, Vec<usize>> = HashMap::new();
+        let mut changed = false;
+        for link in 0..self.entries.len() {
+            if !matches!(self.entries[link].entry.kind, Kind::Link(_)) {
+                continue;
+            }
+            let target = self.link_target(link)?;
+            match &self.entries[target].entry.kind {
+                Kind::File(_) => groups.entry(target).or_default().push(link),
+                Kind::Symlink(_) => {
+                    let path = std::mem::take(&mut self.entries[link].entry.path);
+                    self.entries[link].entry = Entry { path, ..self.entries[target].entry.clone() };
+                    changed = true;
+                }
+                _ => return Err(ImageError::entry(&self.entries[link].entry.path, "is a hard link to a directory")),
+            }
+        }
+        for (file, links) in groups {
+            let original = self.entries[file].entry.clone();
+            let body = self.entries[file].body;
+            let first =
+                links.iter().copied().chain([file]).min_by_key(|&i| &self.entries[i].entry.path).unwrap_or(file);
+            let first_path = self.entries[first].entry.path.clone();
+            for member in links.into_iter().chain([file]) {
+                let spooled = &mut self.entries[member];
+                let kind = if member == first { original.kind.clone() } else { Kind::Link(first_path.clone()) };
+                changed |= spooled.entry.kind != kind;
+                let path = std::mem::take(&mut spooled.entry.path);
+                spooled.entry = Entry { path, kind, ..original.clone() };
+                spooled.body = body;
+            }
+        }
+        Ok(changed)
+    }
+
+    fn link_target(&self, link: usize) -> Result<usize> {
+        let path = &self.entries[link].entry.path;
+        let mut at = link;
+        // a chain longer than the number of entries is a circle
+        for _ in 0..self.entries.len() {
+            let Kind::Link(target) = &self.entries[at].entry.kind else { return Ok(at) };
+            at = *self.by_path.get(target).ok_or_else(|| {
+                ImageError::entry(path, format!("is a hard link to {:?}, which is not in the tree", lossy(target)))
+            })?;
+        }
+        Err(ImageError::entry(path, "is a hard link to itself"))
+    }
+
+    fn keep_spool(self, mut hasher: Sha256) -> Result<Layer> {
+        hasher.update(ZEROS);
+        let digest = Digest::from_hasher(hasher);
+        let size = self.spool.written() + ZEROS.len() as u64;
+        if !self.blobs.has(&digest) {
+            let mut spool = self.spool;
+            spool.write(&ZEROS)?;
+            self.blobs.keep(spool.into_file()?, &digest)?;
+        }
+        Ok(Layer { digest, size })
+    }
+
+    fn write_sorted(mut self) -> Result<Layer> {
+        self.spool.close()?;
+        self.entries.sort_unstable_by(|a, b| a.entry.path.cmp(&b.entry.path));
+        if self.spool.written() <= MEMORY as u64 {
+            let mut tar = Vec::with_capacity(self.spool.written() as usize + ZEROS.len());
+            self.copy_sorted(&mut tar).map_err(ImageError::Stream)?;
+            let digest = self.blobs.put_bytes(&tar)?;
+            return Ok(Layer { digest, size: tar.len() as u64 });
+        }
+        let mut out = self.blobs.writer()?;
+        let path = out.path().to_owned();
+        let mut buffered = BufWriter::with_capacity(1 << 20, &mut out);
+        let copied = self.copy_sorted(&mut buffered).and_then(|()| buffered.flush());
+        copied.map_err(ImageError::store("write", &path))?;
+        drop(buffered);
+        let (digest, size) = out.finish()?;
+        Ok(Layer { digest, size })
+    }
+
+    fn copy_sorted(&self, out: &mut impl Write) -> io::Result<()> {
+        for Spooled { entry, body, .. } in &self.entries {
+            out.write_all(&entry.head())?;
+            let size = entry.size();
+            self.spool.copy(*body, size, out)?;
+            out.write_all(&ZEROS[..padding(size) as usize])?;
+        }
+        out.write_all(&ZEROS)
+    }
+}
+
+fn lossy(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).into_owned()
 }

@@ -16,6 +16,8 @@ mod entry;
 mod error;
 mod layer;
 mod pull;
+mod rules;
+mod source;
 mod spool;
 mod store;
 
@@ -24,8 +26,9 @@ pub use assemble::{AddedLayer, ImageFacts, ImageSpec, assemble, inspect};
 pub use bootstrap::{Recipe, bootstrap};
 pub use digest::Digest;
 pub use error::{ImageError, Result};
-pub use layer::{LayerRules, LayerWriter, Owner, write_layer};
+pub use layer::{LayerWriter, write_layer};
 pub use pull::{Login, pull};
+pub use rules::{LayerRules, Owner};
 pub use store::{BlobStore, BlobWriter};
 
 /// One uncompressed layer in the store.
@@ -41,3 +44,6 @@ pub struct Layer {
 /// start of 1980, the earliest that zip can hold, as Cloud Native Buildpacks use it.
 pub const EPOCH_SECONDS: u64 = 315_532_801;
 const EPOCH_TEXT: &str = "1980-01-01T00:00:01Z";
+
+#[cfg(test)]
+mod tests;

@@ -95,7 +95,7 @@ impl BlobStore {
     }
 
     /// Gives `file`, whose content has `digest`, its name.
-    fn keep(&self, file: NamedTempFile, digest: &Digest) -> Result<()> {
+    pub(super) fn keep(&self, file: NamedTempFile, digest: &Digest) -> Result<()> {
         let path = self.path(digest);
         file.as_file().sync_data().map_err(ImageError::store("sync", file.path()))?;
         file.persist(&path).map_err(|error| ImageError::store("name", &path)(error.error))?;
@@ -121,6 +121,11 @@ pub struct BlobWriter {
 }
 
 impl BlobWriter {
+    /// Of the temporary file, for messages.
+    pub(super) fn path(&self) -> &Path {
+        self.file.path()
+    }
+
     /// Digest and size of what was written, which is now in the store.
     pub fn finish(self) -> Result<(Digest, u64)> {
         let digest = Digest::from_hasher(self.hasher);

@@ -1,0 +1,449 @@
+use std::collections::{BTreeMap, HashSet};
+use std::io::{self, Cursor, Read, Write};
+use std::path::Path;
+
+use futures_util::TryStreamExt as _;
+use tar::{EntryType, Header};
+
+use super::*;
+
+/// Tar streams as other tools write them, hostile ones included.
+#[derive(Default)]
+struct Tar(Vec<u8>);
+
+impl Tar {
+    fn entry(mut self, kind: EntryType, path: &str, link: &str, mode: u32, body: &[u8]) -> Self {
+        let mut header = Header::new_gnu();
+        header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
+        header.as_old_mut().linkname[..link.len()].copy_from_slice(link.as_bytes());
+        header.set_entry_type(kind);
+        header.set_mode(mode);
+        header.set_uid(7);
+        header.set_gid(8);
+        header.set_mtime(1_700_000_000 + self.0.len() as u64);
+        header.set_username("somebody").unwrap();
+        header.set_size(body.len() as u64);
+        header.set_cksum();
+        self.0.extend_from_slice(header.as_bytes());
+        self.0.extend_from_slice(body);
+        self.0.resize(self.0.len().next_multiple_of(512), 0);
+        self
+    }
+
+    fn pax(self, records: &[(&str, &[u8])]) -> Self {
+        let mut body = Vec::new();
+        for (key, value) in records {
+            let rest = key.len() + value.len() + 3;
+            let length = (1..).map(|digits| rest + digits).find(|l| rest + l.to_string().len() == *l).unwrap();
+            write!(body, "{length} {key}=").unwrap();
+            body.extend_from_slice(value);
+            body.push(b'\n');
+        }
+        self.entry(EntryType::XHeader, "pax", "", 0o644, &body)
+    }
+
+    fn file(self, path: &str, body: &str) -> Self {
+        self.entry(EntryType::Regular, path, "", 0o644, body.as_bytes())
+    }
+
+    fn dir(self, path: &str) -> Self {
+        self.entry(EntryType::Directory, path, "", 0o750, b"")
+    }
+
+    fn link(self, path: &str, target: &str) -> Self {
+        self.entry(EntryType::Link, path, target, 0o644, b"")
+    }
+
+    fn done(mut self) -> Vec<u8> {
+        self.0.resize(self.0.len() + 1024, 0);
+        self.0
+    }
+}
+
+fn store() -> (tempfile::TempDir, BlobStore) {
+    let dir = tempfile::tempdir().unwrap();
+    let blobs = BlobStore::open(dir.path()).unwrap();
+    (dir, blobs)
+}
+
+fn below(prefix: &str) -> LayerRules {
+    LayerRules { prefix: prefix.to_owned(), ..LayerRules::default() }
+}
+
+/// One line per entry: type, mode, owner, path, link or content.
+fn listing(blobs: &BlobStore, layer: &Layer) -> Vec<String> {
+    let mut archive = tar::Archive::new(blobs.open_blob(&layer.digest).unwrap());
+    let entries = archive.entries().unwrap().map(|entry| {
+        let mut entry = entry.unwrap();
+        let header = entry.header();
+        assert_eq!(header.mtime().unwrap(), EPOCH_SECONDS);
+        assert_eq!((header.username().unwrap(), header.groupname().unwrap()), (Some(""), Some("")));
+        let kind = match header.entry_type() {
+            EntryType::Regular => '-',
+            EntryType::Directory => 'd',
+            EntryType::Symlink => 'l',
+            EntryType::Link => 'h',
+            other => panic!("{other:?}"),
+        };
+        let (mode, uid, gid) = (header.mode().unwrap(), header.uid().unwrap(), header.gid().unwrap());
+        let path = String::from_utf8(entry.path_bytes().into_owned()).unwrap();
+        let link = entry.link_name_bytes().map(|l| String::from_utf8(l.into_owned()).unwrap()).unwrap_or_default();
+        let mut body = String::new();
+        entry.read_to_string(&mut body).unwrap();
+        format!("{kind} {mode:o} {uid}:{gid} {path} {link}{body}").trim_end().to_owned()
+    });
+    entries.collect()
+}
+
+fn refusal(tar: Tar, rules: &LayerRules) -> String {
+    let (dir, blobs) = store();
+    let error = write_layer(&blobs, Cursor::new(tar.done()), rules).unwrap_err();
+    assert_eq!(files(dir.path()), Vec::<String>::new(), "something was left behind after: {error}");
+    error.to_string()
+}
+
+fn files(dir: &Path) -> Vec<String> {
+    let below = ["incoming", "sha256"].iter().flat_map(|sub| std::fs::read_dir(dir.join(sub)).unwrap());
+    below.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn blobs_have_their_content_under_their_name_and_nothing_else_is_left() {
+    let (dir, blobs) = store();
+    let digest = blobs.put_bytes(b"abc").unwrap();
+    let mut writer = blobs.writer().unwrap();
+    writer.write_all(b"ab").unwrap();
+    writer.write_all(b"c").unwrap();
+    assert_eq!(writer.finish().unwrap(), (digest, 3));
+    blobs.writer().unwrap().write_all(b"dropped").unwrap();
+    let mut wrong = blobs.writer().unwrap();
+    wrong.write_all(b"abd").unwrap();
+    assert!(matches!(wrong.finish_as(&digest), Err(ImageError::Invalid { .. })));
+    assert_eq!(files(dir.path()), [digest.hex()]);
+    assert_eq!(blobs.read(&digest).unwrap(), b"abc");
+    assert_eq!(blobs.size(&digest).unwrap(), 3);
+    blobs.remove(&digest).unwrap();
+    blobs.remove(&digest).unwrap();
+    assert!(matches!(blobs.size(&digest), Err(ImageError::Missing(_))));
+
+    std::fs::write(dir.path().join("incoming/left by a crash"), b"x").unwrap();
+    BlobStore::open(dir.path()).unwrap();
+    assert_eq!(files(dir.path()), Vec::<String>::new());
+}
+
+#[test]
+fn a_tree_is_placed_sorted_and_normalised() {
+    let (_dir, blobs) = store();
+    let tar = Tar::default()
+        .dir("app/")
+        .file("app/z", "last")
+        .entry(EntryType::Regular, "app/bin/run", "", 0o4755, b"#!/bin/sh")
+        .entry(EntryType::Symlink, "app/a", "/etc/passwd", 0o777, b"")
+        .dir("app/skipped")
+        .file("app/skipped/x", "x")
+        .done();
+    let rules =
+        LayerRules { strip_prefix: "app".to_owned(), exclude: vec!["skipped".to_owned()], ..below("srv/workspace") };
+    let layer = write_layer(&blobs, Cursor::new(tar), &rules).unwrap();
+    assert_eq!(
+        listing(&blobs, &layer),
+        [
+            "d 755 0:0 srv/",
+            "d 750 1000:1000 srv/workspace/",
+            "l 777 1000:1000 srv/workspace/a /etc/passwd",
+            "d 755 1000:1000 srv/workspace/bin/",
+            "- 755 1000:1000 srv/workspace/bin/run #!/bin/sh",
+            "- 644 1000:1000 srv/workspace/z last",
+        ]
+    );
+    assert_eq!(blobs.size(&layer.digest).unwrap(), layer.size);
+    assert_eq!(Digest::of(&blobs.read(&layer.digest).unwrap()), layer.digest);
+}
+
+#[test]
+fn kept_owners_keep_ids_modes_capabilities_and_whiteouts() {
+    let (_dir, blobs) = store();
+    let capability = b"\x01\0\0\x02\n\x20\0\0";
+    let tar = Tar::default()
+        .pax(&[("SCHILY.xattr.security.capability", capability), ("mtime", b"1700000000.5")])
+        .entry(EntryType::Regular, "usr/bin/ping", "", 0o4755, b"elf")
+        .file("etc/.wh.motd", "")
+        .done();
+    let rules = LayerRules { owner: Owner::Kept, whiteouts: true, ..LayerRules::default() };
+    let layer = write_layer(&blobs, Cursor::new(tar), &rules).unwrap();
+    assert_eq!(
+        listing(&blobs, &layer),
+        [
+            "d 755 0:0 etc/",
+            "- 644 7:8 etc/.wh.motd",
+            "d 755 0:0 usr/",
+            "d 755 0:0 usr/bin/",
+            "- 4755 7:8 usr/bin/ping elf",
+        ]
+    );
+    let bytes = blobs.read(&layer.digest).unwrap();
+    let record = [&b"45 SCHILY.xattr.security.capability="[..], capability, b"\n"].concat();
+    assert_eq!(record.len(), 45);
+    assert!(bytes.windows(record.len()).any(|w| w == record));
+    assert!(!bytes.windows(5).any(|w| w == b"mtime"));
+}
+
+#[test]
+fn names_survive_whatever_they_hold() {
+    let (_dir, blobs) = store();
+    let names = ["with space", "quo\"te'", "new\nline", "snow\u{2603}man", &"long/".repeat(40), &"ß".repeat(90)];
+    let mut tar = Tar::default();
+    for (i, name) in names.iter().enumerate() {
+        let name = name.trim_end_matches('/');
+        tar = tar.pax(&[("path", name.as_bytes())]).file("x", name);
+        tar = tar.pax(&[("linkpath", name.as_bytes())]).entry(EntryType::Symlink, &format!("to-{i}"), "", 0, b"");
+    }
+    let layer = write_layer(&blobs, Cursor::new(tar.done()), &LayerRules::default()).unwrap();
+    // read with our own reader: that of `tar` cuts PAX values at newlines
+    let mut source = source::Source::new(blobs.open_blob(&layer.digest).unwrap());
+    let mut found = HashSet::new();
+    while let Some(entry) = source.next().unwrap() {
+        let mut body = Vec::new();
+        source.read_to_end(&mut body).unwrap();
+        match entry.kind {
+            EntryType::Regular => assert_eq!(entry.path, body),
+            EntryType::Symlink => assert!(found.insert(entry.link)),
+            _ => {}
+        }
+    }
+    assert_eq!(found, names.iter().map(|n| n.trim_end_matches('/').as_bytes().to_vec()).collect());
+}
+
+#[test]
+fn equal_trees_give_equal_layers_in_whatever_order_they_come() {
+    let big = "x".repeat(100_000);
+    let sorted = Tar::default().dir("a").file("a/1", &big).link("a/2", "a/1").dir("b").file("b/c", "3").done();
+    let shuffled = Tar::default().file("./b/c", "3").file("a/2", &big).link("./a/1", "a/2").dir("./b/").dir("a").done();
+    let linked_first = Tar::default().dir("a").link("a/1", "a/2").file("a/2", &big).dir("b").file("b/c", "3").done();
+    let (_dir, blobs) = store();
+    let [one, two, three] = [sorted, shuffled, linked_first]
+        .map(|tar| write_layer(&blobs, Cursor::new(tar), &LayerRules::default()).unwrap());
+    assert_eq!(one, two);
+    assert_eq!(one, three);
+    let entries = listing(&blobs, &one);
+    assert_eq!(entries[1], format!("- 644 1000:1000 a/1 {big}"));
+    assert_eq!(entries[2], "h 644 1000:1000 a/2 a/1");
+
+    let other = Tar::default().dir("a").file("a/1", &big).link("a/2", "a/1").dir("b").file("b/c", "4").done();
+    assert_ne!(one, write_layer(&blobs, Cursor::new(other), &LayerRules::default()).unwrap());
+}
+
+#[test]
+fn links_are_placed_with_their_files_and_follow_chains() {
+    let (_dir, blobs) = store();
+    let tar = Tar::default()
+        .file("node/z", "body")
+        .link("node/m", "node/z")
+        .link("node/b", "node/m")
+        .entry(EntryType::Symlink, "node/s", "z", 0, b"")
+        .link("node/t", "node/s")
+        .done();
+    let rules = LayerRules { strip_prefix: "node".to_owned(), ..below("layers/node") };
+    let layer = write_layer(&blobs, Cursor::new(tar), &rules).unwrap();
+    assert_eq!(
+        listing(&blobs, &layer)[2..],
+        [
+            "- 644 1000:1000 layers/node/b body",
+            "h 644 1000:1000 layers/node/m layers/node/b",
+            "l 777 1000:1000 layers/node/s z",
+            "l 777 1000:1000 layers/node/t z",
+            "h 644 1000:1000 layers/node/z layers/node/b",
+        ]
+    );
+}
+
+#[test]
+fn layers_beyond_memory_are_the_same_bytes() {
+    let body = |seed: u8| (0..13 << 20).map(|i: u32| (i >> 8) as u8 ^ seed).collect::<Vec<u8>>();
+    let three = |order: [(&str, u8); 3]| {
+        let add = |tar: Tar, (path, seed)| tar.entry(EntryType::Regular, path, "", 0o644, &body(seed));
+        order.into_iter().fold(Tar::default(), add).done()
+    };
+    let (dir, blobs) = store();
+    let sorted = write_layer(&blobs, Cursor::new(three([("a", 1), ("b", 2), ("c", 3)])), &below("x")).unwrap();
+    assert!(sorted.size > spool::MEMORY as u64);
+    blobs.remove(&sorted.digest).unwrap();
+    let shuffled = write_layer(&blobs, Cursor::new(three([("c", 3), ("a", 1), ("b", 2)])), &below("x")).unwrap();
+    assert_eq!(sorted, shuffled);
+    assert_eq!(files(dir.path()), [sorted.digest.hex()]);
+    let mut hashed = blobs.writer().unwrap();
+    io::copy(&mut blobs.open_blob(&sorted.digest).unwrap(), &mut hashed).unwrap();
+    assert_eq!(hashed.finish().unwrap(), (sorted.digest, sorted.size));
+}
+
+#[test]
+fn hostile_trees_are_refused_by_path() {
+    let rules = LayerRules { strip_prefix: "app".to_owned(), ..below("workspace") };
+    let device = |kind| Tar::default().entry(kind, "app/null", "", 0o666, b"");
+    let under_link = Tar::default().entry(EntryType::Symlink, "app/d", "/etc", 0, b"").file("app/d/passwd", "root::0");
+    let cases = [
+        (Tar::default().file("/etc/passwd", "x"), "\"/etc/passwd\" is an absolute path"),
+        (Tar::default().file("app/../../x", "x"), "\"app/../../x\" leaves the tree"),
+        (Tar::default().file("other/x", "x"), "\"other/x\" lies outside of \"app\""),
+        (Tar::default().pax(&[("path", b"app/a\0b")]).file("x", "x"), "\"app/a\\0b\" contains a NUL byte"),
+        (Tar::default().link("app/x", "/etc/shadow"), "\"/etc/shadow\" is an absolute path"),
+        (Tar::default().link("app/x", "app/../../y"), "\"app/../../y\" leaves the tree"),
+        (
+            Tar::default().link("app/x", "app/missing"),
+            "\"workspace/x\" is a hard link to \"workspace/missing\", which is not in the tree",
+        ),
+        (Tar::default().link("app/x", "app/y").link("app/y", "app/x"), "is a hard link to itself"),
+        (Tar::default().dir("app/d").link("app/x", "app/d"), "\"workspace/x\" is a hard link to a directory"),
+        (device(EntryType::Char), "\"app/null\" is a device"),
+        (device(EntryType::Block), "\"app/null\" is a device"),
+        (device(EntryType::Fifo), "\"app/null\" is a pipe"),
+        (device(EntryType::GNUSparse), "\"app/null\" is of a type that no layer holds"),
+        (under_link, "\"workspace/d/passwd\" lies below something that is no directory"),
+        (
+            Tar::default().file("app/d/x", "1").file("app/d", "2"),
+            "\"workspace/d\" lies above other entries and is no directory",
+        ),
+        (Tar::default().file("app/x", "1").file("app/x", "2"), "\"workspace/x\" comes twice"),
+        (Tar::default().file("app/.wh.x", ""), "\"app/.wh.x\" has a name that would hide files of lower layers"),
+        (
+            Tar::default().entry(EntryType::Symlink, "app/x", "", 0, b""),
+            "\"app/x\" is a symbolic link without a usable target",
+        ),
+        (Tar::default().pax(&[("GNU.sparse.major", b"1")]).file("app/x", ""), "the tar stream cannot be read"),
+    ];
+    for (tar, expected) in cases {
+        let found = refusal(tar, &rules);
+        assert!(found.contains(expected), "{found:?} instead of {expected:?}");
+    }
+}
+
+#[test]
+fn trees_beyond_their_bounds_are_refused() {
+    let few = LayerRules { max_entries: 2, ..LayerRules::default() };
+    assert_eq!(refusal(Tar::default().dir("a").dir("b").dir("c"), &few), "the tree is too large: more than 2 entries");
+    let small = LayerRules { max_bytes: 5, ..LayerRules::default() };
+    assert_eq!(
+        refusal(Tar::default().file("a", "123").file("b", "456"), &small),
+        "the tree is too large: more than 5 bytes"
+    );
+    let bomb = Tar::default().pax(&[("size", b"18446744073709551615")]).file("a", "");
+    assert_eq!(refusal(bomb, &LayerRules::default()), "the tree is too large: more than 17179869184 bytes");
+}
+
+#[test]
+fn cut_and_garbled_streams_are_refused() {
+    let whole = Tar::default().file("a", &"x".repeat(2000)).file("b", "y").done();
+    let (dir, blobs) = store();
+    for cut in [100, 600, 2500, 2700] {
+        let error = write_layer(&blobs, Cursor::new(&whole[..cut]), &LayerRules::default()).unwrap_err();
+        assert!(matches!(error, ImageError::Stream(_)), "{cut}: {error}");
+    }
+    let mut garbled = whole.clone();
+    garbled[3] ^= 1;
+    assert!(matches!(write_layer(&blobs, Cursor::new(garbled), &LayerRules::default()), Err(ImageError::Stream(_))));
+    assert_eq!(files(dir.path()), Vec::<String>::new());
+}
+
+fn small_layer(blobs: &BlobStore, name: &str) -> AddedLayer {
+    let layer =
+        write_layer(blobs, Cursor::new(Tar::default().file(name, name).done()), &LayerRules::default()).unwrap();
+    AddedLayer { layer, created_by: format!("test {name}") }
+}
+
+fn base_spec(blobs: &BlobStore) -> ImageSpec {
+    ImageSpec {
+        layers: vec![small_layer(blobs, "base")],
+        env: BTreeMap::from([("PATH".to_owned(), "/bin".to_owned()), ("LANG".to_owned(), "C.UTF-8".to_owned())]),
+        cmd: Some(vec!["bash".to_owned()]),
+        user: Some("1000:1000".to_owned()),
+        ..ImageSpec::default()
+    }
+}
+
+#[test]
+fn an_image_continues_its_base() {
+    let (_dir, blobs) = store();
+    let base = assemble(&blobs, &base_spec(&blobs)).unwrap();
+    let labels = (0..20).map(|i| (format!("label-{i}"), i.to_string())).collect::<BTreeMap<_, _>>();
+    let spec = ImageSpec {
+        base: Some(base.clone()),
+        layers: vec![small_layer(&blobs, "app")],
+        env: BTreeMap::from([("PATH".to_owned(), "/app/bin:/bin".to_owned()), ("PORT".to_owned(), "8080".to_owned())]),
+        working_dir: Some("/workspace".to_owned()),
+        labels: labels.clone(),
+        exposed_port: Some(8080),
+        entrypoint: Some(vec!["node".to_owned(), "server.js".to_owned()]),
+        ..ImageSpec::default()
+    };
+    let image = assemble(&blobs, &spec).unwrap();
+    assert_eq!(image, assemble(&blobs, &spec).unwrap(), "equal specs, equal images");
+    let facts = inspect(&blobs, &image).unwrap();
+    assert_eq!(facts.layers.len(), 2);
+    assert_eq!(facts.layers[..1], inspect(&blobs, &base).unwrap().layers[..]);
+    assert_eq!(facts.env["PATH"], "/app/bin:/bin");
+    assert_eq!(facts.env["LANG"], "C.UTF-8");
+    assert_eq!(facts.env.len(), 3);
+    assert_eq!(facts.user.as_deref(), Some("1000:1000"));
+    assert_eq!(facts.working_dir.as_deref(), Some("/workspace"));
+    assert_eq!(facts.labels, labels);
+    assert_eq!(facts.exposed_ports, ["8080/tcp"]);
+    assert_eq!(facts.entrypoint, ["node", "server.js"]);
+    assert_eq!(facts.cmd, Vec::<String>::new());
+
+    let config: serde_json::Value = serde_json::from_slice(&blobs.read(&facts.config).unwrap()).unwrap();
+    let diff_ids = facts.layers.iter().map(|l| l.digest.to_string()).collect::<Vec<_>>();
+    assert_eq!(config["rootfs"], serde_json::json!({"type": "layers", "diff_ids": diff_ids}));
+    assert_eq!(config["created"], "1980-01-01T00:00:01Z");
+    assert_eq!(config["history"][1]["created_by"], "test app");
+    assert_eq!(config["os"], "linux");
+    let manifest: serde_json::Value = serde_json::from_slice(&blobs.read(&Digest::from(&image)).unwrap()).unwrap();
+    assert_eq!(manifest["mediaType"], "application/vnd.oci.image.manifest.v1+json");
+    assert_eq!(manifest["layers"][0]["mediaType"], "application/vnd.oci.image.layer.v1.tar");
+}
+
+#[test]
+fn an_image_of_absent_parts_is_refused() {
+    let (_dir, blobs) = store();
+    let spec = base_spec(&blobs);
+    blobs.remove(&spec.layers[0].layer.digest).unwrap();
+    assert!(matches!(assemble(&blobs, &spec), Err(ImageError::Missing(_))));
+    let unknown = ImageSpec { base: Some(Digest::of(b"unknown").to_image()), ..ImageSpec::default() };
+    assert!(matches!(assemble(&blobs, &unknown), Err(ImageError::Missing(_))));
+    let text = blobs.put_bytes(b"no manifest").unwrap();
+    assert!(matches!(inspect(&blobs, &text.to_image()), Err(ImageError::Invalid { .. })));
+}
+
+#[tokio::test]
+async fn an_archive_holds_what_is_asked_for() {
+    let (_dir, blobs) = store();
+    let base = assemble(&blobs, &base_spec(&blobs)).unwrap();
+    let added = small_layer(&blobs, "app");
+    let spec = ImageSpec { base: Some(base.clone()), layers: vec![added.clone(), added], ..ImageSpec::default() };
+    let image = assemble(&blobs, &spec).unwrap();
+    let layers = inspect(&blobs, &image).unwrap().layers;
+    let without = HashSet::from([layers[0].digest]);
+    let stream = docker_archive(&blobs, &image, "hythe/test:1", &without).unwrap();
+    let bytes =
+        stream.try_fold(Vec::new(), |all, part| async move { Ok([all, part.to_vec()].concat()) }).await.unwrap();
+    let mut archive = tar::Archive::new(Cursor::new(bytes));
+    let mut found = BTreeMap::new();
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let mut body = Vec::new();
+        entry.read_to_end(&mut body).unwrap();
+        assert!(found.insert(entry.path().unwrap().display().to_string(), body).is_none(), "a file twice");
+    }
+    let manifest: serde_json::Value = serde_json::from_slice(&found["manifest.json"]).unwrap();
+    let file = |layer: &Layer| format!("{}.tar", layer.digest.hex());
+    assert_eq!(manifest[0]["RepoTags"], serde_json::json!(["hythe/test:1"]));
+    assert_eq!(manifest[0]["Layers"], serde_json::json!(layers.iter().map(file).collect::<Vec<_>>()));
+    assert!(found.contains_key(manifest[0]["Config"].as_str().unwrap()));
+    assert!(!found.contains_key(&file(&layers[0])));
+    assert_eq!(Digest::of(&found[&file(&layers[1])]), layers[1].digest);
+    assert_eq!(found.len(), 3);
+
+    // a layer that changed its size under the archive ends the stream with an error
+    let stream = docker_archive(&blobs, &image, "hythe/test:1", &HashSet::new()).unwrap();
+    std::fs::write(blobs.path(&layers[1].digest), b"short").unwrap();
+    assert!(stream.try_for_each(|_| async { Ok(()) }).await.is_err());
+}
