@@ -27,6 +27,7 @@ fn tree() -> Vec<(String, String)> {
         .filter_map(|name| Some((name.to_owned(), std::fs::read_to_string(root.join(name)).ok()?)))
         .collect();
     files.sort();
+    files.dedup();
     files
 }
 
