@@ -10,10 +10,16 @@
 //!
 //! Left to others: who may push what, what a ref name means, locking of pushes to one app, the transport.
 
+mod connected;
+mod disk;
 mod error;
 mod export;
+mod fsck;
+mod pack;
+mod pktline;
 mod quarantine;
 mod receive;
+mod refs;
 mod repository;
 mod sideband;
 mod upload;
