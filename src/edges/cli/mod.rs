@@ -1,31 +1,161 @@
-//! The command line. `main` for a terminal; `run` for the same verbs wherever there are words, two
-//! outputs and an API, such as a session over SSH.
+//! The command line. `main` for a terminal; `run_remote` for the same verbs wherever there are
+//! words, two outputs and an API, such as a session over SSH. Data goes to stdout, all else to
+//! stderr; the exit code is 0 only when the verb was done.
 
-use tokio::io::{AsyncRead, AsyncWrite};
+mod account;
+mod apps;
+mod args;
+mod config;
+mod delivery;
+mod doctor;
+mod failure;
+mod io;
+mod near;
+mod processes;
+mod remote;
+mod serve;
+mod settings;
+mod text;
 
-use crate::edges::client::Transport;
+use clap::Parser;
 
-/// What a verb reads and writes. Data goes to `stdout`, everything else to `stderr`.
-pub struct Io {
-    pub stdin: Box<dyn AsyncRead + Send + Unpin>,
-    pub stdout: Box<dyn AsyncWrite + Send + Unpin>,
-    pub stderr: Box<dyn AsyncWrite + Send + Unpin>,
-    pub stdin_is_terminal: bool,
-}
+use crate::edges::client::{Client, Transport};
+use args::{Arguments, Verb};
+use failure::{Failure, Result};
+use near::Near;
 
-impl Io {
-    /// Nothing to read.
-    pub fn over(stdout: Box<dyn AsyncWrite + Send + Unpin>, stderr: Box<dyn AsyncWrite + Send + Unpin>) -> Self {
-        Self { stdin: Box::new(tokio::io::empty()), stdout, stderr, stdin_is_terminal: false }
-    }
+pub use io::Io;
+
+/// What a verb has at hand.
+struct Session {
+    client: Client,
+    io: Io,
+    /// This machine: its files and environment. None for a caller far away.
+    near: Option<Near>,
+    json: bool,
 }
 
 /// Runs the verb of `words` (without the program's name) for a caller far away: no files, no environment, no server of
 /// this machine. Returns the exit code.
-pub async fn run_remote(_words: Vec<String>, _transport: Transport, _io: Io) -> u8 {
-    todo!()
+pub async fn run_remote(words: Vec<String>, transport: Transport, mut io: Io) -> u8 {
+    let arguments = match parse(words) {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&mut io, &error).await,
+    };
+    let mut session = Session { client: Client::new(transport), io, near: None, json: arguments.json };
+    let outcome = match arguments.verb.only_near() {
+        true => Err(Failure::usage("this verb needs your own machine; run it with the hythe command there")),
+        false => run(&mut session, arguments.verb).await,
+    };
+    session.end(outcome).await
 }
 
 pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+    let arguments = match parse(std::env::args().skip(1)) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return (if error.use_stderr() { failure::USAGE } else { 0 }).into();
+        }
+    };
+    match arguments.verb {
+        Verb::Serve(verb) => serve::serve(&verb),
+        verb => on_this_machine(verb, arguments.json),
+    }
+    .into()
 }
+
+fn on_this_machine(verb: Verb, json: bool) -> u8 {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!(" !     cannot start: {error}");
+            return 1;
+        }
+    };
+    let code = runtime.block_on(async {
+        let mut io = Io::terminal();
+        let near = match Near::look() {
+            Ok(near) => near,
+            Err(failure) => return failure.tell(&mut io).await,
+        };
+        let transport = match near.transport() {
+            Ok(transport) => transport,
+            Err(failure) => return failure.tell(&mut io).await,
+        };
+        let mut session = Session { client: Client::new(transport), io, near: Some(near), json };
+        let outcome = run(&mut session, verb).await;
+        session.end(outcome).await
+    });
+    // A read of the terminal that nobody waits for any more must not hold the process.
+    runtime.shutdown_background();
+    code
+}
+
+fn parse(words: impl IntoIterator<Item = String>) -> std::result::Result<Arguments, clap::Error> {
+    Arguments::try_parse_from(std::iter::once("hythe".to_owned()).chain(words))
+}
+
+async fn usage(io: &mut Io, error: &clap::Error) -> u8 {
+    let text = error.render().to_string();
+    let told = if error.use_stderr() { io.say(text.trim_end()).await } else { io.out(text.trim_end()).await };
+    if told.is_ok() && !error.use_stderr() { 0 } else { failure::USAGE }
+}
+
+impl Session {
+    async fn end(mut self, outcome: Result<()>) -> u8 {
+        let code = match outcome {
+            Ok(()) => 0,
+            Err(failure) => failure.tell(&mut self.io).await,
+        };
+        self.io.end().await;
+        code
+    }
+}
+
+async fn run(s: &mut Session, verb: Verb) -> Result<()> {
+    match verb {
+        Verb::Serve(_) => Err(Failure::usage("serve runs on its own")),
+        Verb::Openapi => serve::openapi(s).await,
+        Verb::Doctor(verb) => doctor::doctor(s, &verb).await,
+        Verb::Setup(verb) => account::setup(s, verb).await,
+        Verb::Login(verb) => account::login(s, verb).await,
+        Verb::Logout => account::logout(s).await,
+        Verb::Whoami => account::whoami(s).await,
+        Verb::Keys => account::keys(s).await,
+        Verb::KeysAdd(verb) => account::add_key(s, verb).await,
+        Verb::KeysRemove { name } => account::remove_key(s, &name).await,
+        Verb::Tokens => account::tokens(s).await,
+        Verb::TokensCreate { name, days } => account::create_token(s, name, days).await,
+        Verb::TokensRemove { name } => account::remove_token(s, &name).await,
+        Verb::Apps => apps::list(s).await,
+        Verb::AppsCreate { name, org } => apps::create(s, name, org).await,
+        Verb::AppsInfo(app) => apps::show(s, &app).await,
+        Verb::AppsRename { app, name } => apps::rename(s, &app, name).await,
+        Verb::AppsDestroy { app, confirm } => apps::destroy(s, &app, confirm.as_deref()).await,
+        Verb::Open(app) => apps::open(s, &app).await,
+        Verb::GitRemote { app, remote } => apps::git_remote(s, &app, &remote).await,
+        Verb::Envs(app) => apps::environments(s, &app).await,
+        Verb::EnvsSet { at, branch, check } => apps::change_environment(s, &at, branch, check).await,
+        Verb::Config(at) => config::list(s, &at).await,
+        Verb::ConfigGet { at, name } => config::get(s, &at, &name).await,
+        Verb::ConfigSet { at, values } => config::set(s, &at, &values).await,
+        Verb::ConfigUnset { at, names } => config::unset(s, &at, names).await,
+        Verb::Ps(at) => processes::list(s, &at).await,
+        Verb::PsScale { at, numbers } => processes::scale(s, &at, &numbers).await,
+        Verb::PsRestart(at) => processes::restart(s, &at).await,
+        Verb::PsStop(at) => processes::stop(s, &at, true).await,
+        Verb::PsStart(at) => processes::stop(s, &at, false).await,
+        Verb::Logs { at, tail, lines, process } => processes::logs(s, &at, tail, lines, process.as_deref()).await,
+        Verb::Builds(app) => delivery::builds(s, &app).await,
+        Verb::BuildsOutput { app, build } => delivery::build_output(s, &app, &build).await,
+        Verb::Releases { at, lines } => delivery::releases(s, &at, lines).await,
+        Verb::ReleasesInfo { at, release } => delivery::release(s, &at, &release).await,
+        Verb::Rollback { at, release } => delivery::rollback(s, &at, release.as_deref()).await,
+        Verb::Deployments(at) => delivery::deployments(s, &at).await,
+        Verb::DeploymentsInfo { at, deployment } => delivery::deployment(s, &at, &deployment).await,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,14 +1,144 @@
 //! The API as typed calls, over HTTP or inside this process; the words are those of `api::types`.
 
+mod calls;
+mod http;
+mod lines;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use crate::base::secret::Secret;
-use crate::edges::api::types::Local;
+use crate::edges::api::types::{Local, LocalRequest, ProblemView};
+
+pub use calls::Logs;
+pub use http::Http;
+
+/// Bytes of an answer that must fit into memory.
+const LARGEST_ANSWER: usize = 32 << 20;
 
 #[derive(Clone)]
 pub enum Transport {
-    Http {
-        /// Without a slash at its end.
-        base: String,
-        token: Option<Secret<String>>,
-    },
+    Http(Http),
     InProcess(Local),
+}
+
+impl Transport {
+    /// `base` is such as `http://127.0.0.1:8081`.
+    pub fn http(base: &str, token: Option<Secret<String>>) -> Result<Self, ClientError> {
+        Http::new(base, token).map(Self::Http)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error("{0} is no address of a server: give it as http://HOST:PORT")]
+    Address(String),
+    #[error("the server at {base} does not answer")]
+    Unreachable {
+        base: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The server answered, and refused.
+    #[error("{}", .0.detail)]
+    Refused(Box<ProblemView>),
+    /// Something answered that is not Hythe's API, or another version of it.
+    #[error("the server gave an answer that is not understood ({0})")]
+    Strange(String),
+    #[error("the connection broke off")]
+    Broken(#[source] std::io::Error),
+}
+
+pub type Result<T, E = ClientError> = std::result::Result<T, E>;
+
+/// An answer whose body is still to come.
+struct Answer {
+    status: u16,
+    body: BoxStream<'static, std::io::Result<Bytes>>,
+}
+
+#[derive(Clone)]
+pub struct Client {
+    transport: Transport,
+}
+
+impl Client {
+    pub fn new(transport: Transport) -> Self {
+        Self { transport }
+    }
+
+    async fn send<B: Serialize + Sync>(&self, method: &'static str, path: String, body: Option<&B>) -> Result<Answer> {
+        let body = body.map(serde_json::to_vec).transpose().map_err(|e| ClientError::Strange(e.to_string()))?;
+        let answer = match &self.transport {
+            Transport::Http(http) => http.send(method, &path, body).await?,
+            Transport::InProcess(local) => {
+                let answer = local(LocalRequest { method, path, body }).await;
+                Answer { status: answer.status, body: answer.body }
+            }
+        };
+        if (200..300).contains(&answer.status) {
+            return Ok(answer);
+        }
+        let status = answer.status;
+        let text = whole(answer.body).await?;
+        match serde_json::from_slice::<ProblemView>(&text) {
+            Ok(problem) => Err(ClientError::Refused(Box::new(problem))),
+            Err(_) => Err(ClientError::Strange(format!("status {status}, no problem document"))),
+        }
+    }
+
+    async fn call<T: DeserializeOwned, B: Serialize + Sync>(
+        &self,
+        method: &'static str,
+        path: String,
+        body: Option<&B>,
+    ) -> Result<T> {
+        let answer = self.send(method, path, body).await?;
+        let text = whole(answer.body).await?;
+        serde_json::from_slice(&text).map_err(|e| ClientError::Strange(e.to_string()))
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: String) -> Result<T> {
+        self.call("GET", path, None::<&()>).await
+    }
+}
+
+async fn whole(mut body: BoxStream<'static, std::io::Result<Bytes>>) -> Result<Vec<u8>> {
+    let mut all = Vec::new();
+    while let Some(part) = body.next().await {
+        all.extend_from_slice(&part.map_err(ClientError::Broken)?);
+        if all.len() > LARGEST_ANSWER {
+            return Err(ClientError::Strange(format!("more than {LARGEST_ANSWER} bytes")));
+        }
+    }
+    Ok(all)
+}
+
+/// One segment of a path, or one value of a query (RFC 3986 §2.3: all but unreserved characters are escaped).
+fn escaped(text: &str) -> String {
+    let mut all = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            all.push(char::from(byte));
+        } else {
+            all.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    // Dots alone would be a step in the path.
+    if all.chars().all(|c| c == '.') { all.replace('.', "%2E") } else { all }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_segment_whatever_is_in_it() {
+        assert_eq!(escaped("acme/shop"), "acme%2Fshop");
+        assert_eq!(escaped(".."), "%2E%2E");
+        assert_eq!(escaped("a b?c#d\r\n"), "a%20b%3Fc%23d%0D%0A");
+    }
 }

@@ -1,0 +1,295 @@
+//! The verbs and their words: `noun:verb`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "hythe", version, about = "A self-hosted platform: git push puts an app on the air.")]
+#[command(disable_help_subcommand = true)]
+pub(super) struct Arguments {
+    /// Print data as JSON.
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    #[command(subcommand)]
+    pub(super) verb: Verb,
+}
+
+/// The app: by `-a`, by its place, or by the git remote of this folder.
+#[derive(Debug, Args)]
+pub(super) struct AppWord {
+    /// NAME, ORGANIZATION/NAME or id; else the app of this folder's git remote.
+    #[arg(short, long = "app", value_name = "APP")]
+    pub(super) app: Option<String>,
+    #[arg(value_name = "APP", conflicts_with = "app", hide = true)]
+    pub(super) named: Option<String>,
+}
+
+/// The app where other words have its place.
+#[derive(Debug, Args)]
+pub(super) struct AppFlag {
+    /// NAME, ORGANIZATION/NAME or id; else the app of this folder's git remote.
+    #[arg(short, long)]
+    pub(super) app: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Environment {
+    #[arg(short, long = "env", value_name = "ENVIRONMENT", default_value = "production")]
+    pub(super) environment: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AtWord {
+    #[command(flatten)]
+    pub(super) app: AppWord,
+    #[command(flatten)]
+    pub(super) environment: Environment,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AtFlag {
+    #[command(flatten)]
+    pub(super) app: AppFlag,
+    #[command(flatten)]
+    pub(super) environment: Environment,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Run the platform on this machine.
+    Serve(Serve),
+    /// Make the first administrator with the token that the first start printed, and log in as it.
+    Setup(Setup),
+    /// Look for what would keep the platform on this machine from working.
+    Doctor(Serve),
+    /// Keep the address of a server and a token for it.
+    Login(Login),
+    /// Forget the token.
+    Logout,
+    /// Say who the server takes you for.
+    Whoami,
+    /// List your SSH keys.
+    Keys,
+    /// Add an SSH key: a .pub file, or - for what is piped in.
+    #[command(name = "keys:add")]
+    KeysAdd(KeysAdd),
+    #[command(name = "keys:remove", about = "Remove an SSH key.")]
+    KeysRemove { name: String },
+    /// List your API tokens.
+    Tokens,
+    /// Make an API token and print it, this once.
+    #[command(name = "tokens:create")]
+    TokensCreate {
+        name: String,
+        /// Days until it expires; without it, never.
+        #[arg(long)]
+        days: Option<i64>,
+    },
+    #[command(name = "tokens:remove", about = "Remove an API token.")]
+    TokensRemove { name: String },
+    /// List your apps.
+    Apps,
+    /// Create an app.
+    #[command(name = "apps:create")]
+    AppsCreate {
+        name: String,
+        /// Organization it belongs to; yours by default.
+        #[arg(long)]
+        org: Option<String>,
+    },
+    #[command(name = "apps:info", about = "Show an app: where it answers, what is live.")]
+    AppsInfo(AppWord),
+    /// Rename an app; its host name follows.
+    #[command(name = "apps:rename")]
+    AppsRename {
+        #[command(flatten)]
+        app: AppFlag,
+        /// The new name.
+        name: String,
+    },
+    /// Destroy an app with all its releases. There is no way back.
+    #[command(name = "apps:destroy")]
+    AppsDestroy {
+        #[command(flatten)]
+        app: AppWord,
+        /// The app's name once more.
+        #[arg(long, value_name = "NAME")]
+        confirm: Option<String>,
+    },
+    #[command(visible_alias = "apps:open", about = "Print the address of an app.")]
+    Open(AppWord),
+    /// Make `git push` of this folder go to an app.
+    #[command(name = "git:remote")]
+    GitRemote {
+        #[command(flatten)]
+        app: AppWord,
+        /// Name of the git remote.
+        #[arg(short, long, default_value = "hythe")]
+        remote: String,
+    },
+    /// List the environments of an app.
+    Envs(AppWord),
+    /// Change which branch deploys to an environment, or how its web process is checked.
+    #[command(name = "envs:set")]
+    EnvsSet {
+        #[command(flatten)]
+        at: AtFlag,
+        #[arg(long)]
+        branch: Option<String>,
+        /// Path that must answer below 500, such as /healthz; `none`: the process must accept connections.
+        #[arg(long, value_name = "PATH")]
+        check: Option<String>,
+    },
+    /// List the variables of an app.
+    Config(AtWord),
+    #[command(name = "config:get", about = "Print the value of a variable.")]
+    ConfigGet {
+        #[command(flatten)]
+        at: AtFlag,
+        name: String,
+    },
+    /// Set variables; what runs gets them by a new release.
+    #[command(name = "config:set")]
+    ConfigSet {
+        #[command(flatten)]
+        at: AtFlag,
+        #[arg(value_name = "NAME=VALUE", required = true)]
+        values: Vec<String>,
+    },
+    /// Remove variables; what runs loses them by a new release.
+    #[command(name = "config:unset")]
+    ConfigUnset {
+        #[command(flatten)]
+        at: AtFlag,
+        #[arg(value_name = "NAME", required = true)]
+        names: Vec<String>,
+    },
+    /// Show the processes of an app.
+    Ps(AtWord),
+    /// Set the number of replicas: web=2 worker=1.
+    #[command(name = "ps:scale")]
+    PsScale {
+        #[command(flatten)]
+        at: AtFlag,
+        #[arg(value_name = "PROCESS=NUMBER", required = true)]
+        numbers: Vec<String>,
+    },
+    #[command(name = "ps:restart", about = "Replace all replicas, without a gap.")]
+    PsRestart(AtWord),
+    #[command(name = "ps:stop", about = "Stop all replicas.")]
+    PsStop(AtWord),
+    #[command(name = "ps:start", about = "Start what ps:stop stopped.")]
+    PsStart(AtWord),
+    /// Show what an app writes.
+    Logs {
+        #[command(flatten)]
+        at: AtWord,
+        /// Go on with the lines to come.
+        #[arg(short, long)]
+        tail: bool,
+        /// Lines of each replica to start with.
+        #[arg(short = 'n', long = "num", default_value_t = 100)]
+        lines: usize,
+        /// Only this process type.
+        #[arg(short, long)]
+        process: Option<String>,
+    },
+    /// List the builds of an app.
+    Builds(AppWord),
+    /// Show all that a push printed, from line one; follow it while it is under way.
+    #[command(name = "builds:output")]
+    BuildsOutput {
+        #[command(flatten)]
+        app: AppFlag,
+        /// Id of a build.
+        #[arg(default_value = "latest")]
+        build: String,
+    },
+    /// List the releases of an app.
+    Releases {
+        #[command(flatten)]
+        at: AtWord,
+        #[arg(short = 'n', long = "num", default_value_t = 15)]
+        lines: i64,
+    },
+    #[command(name = "releases:info", about = "Show a release.")]
+    ReleasesInfo {
+        #[command(flatten)]
+        at: AtFlag,
+        /// Such as v42.
+        release: String,
+    },
+    /// Make an old release live again, without a build.
+    Rollback {
+        #[command(flatten)]
+        at: AtFlag,
+        /// Such as v41; without it, the one before the live one.
+        release: Option<String>,
+    },
+    /// List the deployments of an app.
+    Deployments(AtWord),
+    #[command(name = "deployments:info", about = "Show a deployment with its steps.")]
+    DeploymentsInfo {
+        #[command(flatten)]
+        at: AtFlag,
+        deployment: String,
+    },
+    /// Print the OpenAPI document.
+    Openapi,
+}
+
+impl Verb {
+    /// Verbs about the machine they are typed on.
+    pub(super) fn only_near(&self) -> bool {
+        match self {
+            Self::Serve(_) | Self::Setup(_) | Self::Doctor(_) | Self::Login(_) | Self::Logout | Self::Open(_) => true,
+            Self::KeysAdd(verb) => verb.file.as_ref().is_some_and(|file| file.as_os_str() != "-"),
+            _ => false,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    /// TOML file; each key can be given as HYTHE_<SECTION>_<KEY> as well.
+    #[arg(long, env = "HYTHE_CONFIG", value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Setup {
+    /// The one-time token.
+    #[arg(long)]
+    pub(super) token: String,
+    /// Your user name: a-z, 0-9 and -.
+    #[arg(long)]
+    pub(super) name: String,
+    #[arg(long)]
+    pub(super) email: String,
+    /// Your public SSH key.
+    #[arg(long, value_name = "FILE")]
+    pub(super) key: Option<PathBuf>,
+    /// Address of the server's API.
+    #[arg(long)]
+    pub(super) url: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Login {
+    /// Address of the server's API.
+    #[arg(long)]
+    pub(super) url: Option<String>,
+    /// An API token; without it, it is read from standard input.
+    #[arg(long)]
+    pub(super) token: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct KeysAdd {
+    /// Without it: the first of ~/.ssh/id_ed25519.pub, id_ecdsa.pub, id_rsa.pub.
+    pub(super) file: Option<PathBuf>,
+    /// Name of the key; its comment by default.
+    #[arg(long)]
+    pub(super) name: Option<String>,
+}

@@ -1,0 +1,131 @@
+//! Builds, releases, deployments.
+
+use futures_util::StreamExt;
+
+use super::Session;
+use super::args::{AppFlag, AppWord, AtFlag, AtWord};
+use super::failure::{Failure, Result};
+use super::text::time;
+use crate::edges::api::types::{DeploymentView, RollbackBody};
+
+pub(super) async fn builds(s: &mut Session, word: &AppWord) -> Result<()> {
+    let builds = s.client.builds(&s.app_word(word)?).await?;
+    if s.json {
+        return Ok(s.io.json(&builds.items).await?);
+    }
+    let rows = builds.items.into_iter().map(|b| {
+        let commit = b.commit.get(..10).unwrap_or(&b.commit).to_owned();
+        vec![b.id, time(&b.created_at), commit, b.state, first_line(b.reason)]
+    });
+    let rows: Vec<_> = rows.collect();
+    s.print(&["ID", "STARTED", "COMMIT", "STATE", "REASON"], &rows).await
+}
+
+/// Success is the build's own.
+pub(super) async fn build_output(s: &mut Session, flag: &AppFlag, build: &str) -> Result<()> {
+    let app = s.app_flag(flag)?;
+    // `latest` may be another one by the time it ends.
+    let id = s.client.build(&app, build).await?.id;
+    let mut lines = s.client.build_output(&app, &id).await?;
+    while let Some(line) = lines.next().await {
+        s.io.out(&line?).await?;
+    }
+    let build = s.client.build(&app, &id).await?;
+    match build.state.as_str() {
+        "failed" => Err(Failure::new(format!("the build failed: {}", build.reason.unwrap_or_default()))),
+        _ => Ok(()),
+    }
+}
+
+pub(super) async fn releases(s: &mut Session, at: &AtWord, lines: i64) -> Result<()> {
+    let (app, environment) = (s.app_word(&at.app)?, &at.environment.environment);
+    let releases = s.client.releases(&app, environment, lines).await?;
+    if s.json {
+        return Ok(s.io.json(&releases.items).await?);
+    }
+    let detail = s.client.app(&app).await?;
+    let live = detail.environments.into_iter().find(|e| e.name == *environment || e.id == *environment);
+    let live = live.and_then(|e| e.live).map(|release| release.number);
+    let rows = releases.items.into_iter().map(|r| {
+        let mark = if Some(r.number) == live { "live" } else { "" };
+        vec![format!("v{}", r.number), mark.to_owned(), time(&r.created_at), r.description]
+    });
+    let rows: Vec<_> = rows.collect();
+    s.print(&["RELEASE", "", "MADE", "WHAT"], &rows).await
+}
+
+pub(super) async fn release(s: &mut Session, at: &AtFlag, release: &str) -> Result<()> {
+    let r = s.client.release(&s.app_flag(&at.app)?, &at.environment.environment, release).await?;
+    if s.json {
+        return Ok(s.io.json(&r).await?);
+    }
+    s.io.out(&format!("v{}  {}  ({})", r.number, r.description, time(&r.created_at))).await?;
+    s.io.out(&format!("image      {}", r.image)).await?;
+    s.io.out(&format!("commit     {}", r.commit.as_deref().unwrap_or("none"))).await?;
+    s.io.out(&format!("variables  version {}", r.variables_version)).await?;
+    for (name, command) in &r.processes {
+        let command = shlex::try_join(command.iter().map(String::as_str)).unwrap_or_default();
+        s.io.out(&format!("process    {name}: {command}")).await?;
+    }
+    s.io.out(&format!("hosts      {}", r.hosts.join(", "))).await?;
+    Ok(())
+}
+
+pub(super) async fn rollback(s: &mut Session, at: &AtFlag, release: Option<&str>) -> Result<()> {
+    let (app, environment) = (s.app_flag(&at.app)?, &at.environment.environment);
+    let number = release.map(|text| text.strip_prefix('v').unwrap_or(text).parse()).transpose();
+    let number = number.map_err(|_| Failure::usage("write the release as v41"))?;
+    let deployment = s.client.rollback(&app, environment, &RollbackBody { release: number }).await?;
+    follow(s, &app, environment, &deployment).await
+}
+
+/// Until the deployment ends; its success is the verb's.
+pub(super) async fn follow(s: &mut Session, app: &str, environment: &str, deployment: &DeploymentView) -> Result<()> {
+    let mut lines = s.client.deployment_output(app, environment, &deployment.id).await?;
+    while let Some(line) = lines.next().await {
+        s.io.say(&line?).await?;
+    }
+    let ended = s.client.deployment(app, environment, &deployment.id).await?.deployment;
+    if s.json {
+        s.io.json(&ended).await?;
+    }
+    match ended.state.as_str() {
+        "succeeded" => Ok(()),
+        "superseded" => Ok(s.io.say("a later deployment took over").await?),
+        state => Err(Failure::new(format!("the deployment is {state}: {}", ended.reason.unwrap_or_default()))),
+    }
+}
+
+pub(super) async fn deployments(s: &mut Session, at: &AtWord) -> Result<()> {
+    let all = s.client.deployments(&s.app_word(&at.app)?, &at.environment.environment).await?;
+    if s.json {
+        return Ok(s.io.json(&all.items).await?);
+    }
+    let rows: Vec<_> =
+        all.items.into_iter().map(|d| vec![d.id, time(&d.created_at), d.kind, d.state, first_line(d.reason)]).collect();
+    s.print(&["ID", "STARTED", "KIND", "STATE", "REASON"], &rows).await
+}
+
+pub(super) async fn deployment(s: &mut Session, at: &AtFlag, id: &str) -> Result<()> {
+    let detail = s.client.deployment(&s.app_flag(&at.app)?, &at.environment.environment, id).await?;
+    if s.json {
+        return Ok(s.io.json(&detail).await?);
+    }
+    let d = &detail.deployment;
+    s.io.out(&format!("{}  {}  {}  ({})", d.id, d.kind, d.state, time(&d.created_at))).await?;
+    let when = |at: &Option<String>| at.as_deref().map(time).unwrap_or_default();
+    let rows = detail.steps.iter().map(|step| {
+        let attempt = if step.attempt > 1 { format!("attempt {}", step.attempt) } else { String::new() };
+        vec![step.name.clone(), step.state.clone(), when(&step.started_at), when(&step.finished_at), attempt]
+    });
+    let rows: Vec<_> = rows.collect();
+    s.print(&["STEP", "STATE", "STARTED", "FINISHED", ""], &rows).await?;
+    for line in d.reason.iter().flat_map(|reason| reason.lines()) {
+        s.io.out(&format!(" !     {line}")).await?;
+    }
+    Ok(())
+}
+
+fn first_line(text: Option<String>) -> String {
+    text.and_then(|text| text.lines().next().map(str::to_owned)).unwrap_or_default()
+}

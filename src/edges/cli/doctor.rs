@@ -1,0 +1,203 @@
+//! What would keep the platform on this machine from working. Looks, and changes nothing.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::args::Serve;
+use super::failure::{Failure, Result};
+use super::{Client, Session, Transport, serve};
+use crate::base::config::Config;
+
+const LEAST_FREE: u64 = 2 << 30;
+const ENGINE_PATIENCE: Duration = Duration::from_secs(5);
+const CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Verdict {
+    Well,
+    /// Works, with something to know.
+    Note,
+    Wrong,
+}
+
+#[derive(Debug, Serialize)]
+struct Finding {
+    what: &'static str,
+    verdict: Verdict,
+    text: String,
+}
+
+pub(super) async fn doctor(s: &mut Session, verb: &Serve) -> Result<()> {
+    let config = serve::configuration(verb.config.as_deref()).map_err(|e| Failure::usage(format!("{e:#}")))?;
+    let serves = serving(&config).await;
+    let mut findings = vec![data_dir(&config.data.dir), disk(&config.data.dir), engine(&config.runtime.engine).await];
+    findings.push(finding(
+        "server",
+        if serves { Verdict::Well } else { Verdict::Note },
+        if serves {
+            format!("answers at {}", config.http.api_listen)
+        } else {
+            format!("does not answer at {}; start it with: hythe serve", config.http.api_listen)
+        },
+    ));
+    for (what, address) in [
+        ("proxy port", config.http.proxy_listen),
+        ("API port", config.http.api_listen),
+        ("git port", config.git.listen),
+    ] {
+        findings.push(port(what, address, serves));
+    }
+    findings.push(bootstrap(&config));
+    findings.push(certificates());
+    findings.push(base_image(&config.data.dir));
+    let wrong = findings.iter().filter(|f| f.verdict == Verdict::Wrong).count();
+    if s.json {
+        s.io.json(&findings).await?;
+    } else {
+        for f in &findings {
+            let mark = match f.verdict {
+                Verdict::Well => "ok  ",
+                Verdict::Note => "note",
+                Verdict::Wrong => "BAD ",
+            };
+            s.io.out(&format!("{mark}  {:<13} {}", f.what, f.text)).await?;
+        }
+    }
+    match wrong {
+        0 => Ok(()),
+        1 => Err(Failure::new("1 thing is wrong")),
+        n => Err(Failure::new(format!("{n} things are wrong"))),
+    }
+}
+
+fn finding(what: &'static str, verdict: Verdict, text: impl Into<String>) -> Finding {
+    Finding { what, verdict, text: text.into() }
+}
+
+fn data_dir(dir: &Path) -> Finding {
+    let what = "data";
+    // The folder that exists: a first start makes the rest.
+    let Some(there) = dir.ancestors().find(|above| above.exists()) else {
+        return finding(what, Verdict::Wrong, format!("{} has no folder above it", dir.display()));
+    };
+    match tempfile::NamedTempFile::new_in(there) {
+        Ok(_) if there == dir => finding(what, Verdict::Well, format!("{} can be written", dir.display())),
+        Ok(_) => finding(what, Verdict::Well, format!("{} will be made at the first start", dir.display())),
+        Err(e) => {
+            let text = format!(
+                "{} cannot be written ({e}); run as its owner, or set data.dir (HYTHE_DATA_DIR)",
+                there.display()
+            );
+            finding(what, Verdict::Wrong, text)
+        }
+    }
+}
+
+fn disk(dir: &Path) -> Finding {
+    let there = dir.ancestors().find(|above| above.exists()).unwrap_or(Path::new("/"));
+    match rustix::fs::statvfs(there) {
+        Ok(stat) => {
+            let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+            let text = format!("{:.1} GB free", free as f64 / 1e9);
+            match free < LEAST_FREE {
+                true => finding("disk", Verdict::Wrong, format!("{text}; builds need at least 2 GB")),
+                false => finding("disk", Verdict::Well, text),
+            }
+        }
+        Err(e) => finding("disk", Verdict::Wrong, format!("cannot be asked: {e}")),
+    }
+}
+
+/// `GET /version` by hand (Docker Engine API); an edge does not speak to engines otherwise.
+async fn engine(socket: &str) -> Finding {
+    let what = "engine";
+    match tokio::time::timeout(ENGINE_PATIENCE, engine_version(socket)).await {
+        Ok(Ok(version)) => finding(what, Verdict::Well, format!("Docker Engine {version} answers at {socket}")),
+        Ok(Err(e)) if e.kind() == std::io::ErrorKind::PermissionDenied => {
+            finding(what, Verdict::Wrong, format!("{socket} is not yours to use; join its group (usually docker)"))
+        }
+        Ok(Err(e)) => {
+            let text = format!("does not answer at {socket} ({e}); install and start docker.io, or set runtime.engine");
+            finding(what, Verdict::Wrong, text)
+        }
+        Err(_) => finding(what, Verdict::Wrong, format!("accepts at {socket}, but says nothing; look at its log")),
+    }
+}
+
+async fn engine_version(socket: &str) -> std::io::Result<String> {
+    let mut stream = tokio::net::UnixStream::connect(socket.strip_prefix("unix://").unwrap_or(socket)).await?;
+    stream.write_all(b"GET /version HTTP/1.0\r\nHost: engine\r\n\r\n").await?;
+    let mut answer = Vec::new();
+    stream.take(1 << 20).read_to_end(&mut answer).await?;
+    let text = String::from_utf8_lossy(&answer);
+    let json = text.split_once("\r\n\r\n").map(|(_, body)| body.trim()).unwrap_or_default();
+    let version: serde_json::Value = serde_json::from_str(json).map_err(std::io::Error::other)?;
+    version["Version"].as_str().map(str::to_owned).ok_or_else(|| std::io::Error::other("an answer without a version"))
+}
+
+async fn serving(config: &Config) -> bool {
+    let Ok(transport) = Transport::http(&format!("http://{}", config.http.api_listen), None) else { return false };
+    let client = Client::new(transport);
+    matches!(tokio::time::timeout(ENGINE_PATIENCE, client.health()).await, Ok(Ok(_)))
+}
+
+fn port(what: &'static str, address: SocketAddr, serves: bool) -> Finding {
+    match TcpListener::bind(address) {
+        Ok(_) if serves => finding(
+            what,
+            Verdict::Note,
+            format!("{address} is free, though the server runs: it has another configuration"),
+        ),
+        Ok(_) => finding(what, Verdict::Well, format!("{address} is free")),
+        Err(e) if e.kind() == std::io::ErrorKind::AddrInUse && serves => {
+            finding(what, Verdict::Well, format!("{address} is in use, as it should be while the server runs"))
+        }
+        Err(e) => finding(what, Verdict::Wrong, format!("{address} cannot be had ({e}); free it or configure another")),
+    }
+}
+
+fn bootstrap(config: &Config) -> Finding {
+    let what = "mmdebstrap";
+    if config.build.base != "debian" {
+        return finding(what, Verdict::Well, format!("not needed: the base image is {}", config.build.base));
+    }
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&folders).map(|folder| folder.join("mmdebstrap")).find(|path| path.is_file());
+    match found {
+        Some(path) => finding(what, Verdict::Well, path.display().to_string()),
+        None => finding(
+            what,
+            Verdict::Wrong,
+            "is not installed, and the base image is made with it: apt-get install mmdebstrap",
+        ),
+    }
+}
+
+fn certificates() -> Finding {
+    match std::fs::metadata(CA_BUNDLE) {
+        Ok(file) if file.len() > 0 => finding("certificates", Verdict::Well, CA_BUNDLE),
+        _ => {
+            finding("certificates", Verdict::Wrong, format!("{CA_BUNDLE} is missing: apt-get install ca-certificates"))
+        }
+    }
+}
+
+fn base_image(dir: &Path) -> Finding {
+    let recipes: Vec<PathBuf> = std::fs::read_dir(dir.join("base"))
+        .map(|entries| {
+            entries
+                .filter_map(|e| Some(e.ok()?.path()))
+                .filter(|p| p.extension().is_some_and(|x| x == "json"))
+                .collect()
+        })
+        .unwrap_or_default();
+    match recipes.len() {
+        0 => finding("base image", Verdict::Note, "not made yet; the first start does it, and takes a minute"),
+        n => finding("base image", Verdict::Well, format!("made ({n} in store)")),
+    }
+}

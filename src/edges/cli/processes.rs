@@ -1,0 +1,88 @@
+//! Processes and what they write.
+
+use std::collections::BTreeMap;
+
+use futures_util::StreamExt;
+
+use super::Session;
+use super::args::{AtFlag, AtWord};
+use super::failure::{Failure, Result};
+use super::text::time;
+use crate::edges::api::types::{EnvironmentChangeBody, ProcessItem, ReplicaItem};
+use crate::edges::client::Logs;
+
+pub(super) async fn list(s: &mut Session, at: &AtWord) -> Result<()> {
+    let processes = s.client.processes(&s.app_word(&at.app)?, &at.environment.environment).await?;
+    show(s, &processes.items).await
+}
+
+async fn show(s: &mut Session, processes: &[ProcessItem]) -> Result<()> {
+    if s.json {
+        return Ok(s.io.json(&processes).await?);
+    }
+    if processes.is_empty() {
+        return Ok(s.io.say("nothing was deployed yet; push with: git push hythe main").await?);
+    }
+    for process in processes {
+        let command = shlex::try_join(process.command.iter().map(String::as_str)).unwrap_or_default();
+        s.io.out(&format!("{}: {} of {} ready: {command}", process.name, process.ready, process.wanted)).await?;
+        for replica in &process.replicas {
+            s.io.out(&format!("  {}", line(replica))).await?;
+        }
+    }
+    Ok(())
+}
+
+fn line(replica: &ReplicaItem) -> String {
+    let mut line = format!("{} {}", replica.name, replica.state);
+    match (replica.exit_code, replica.ready) {
+        (Some(code), _) => line.push_str(&format!(" with {code}")),
+        (None, true) => line.push_str(", ready"),
+        (None, false) => {}
+    }
+    if replica.out_of_memory {
+        line.push_str(", out of memory");
+    }
+    if let Some(at) = &replica.started_at {
+        line.push_str(&format!(", since {}", time(at)));
+    }
+    line
+}
+
+pub(super) async fn scale(s: &mut Session, at: &AtFlag, numbers: &[String]) -> Result<()> {
+    let mut wanted = BTreeMap::new();
+    for word in numbers {
+        let number = word.split_once('=').and_then(|(name, number)| Some((name, number.parse().ok()?)));
+        let (name, number) =
+            number.ok_or_else(|| Failure::usage(format!("\"{word}\" is not understood; write web=2")))?;
+        wanted.insert(name.to_owned(), number);
+    }
+    let processes = s.client.scale(&s.app_flag(&at.app)?, &at.environment.environment, &wanted).await?;
+    if processes.items.is_empty() {
+        return Ok(s.io.say("kept for the first release").await?);
+    }
+    show(s, &processes.items).await
+}
+
+pub(super) async fn restart(s: &mut Session, at: &AtWord) -> Result<()> {
+    s.client.restart(&s.app_word(&at.app)?, &at.environment.environment).await?;
+    Ok(s.io
+        .say("new replicas take over from the old ones as soon as they are ready; watch them with: hythe ps")
+        .await?)
+}
+
+pub(super) async fn stop(s: &mut Session, at: &AtWord, stopped: bool) -> Result<()> {
+    let body = EnvironmentChangeBody { stopped: Some(stopped), ..EnvironmentChangeBody::default() };
+    s.client.change_environment(&s.app_word(&at.app)?, &at.environment.environment, &body).await?;
+    Ok(s.io.say(if stopped { "stopping" } else { "starting" }).await?)
+}
+
+pub(super) async fn logs(s: &mut Session, at: &AtWord, follow: bool, tail: usize, process: Option<&str>) -> Result<()> {
+    let app = s.app_word(&at.app)?;
+    let wanted = Logs { tail, follow, process };
+    let mut lines = s.client.logs(&app, &at.environment.environment, &wanted).await?;
+    while let Some(line) = lines.next().await {
+        s.io.out(&line?).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,47 @@
+//! The server itself, and what can be said of it without running it.
+
+use std::path::Path;
+
+use tracing_subscriber::EnvFilter;
+
+use super::Session;
+use super::args::Serve;
+use super::failure::{Failure, Result};
+use crate::base::config::Config;
+use crate::edges::api;
+
+const QUIET: &str = "info,hyper=warn,sqlx=warn,russh=warn,tower=warn";
+
+pub(super) fn serve(verb: &Serve) -> u8 {
+    let filter = EnvFilter::try_from_env("HYTHE_LOG").unwrap_or_else(|_| EnvFilter::new(QUIET));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let outcome = configuration(verb.config.as_deref()).and_then(|config| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(crate::daemon::serve(config))
+    });
+    match outcome {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!(" !     {error:#}");
+            1
+        }
+    }
+}
+
+pub(super) fn configuration(file: Option<&Path>) -> anyhow::Result<Config> {
+    let text = match file {
+        Some(path) => {
+            let text = std::fs::read_to_string(path);
+            Some((path, text.map_err(|e| anyhow::anyhow!("{} cannot be read: {e}", path.display()))?))
+        }
+        None => None,
+    };
+    let file = text.as_ref().map(|(path, text)| (*path, text.as_str()));
+    Ok(Config::load(file, |name| std::env::var(name).ok())?)
+}
+
+pub(super) async fn openapi(s: &mut Session) -> Result<()> {
+    let document: serde_json::Value =
+        serde_json::from_str(&api::document()).map_err(|e| Failure::new(format!("the document is damaged: {e}")))?;
+    Ok(s.io.json(&document).await?)
+}
