@@ -83,6 +83,13 @@ impl Error {
         self
     }
 
+    /// The same fault with another text for people.
+    #[must_use]
+    pub fn said(mut self, public: impl Into<String>) -> Self {
+        self.public = public.into();
+        self
+    }
+
     pub fn is_not_found(&self) -> bool {
         self.kind == Kind::NotFound
     }

@@ -2,4 +2,5 @@
 
 pub mod git;
 pub mod image;
+pub mod proxy;
 pub mod runtime;

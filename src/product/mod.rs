@@ -4,6 +4,7 @@
 pub mod accounts;
 pub mod apps;
 pub mod builds;
+pub mod converge;
 pub mod deploy;
 pub mod routing;
 

@@ -88,6 +88,15 @@ impl Repositories {
         }
     }
 
+    /// Ids of the apps that have a repository.
+    pub fn ids(&self) -> Result<Vec<String>> {
+        let entries = fs::read_dir(&self.root).map_err(storage("list", &self.root))?;
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let mut ids: Vec<String> = names.filter_map(|name| Some(name.strip_suffix(".git")?.to_owned())).collect();
+        ids.sort();
+        Ok(ids)
+    }
+
     /// Already gone is success. The name is free at once, whatever happens while the files are removed.
     pub fn remove(&self, app_id: &str) -> Result<()> {
         if self.find(app_id)?.is_none() {
@@ -182,8 +191,7 @@ impl Repository {
 
 /// Opens a directory of objects, with its alternates. What appears in it later may stay unseen.
 pub(super) fn open_objects(directory: &Path) -> Result<gix::odb::Handle> {
-    let mut objects =
-        gix::odb::at(directory, Sha1).map_err(storage("open the objects in", directory))?;
+    let mut objects = gix::odb::at(directory, Sha1).map_err(storage("open the objects in", directory))?;
     objects.refresh_never();
     objects.ignore_replacements = true;
     objects.set_pack_cache(|| Box::new(MemoryCappedHashmap::new(PACK_CACHE_BYTES)));

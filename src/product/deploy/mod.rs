@@ -1,13 +1,121 @@
-//! push → build → release → rollout.
+//! From a push to a running app, and the other ways a release becomes current: new variables,
+//! rollback. A deployment never starts a container: it writes the desired release and waits for
+//! what the converger observes.
 
-use crate::base::access::{Action, Actor};
+mod activate;
+mod follow;
+mod intake;
+pub mod messages;
+mod push;
+mod releases;
+mod rollout;
+mod sweep;
+
+use crate::base::access::{Action, Actor, Place, Scope};
 use crate::base::error::{Error, Result};
-use crate::base::model::{App, Deployment, Environment, JobStep};
+use crate::base::model::{App, Deployment, DeploymentKind, Environment, JobStep, ProcessName, Release};
 use crate::product::Ctx;
-use crate::product::apps::VariableChanges;
-use crate::state::store::{deployments as rows, jobs};
+use crate::product::apps::{self, VariableChanges};
+use crate::state::store;
 
-/// Newest first.
+use activate::Order;
+
+pub use activate::ActivateWork;
+pub use follow::{LogEvent, finished, follow};
+pub use intake::{Accepted, PushOrder, RefUpdate, accept, decide, open_for_fetch, open_for_push};
+pub use push::PushWork;
+pub use sweep::Sweeper;
+
+/// The new version of the variables and, where the environment has a release, the deployment of one that has them.
+pub async fn set_variables(
+    ctx: &Ctx,
+    actor: &Actor,
+    app: &App,
+    environment: &Environment,
+    changes: &VariableChanges,
+) -> Result<(i64, Option<Deployment>)> {
+    actor.may(Action::WriteVariables, &Place::from(app))?;
+    let mut tx = ctx.store.begin().await?;
+    let before = store::variables::latest(&mut tx, &environment.id).await?.map_or(0, |set| set.version);
+    let by = Some(&actor.user.id);
+    let version = apps::write_variables(&mut tx, ctx, &app.organization_id, &environment.id, changes, by).await?;
+    let current = releases::current(&mut tx, &environment.id).await?;
+    let deployment = match current.filter(|_| version != before) {
+        Some(release) => {
+            let order = Order {
+                source: release.id,
+                variables_version: version,
+                restores_formation: false,
+                description: describe(changes),
+            };
+            Some(activate::enqueue(ctx, &mut tx, actor, app, environment, order, DeploymentKind::Variables).await?)
+        }
+        None => None,
+    };
+    tx.commit().await?;
+    ctx.queue.notify();
+    Ok((version, deployment))
+}
+
+/// Names, never values.
+fn describe(changes: &VariableChanges) -> String {
+    let names = |set: bool| -> Vec<&str> {
+        changes.iter().filter(|(_, value)| value.is_some() == set).map(|(name, _)| name.as_str()).collect()
+    };
+    let parts = [("set", names(true)), ("unset", names(false))];
+    let parts = parts.iter().filter(|(_, names)| !names.is_empty());
+    parts.map(|(verb, names)| format!("{verb} {}", names.join(", "))).collect::<Vec<_>>().join("; ")
+}
+
+/// Makes the whole state of release `number` current again, as a new release; none means the last one before the
+/// current that was live.
+pub async fn rollback(
+    ctx: &Ctx,
+    actor: &Actor,
+    app: &App,
+    environment: &Environment,
+    number: Option<i64>,
+) -> Result<Deployment> {
+    actor.may(Action::Deploy, &Place::from(app))?;
+    let mut tx = ctx.store.begin().await?;
+    let target = rollback_target(&mut tx, environment, number).await?;
+    let deployment = activate::enqueue(
+        ctx,
+        &mut tx,
+        actor,
+        app,
+        environment,
+        Order {
+            variables_version: target.variables_version,
+            description: format!("rollback to v{}", target.number),
+            source: target.id,
+            restores_formation: true,
+        },
+        DeploymentKind::Rollback,
+    )
+    .await?;
+    tx.commit().await?;
+    ctx.queue.notify();
+    Ok(deployment)
+}
+
+async fn rollback_target(tx: &mut store::Tx, environment: &Environment, number: Option<i64>) -> Result<Release> {
+    if let Some(number) = number {
+        let found = store::releases::by_number(tx, &environment.id, number).await?;
+        return found.ok_or_else(|| Error::not_found(format!("release v{number}")));
+    }
+    let current = match &environment.spec.release {
+        Some(id) => store::releases::find(tx, &Scope::Platform, id).await?,
+        None => None,
+    };
+    let current =
+        current.ok_or_else(|| Error::conflict("nothing was deployed yet, so there is nothing to go back to"))?;
+    releases::last_good_before(tx, &environment.id, current.number).await?.ok_or_else(|| {
+        Error::conflict(format!("v{} is the first release that ran; there is none to go back to", current.number))
+    })
+}
+
+/// The newest deployments of the environment.
 pub async fn deployments(
     ctx: &Ctx,
     actor: &Actor,
@@ -15,11 +123,12 @@ pub async fn deployments(
     environment: &Environment,
     limit: i64,
 ) -> Result<Vec<Deployment>> {
-    actor.may(Action::ViewApp, &app.into())?;
+    actor.may(Action::ViewApp, &Place::from(app))?;
     let mut tx = ctx.store.read().await?;
-    rows::list(&mut tx, &actor.scope(), &environment.id, limit).await
+    store::deployments::list(&mut tx, &actor.scope(), &environment.id, limit).await
 }
 
+/// One deployment with its steps; an id of another environment is not found.
 pub async fn deployment(
     ctx: &Ctx,
     actor: &Actor,
@@ -27,34 +136,18 @@ pub async fn deployment(
     environment: &Environment,
     id: &str,
 ) -> Result<(Deployment, Vec<JobStep>)> {
-    actor.may(Action::ViewApp, &app.into())?;
+    actor.may(Action::ViewApp, &Place::from(app))?;
     let absent = || Error::not_found("deployment");
     let mut tx = ctx.store.read().await?;
     let id = id.parse().map_err(|_| absent())?;
-    let found = rows::find(&mut tx, &actor.scope(), &id).await?.filter(|d| d.environment_id == environment.id);
-    let found = found.ok_or_else(absent)?;
-    let steps = jobs::steps(&mut tx, &found.job_id).await?;
+    let found = store::deployments::find(&mut tx, &actor.scope(), &id).await?;
+    let found = found.filter(|d| d.environment_id == environment.id).ok_or_else(absent)?;
+    let steps = store::jobs::steps(&mut tx, &found.job_id).await?;
     Ok((found, steps))
 }
 
-/// The new version, and the deployment that brings it to what runs, if anything does.
-pub async fn set_variables(
-    _ctx: &Ctx,
-    _actor: &Actor,
-    _app: &App,
-    _environment: &Environment,
-    _changes: &VariableChanges,
-) -> Result<(i64, Option<Deployment>)> {
-    todo!()
-}
-
-/// None is the release before the one that is live.
-pub async fn rollback(
-    _ctx: &Ctx,
-    _actor: &Actor,
-    _app: &App,
-    _environment: &Environment,
-    _number: Option<i64>,
-) -> Result<Deployment> {
-    todo!()
+/// The process types that a release runs, with their counts.
+pub fn formation_text(counts: &std::collections::BTreeMap<ProcessName, u32>) -> String {
+    let parts: Vec<String> = counts.iter().filter(|(_, n)| **n > 0).map(|(p, n)| format!("{p} ×{n}")).collect();
+    if parts.is_empty() { "no process".into() } else { parts.join(", ") }
 }

@@ -1,0 +1,357 @@
+//! The loop around the planner: look, plan, start what is not under way yet, publish, write the
+//! status. One look takes milliseconds; whatever takes longer runs as a task whose end is a wake-up.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::Handle;
+use super::apply::{Busy, Hands, Outcome};
+use super::desired::{Desired, Settings};
+use super::observed::Memory;
+use super::plan::{self, Change, Changes};
+use super::table::{Entry, Publisher};
+use crate::base::clock::Timestamp;
+use crate::base::error::{Error, Result};
+use crate::base::model::{EnvironmentId, EnvironmentState, Generation, Host, Replica, ReplicaState, WorkloadId};
+use crate::machinery::proxy::RouteTable;
+use crate::machinery::runtime::Engine;
+use crate::product::Ctx;
+use crate::product::builds::Builder;
+use crate::state::store;
+
+/// The safety net under all signals.
+const TIMER: Duration = Duration::from_secs(5);
+/// A workload that the engine refused is asked for again after this long.
+const REFUSED_PAUSE_MILLIS: i64 = 5_000;
+
+pub struct Converger {
+    hands: Hands,
+    settings: Settings,
+    wake: Arc<Notify>,
+    ticks: watch::Sender<u64>,
+    publisher: Publisher,
+    memory: Memory,
+    counted_crashes: HashSet<String>,
+    refused: HashMap<WorkloadId, (Timestamp, String)>,
+    busy: HashSet<Busy>,
+    tasks: JoinSet<(Busy, Outcome)>,
+    engine_lost: bool,
+}
+
+impl Converger {
+    pub fn new(
+        ctx: Ctx,
+        engine: Arc<dyn Engine>,
+        builder: Arc<Builder>,
+        table: watch::Sender<Arc<RouteTable>>,
+        api: Option<(Host, std::net::SocketAddr)>,
+    ) -> Self {
+        let settings = Settings::from(&ctx.config.runtime);
+        let wake = Arc::clone(&ctx.wake);
+        Self {
+            hands: Hands { ctx, engine, builder },
+            settings,
+            wake,
+            ticks: watch::Sender::new(0),
+            publisher: Publisher::new(table, api),
+            memory: Memory::default(),
+            counted_crashes: HashSet::new(),
+            refused: HashMap::new(),
+            busy: HashSet::new(),
+            tasks: JoinSet::new(),
+            engine_lost: false,
+        }
+    }
+
+    pub fn handle(&self) -> Handle {
+        Handle { wake: Arc::clone(&self.wake), ticks: self.ticks.subscribe() }
+    }
+
+    /// Runs until told to stop. Replicas go on running: another process adopts them from what it observes.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let mut events = None;
+        loop {
+            if events.is_none() {
+                events = self.hands.engine.events().await.ok();
+            }
+            let look_again = match self.look().await {
+                Ok(at) => at,
+                Err(error) => {
+                    tracing::error!(error = error.for_log(), "the converger could not look");
+                    None
+                }
+            };
+            self.ticks.send_modify(|tick| *tick += 1);
+            let now = self.hands.ctx.clock.now();
+            let pause = look_again
+                .map_or(TIMER, |at| Duration::from_millis(u64::try_from(at.since(now)).unwrap_or(0).max(1)).min(TIMER));
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                () = self.wake.notified() => {}
+                Some(done) = self.tasks.join_next() => self.finished(done).await,
+                event = next(&mut events) => if event.is_none() { events = None },
+                () = tokio::time::sleep(pause) => {}
+            }
+            while let Some(done) = self.tasks.try_join_next() {
+                self.finished(done).await;
+            }
+        }
+        self.tasks.abort_all();
+    }
+
+    async fn look(&mut self) -> Result<Option<Timestamp>> {
+        let replicas = match self.hands.engine.observe().await {
+            Ok(replicas) => {
+                if std::mem::take(&mut self.engine_lost) {
+                    tracing::info!("the engine answers again");
+                }
+                replicas
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.engine_lost, true) {
+                    tracing::error!(error = %Error::internal(error).for_log(), "the engine does not answer; what is routed stays routed");
+                }
+                return Ok(Some(self.hands.ctx.clock.now().plus_millis(1000)));
+            }
+        };
+        let mut tx = self.hands.ctx.store.read().await?;
+        let all = Desired::all(&mut tx).await?;
+        drop(tx);
+        self.memory.keep_only(&replicas);
+        self.count_crashes(&all, &replicas);
+        self.orphans(&all, &replicas);
+        let now = self.hands.ctx.clock.now();
+        let mut look_again: Option<Timestamp> = None;
+        let mut entries = Vec::new();
+        let mut statuses = Vec::new();
+        for desired in &all {
+            let observed = self.memory.observe(&desired.environment.id, &replicas, |id| self.publisher.traffic(id));
+            let changes = plan::plan(desired, &observed, now, &self.settings);
+            look_again = earliest(look_again, changes.look_again_at);
+            entries.push(Entry {
+                app: desired.app.name.to_string(),
+                hosts: desired.hosts.clone(),
+                routed: changes.routed.clone(),
+                state: changes.status.state,
+            });
+            self.start(desired, &changes, &replicas, now);
+            let mut status = changes.status;
+            let gives_up = changes.list.iter().any(|c| matches!(c, Change::GiveUp { .. }));
+            if status.reason.is_none() {
+                status.reason = self.refusal(&desired.environment.id);
+            }
+            if !gives_up && status != desired.environment.status {
+                statuses.push((desired, status));
+            }
+        }
+        if let Some(left) = self.publisher.publish(&entries, &replicas) {
+            for replica in left {
+                self.memory.leaving.insert(replica, now);
+            }
+        }
+        // The route is published before anybody can read that it is live.
+        self.write(statuses).await?;
+        Ok(look_again)
+    }
+
+    async fn write(&mut self, statuses: Vec<(&Desired, crate::base::model::EnvironmentStatus)>) -> Result<()> {
+        if statuses.is_empty() {
+            return Ok(());
+        }
+        let mut tx = self.hands.ctx.store.begin().await?;
+        for (desired, status) in &statuses {
+            store::environments::write_status(&mut tx, &desired.environment.id, status).await?;
+        }
+        tx.commit().await?;
+        for (desired, status) in statuses {
+            if status.state != desired.environment.status.state {
+                tracing::info!(
+                    environment.id = %desired.environment.id, app.name = %desired.app.name,
+                    state = ?status.state, rollout = %desired.rollout(), "environment changed state"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, desired: &Desired, changes: &Changes, replicas: &[Replica], now: Timestamp) {
+        let find = |id: &str| replicas.iter().find(|r| r.id == id).cloned();
+        let hands = self.hands.clone();
+        for change in changes.list.clone() {
+            match change {
+                Change::Ensure { workload, generation, count } => {
+                    if self.refused.get(&workload).is_some_and(|(at, _)| now.since(*at) < REFUSED_PAUSE_MILLIS) {
+                        continue;
+                    }
+                    let Some(process) = desired.processes().into_iter().find(|p| p.id == workload) else { continue };
+                    let task = hands.clone().ensure(desired.clone(), process, generation, count);
+                    self.spawn(Busy::Ensure(workload), task);
+                }
+                Change::Probe { replica } => {
+                    let Some(replica) = find(&replica) else { continue };
+                    let processes = desired.processes();
+                    let Some(process) = processes.into_iter().find(|p| p.id == replica.workload) else { continue };
+                    let clock = Arc::clone(&self.hands.ctx.clock);
+                    self.spawn(Busy::Replica(replica.id.clone()), hands.clone().probe(replica, process.check, clock));
+                }
+                Change::Retire { workload, below } => {
+                    self.spawn(Busy::Retire(workload.clone()), hands.clone().retire(workload, below));
+                }
+                Change::Remove { replica } => {
+                    let Some(replica) = find(&replica) else { continue };
+                    self.spawn(Busy::Replica(replica.id.clone()), hands.clone().remove(replica));
+                }
+                Change::GiveUp { replica, cause } => {
+                    let replica = replica.as_deref().and_then(find);
+                    let busy = Busy::GiveUp(desired.environment.id.clone());
+                    self.spawn(busy, hands.clone().give_up(desired.clone(), replica, cause));
+                }
+            }
+        }
+    }
+
+    fn spawn(&mut self, busy: Busy, task: impl Future<Output = Outcome> + Send + 'static) {
+        if self.busy.insert(busy.clone()) {
+            self.tasks.spawn(async move { (busy, task.await) });
+        }
+    }
+
+    async fn finished(&mut self, done: Result<(Busy, Outcome), tokio::task::JoinError>) {
+        let (busy, outcome) = match done {
+            Ok(done) => done,
+            Err(error) => {
+                // Which task it was is lost with it: let all of them be planned anew.
+                tracing::error!(%error, "a task of the converger died");
+                self.busy.clear();
+                return;
+            }
+        };
+        self.busy.remove(&busy);
+        let now = self.hands.ctx.clock.now();
+        match outcome {
+            Outcome::Done => {
+                if let Busy::Ensure(workload) = &busy {
+                    self.refused.remove(workload);
+                }
+            }
+            Outcome::Ready { replica } => {
+                self.memory.ready.insert(replica, now);
+            }
+            Outcome::Failed { workload, generation, error } => self.refuse(workload, generation, error, now).await,
+            Outcome::Unapplied { error } => {
+                tracing::error!(error = error.for_log(), "a change could not be applied");
+                if let Busy::Ensure(workload) = busy {
+                    self.refused.insert(workload, (now, error.public));
+                }
+            }
+            Outcome::GaveUp { environment, generation, reason } => {
+                if let Err(error) = self.block(&environment, generation, reason).await {
+                    tracing::error!(environment.id = %environment, error = error.for_log(), "a status could not be written");
+                }
+            }
+        }
+    }
+
+    /// The engine said no. What can never become live blocks its environment at once; what is live is tried again later.
+    async fn refuse(
+        &mut self,
+        workload: WorkloadId,
+        generation: Generation,
+        error: crate::machinery::runtime::EngineError,
+        now: Timestamp,
+    ) {
+        let temporary = error.is_temporary();
+        let text = Error::internal(error).for_log();
+        let cause = text.split_once(": ").map_or(text.as_str(), |(_, cause)| cause).to_owned();
+        tracing::warn!(environment.id = %workload.environment, process = %workload.process, generation = %generation, error = cause, "the engine refused a change");
+        if !temporary {
+            let reason = format!("{} could not be started\n{cause}", workload.process);
+            match self.block_new_rollout(&workload.environment, generation, reason).await {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) => tracing::error!(error = error.for_log(), "a status could not be written"),
+            }
+        }
+        self.refused.insert(workload, (now, cause));
+    }
+
+    /// Blocks the environment if `rollout` is its desired one and not live yet.
+    async fn block_new_rollout(&self, id: &EnvironmentId, rollout: Generation, reason: String) -> Result<bool> {
+        let environment = {
+            let mut tx = self.hands.ctx.store.read().await?;
+            store::environments::find(&mut tx, &crate::base::access::Scope::Platform, id).await?
+        };
+        match environment {
+            Some(e) if e.spec.rollout == rollout && e.status.live != rollout => {
+                self.block(id, e.generation, reason).await?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    async fn block(&self, id: &EnvironmentId, generation: i64, reason: String) -> Result<()> {
+        let mut tx = self.hands.ctx.store.begin().await?;
+        let found = store::environments::find(&mut tx, &crate::base::access::Scope::Platform, id).await?;
+        let Some(environment) = found.filter(|e| e.generation == generation) else { return Ok(()) };
+        let mut status = environment.status;
+        status.state = EnvironmentState::Blocked;
+        status.observed_generation = generation;
+        status.reason = Some(reason);
+        store::environments::write_status(&mut tx, id, &status).await?;
+        tx.commit().await
+    }
+
+    fn refusal(&self, environment: &EnvironmentId) -> Option<String> {
+        self.refused.iter().find(|(id, _)| id.environment == *environment).map(|(_, (_, text))| text.clone())
+    }
+
+    /// Each exit of a replica of a live rollout counts once.
+    fn count_crashes(&mut self, all: &[Desired], replicas: &[Replica]) {
+        let live: HashMap<&EnvironmentId, Generation> =
+            all.iter().map(|d| (&d.environment.id, d.environment.status.live)).collect();
+        for replica in replicas {
+            let ReplicaState::Exited { at, code, out_of_memory } = replica.state else { continue };
+            let of_live = live.get(&replica.workload.environment) == Some(&replica.generation);
+            if of_live && self.counted_crashes.insert(replica.id.clone()) {
+                self.memory.crashed(&replica.workload, at);
+                tracing::warn!(
+                    environment.id = %replica.workload.environment, process = %replica.workload.process,
+                    ordinal = replica.ordinal, code, out_of_memory, "a replica exited"
+                );
+            }
+        }
+        self.counted_crashes.retain(|id| replicas.iter().any(|r| r.id == *id));
+    }
+
+    /// Replicas of environments that are no more.
+    fn orphans(&mut self, all: &[Desired], replicas: &[Replica]) {
+        let known: HashSet<&EnvironmentId> = all.iter().map(|d| &d.environment.id).collect();
+        let hands = self.hands.clone();
+        for replica in replicas.iter().filter(|r| !known.contains(&r.workload.environment)) {
+            let workload = replica.workload.clone();
+            self.spawn(Busy::Retire(workload.clone()), hands.clone().retire(workload, Generation(i64::MAX)));
+        }
+    }
+}
+
+fn earliest(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// The next event; never resolves without a stream, so that the timer goes on.
+async fn next(events: &mut Option<futures_util::stream::BoxStream<'static, ()>>) -> Option<()> {
+    match events {
+        Some(stream) => stream.next().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,73 @@
+//! What a pusher reads from the deploy steps. Every text for people in this room is here.
+
+use std::collections::BTreeMap;
+
+use crate::base::model::{ImageDigest, ProcessName, Release};
+
+pub fn heading(text: &str, millis: i64) -> String {
+    if millis > 500 { format!("-----> {text} … {:.1}s", millis as f64 / 1000.0) } else { format!("-----> {text}") }
+}
+
+pub fn body(text: &str) -> String {
+    format!("       {text}")
+}
+
+pub fn problem(text: &str) -> String {
+    format!(" !     {text}")
+}
+
+pub fn image(digest: &ImageDigest, layers: usize, new: usize, bytes: u64) -> String {
+    let mut text = format!("Image sha256:{}… {layers} layers", digest.short());
+    match new {
+        0 => text.push_str(", nothing new"),
+        _ => text.push_str(&format!(", {new} new, {}", size(bytes))),
+    }
+    text
+}
+
+pub fn release(release: &Release, environment: &str) -> String {
+    format!("Release v{} → {environment}", release.number)
+}
+
+pub fn live(ready: &BTreeMap<ProcessName, u32>, millis: i64, retired: Option<i64>) -> String {
+    let mut text = format!("{} healthy in {:.1}s", super::formation_text(ready), millis as f64 / 1000.0);
+    if let Some(number) = retired {
+        text.push_str(&format!(", traffic switched, v{number} retires"));
+    }
+    text
+}
+
+/// Decimal units with one digit: `38.2 kB`.
+pub fn size(bytes: u64) -> String {
+    match bytes {
+        0..1000 => format!("{bytes} B"),
+        1000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.1} GB", bytes as f64 / 1e9),
+    }
+}
+
+pub const KEPT: &str = "The release before keeps serving; nothing was changed.";
+pub const NONE_BEFORE: &str = "Nothing was deployed, and the branch was not moved.";
+pub const STALE: &str = "the branch moved since you fetched; fetch and push again";
+pub const SUPERSEDED: &str = "another deployment took its place";
+
+pub fn unknown_branch(branch: &str, known: &str) -> String {
+    format!("branch {branch} deploys nowhere; push to {known}, for example: git push hythe {branch}:{known}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_show_only_when_they_matter() {
+        assert_eq!(heading("Build", 400), "-----> Build");
+        assert_eq!(heading("Build", 2_140), "-----> Build … 2.1s");
+    }
+
+    #[test]
+    fn sizes_read_well() {
+        assert_eq!([size(999), size(38_200), size(5_000_000)], ["999 B", "38.2 kB", "5.0 MB"]);
+    }
+}

@@ -1,0 +1,143 @@
+//! The step that both kinds of deployment share: write the desired release, wait until the
+//! converger says that it is live or cannot be.
+
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::messages;
+use crate::base::access::Scope;
+use crate::base::clock::Timestamp;
+use crate::base::error::{Error, Result};
+use crate::base::model::{Environment, EnvironmentId, EnvironmentState, EnvironmentStatus, Generation, Release};
+use crate::product::Ctx;
+use crate::product::converge::Handle;
+use crate::state::jobs::{StepContext, StepError};
+use crate::state::store;
+
+pub enum Ended {
+    Live(EnvironmentStatus),
+    /// Words of the converger: cause in the first line, evidence, remedy.
+    Blocked(String),
+    /// Somebody wrote another spec meanwhile.
+    Superseded,
+    ShuttingDown,
+}
+
+/// Writes `release` as desired unless it is already; returns the generation to wait for.
+pub async fn begin(ctx: &Ctx, environment: &EnvironmentId, release: &Release, restores_formation: bool) -> Result<i64> {
+    let mut tx = ctx.store.begin().await?;
+    let found = find(&mut tx, environment).await?;
+    if found.spec.release.as_ref() == Some(&release.id) {
+        return Ok(found.generation);
+    }
+    let mut spec = found.spec.clone();
+    spec.release = Some(release.id.clone());
+    spec.rollout = Generation(found.generation + 1);
+    if restores_formation {
+        spec.formation.clone_from(&release.formation);
+    }
+    if !store::environments::write_spec(&mut tx, environment, found.generation, &spec).await? {
+        return Err(Error::conflict("the environment was changed at the same moment; try again"));
+    }
+    tx.commit().await?;
+    ctx.wake.notify_one();
+    Ok(found.generation + 1)
+}
+
+pub async fn wait(
+    ctx: &Ctx,
+    handle: &Handle,
+    environment: &EnvironmentId,
+    release: &Release,
+    cancel: &CancellationToken,
+) -> Result<Ended> {
+    let mut ticks = handle.ticks();
+    loop {
+        ticks.mark_unchanged();
+        let found = find(&mut ctx.store.read().await?, environment).await?;
+        if found.spec.release.as_ref() != Some(&release.id) {
+            return Ok(Ended::Superseded);
+        }
+        if found.status.observed_generation == found.generation {
+            match found.status.state {
+                EnvironmentState::Live | EnvironmentState::Stopped if found.status.live == found.spec.rollout => {
+                    return Ok(Ended::Live(found.status));
+                }
+                EnvironmentState::Blocked => return Ok(Ended::Blocked(found.status.reason.unwrap_or_default())),
+                _ => {}
+            }
+        }
+        tokio::select! {
+            () = cancel.cancelled() => return Ok(Ended::ShuttingDown),
+            changed = ticks.changed() => if changed.is_err() { return Ok(Ended::ShuttingDown) },
+        }
+    }
+}
+
+/// Puts the spec back to what is live, if it still asks for `release`. Doing it twice is doing it once.
+pub async fn revert(ctx: &Ctx, environment: &EnvironmentId, release: &Release) -> Result<()> {
+    let mut tx = ctx.store.begin().await?;
+    let found = match find(&mut tx, environment).await {
+        Ok(found) => found,
+        // The app was destroyed meanwhile: nothing to put back.
+        Err(error) if error.is_not_found() => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let live_already = found.status.live_release.as_ref() == Some(&release.id);
+    if found.spec.release.as_ref() != Some(&release.id) || live_already {
+        return Ok(());
+    }
+    let mut spec = found.spec.clone();
+    spec.release.clone_from(&found.status.live_release);
+    spec.rollout = found.status.live;
+    if let Some(id) = &spec.release
+        && let Some(live) = store::releases::find(&mut tx, &Scope::Platform, id).await?
+        && spec.formation == release.formation
+    {
+        spec.formation = live.formation;
+    }
+    store::environments::write_spec(&mut tx, environment, found.generation, &spec).await?;
+    tx.commit().await?;
+    ctx.wake.notify_one();
+    Ok(())
+}
+
+async fn find(tx: &mut store::Tx, environment: &EnvironmentId) -> Result<Environment> {
+    store::environments::find(tx, &Scope::Platform, environment)
+        .await?
+        .ok_or_else(|| Error::not_found("the environment"))
+}
+
+/// Turns the end of a rollout into the end of its step, with the lines that people read.
+pub async fn conclude(
+    ctx: &Ctx,
+    ended: Ended,
+    cx: &StepContext,
+    (began, before): (Timestamp, Option<i64>),
+) -> Result<Value, StepError> {
+    match ended {
+        Ended::Live(status) => {
+            let millis = ctx.clock.now().since(began);
+            cx.log.append(&messages::body(&messages::live(&status.ready, millis, before)));
+            Ok(Value::Null)
+        }
+        Ended::Blocked(reason) => {
+            let mut lines = reason.lines();
+            let cause = lines.next().unwrap_or("it did not become ready").to_owned();
+            cx.log.append(&messages::problem(&cause));
+            for line in lines {
+                cx.log.append(&messages::problem(line));
+            }
+            Err(StepError::fail(format!("deploy failed: {cause}")))
+        }
+        Ended::Superseded => Err(StepError::fail(messages::SUPERSEDED)),
+        Ended::ShuttingDown => Err(StepError::Interrupted),
+    }
+}
+
+/// Number of the release that is live now.
+pub async fn live_number(ctx: &Ctx, environment: &EnvironmentId) -> Result<Option<i64>> {
+    let mut tx = ctx.store.read().await?;
+    let Some(id) = find(&mut tx, environment).await?.status.live_release else { return Ok(None) };
+    Ok(store::releases::find(&mut tx, &Scope::Platform, &id).await?.map(|r| r.number))
+}
