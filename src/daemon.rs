@@ -1,7 +1,276 @@
-//! Composition root: config → store → engines → jobs → converge → listeners → drain.
+//! Composition root: config → store → engine → jobs → converge → listeners → drain. The only file
+//! that knows everybody; it decides nothing but the order.
 
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::base::clock::{Clock, SystemClock};
 use crate::base::config::Config;
+use crate::base::model::Host;
+use crate::edges::client::Transport;
+use crate::edges::{api, cli, registry, ssh};
+use crate::machinery::git::Repositories;
+use crate::machinery::image::BlobStore;
+use crate::machinery::proxy::{self, Proxy, ProxySettings, RouteTable};
+use crate::machinery::runtime::{Engine, docker::Docker};
+use crate::product::builds::Builder;
+use crate::product::converge::{Converger, EngineObservatory};
+use crate::product::deploy::{ActivateWork, PushWork, Sweeper};
+use crate::product::{Ctx, accounts};
+use crate::state::jobs::{Queue, Runner};
+use crate::state::logs::LogStore;
+use crate::state::store::Store;
+use crate::state::vault::Vault;
 
-pub async fn serve(_config: Config) -> anyhow::Result<()> {
-    anyhow::bail!("nothing to serve yet")
+/// Deployments of different apps that may be worked on at once.
+const PARALLEL_JOBS: usize = 4;
+/// How long listeners may take to finish what they serve.
+const DRAIN: Duration = Duration::from_secs(20);
+const SETUP_TOKEN_FILE: &str = "setup-token";
+
+/// Runs the platform until SIGTERM or SIGINT. Apps go on serving after it has ended.
+pub async fn serve(config: Config) -> anyhow::Result<()> {
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .map_err(|_| anyhow!("a TLS provider was installed before"))?;
+    let dir = config.data.dir.clone();
+    std::fs::create_dir_all(&dir).with_context(|| format!("the data directory {} cannot be made", dir.display()))?;
+    let _lock = lock(&dir)?;
+
+    // Ports first: a start that cannot serve changes nothing.
+    let proxy_listener = bind(config.http.proxy_listen, "http.proxy_listen", "HYTHE_HTTP_PROXY_LISTEN").await?;
+    let api_listener = bind(config.http.api_listen, "http.api_listen", "HYTHE_HTTP_API_LISTEN").await?;
+    let ssh_listener = bind(config.git.listen, "git.listen", "HYTHE_GIT_LISTEN").await?;
+    let api_address = api_listener.local_addr()?;
+
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let store = Store::open(config.data.database_url.as_deref(), &dir).await.map_err(told)?;
+    let vault = Vault::open(&dir, &store).await.map_err(told)?;
+    let logs = LogStore::open(&dir.join("logs")).map_err(told)?;
+    let queue = Queue::new(store.clone(), Arc::clone(&clock), logs.clone());
+    let engine: Arc<dyn Engine> = Arc::new(Docker::connect(&config.runtime.engine, &config.runtime.prefix)?);
+    let blobs = BlobStore::open(&dir.join("blobs"))?;
+    let repositories = Arc::new(Repositories::open(dir.join("repos"))?);
+    let builder = Arc::new(Builder::new(Arc::clone(&engine), blobs.clone(), &config.build, &dir));
+    let host_key = ssh::load_or_make_host_key(&dir.join("host_key")).map_err(told)?;
+    let config = Arc::new(config);
+    let ctx = Ctx {
+        store,
+        clock,
+        vault,
+        queue: queue.clone(),
+        logs,
+        wake: Arc::new(Notify::new()),
+        config: Arc::clone(&config),
+        observatory: Arc::new(EngineObservatory::new(Arc::clone(&engine))),
+    };
+
+    // The last table serves from the first moment, before the engine was asked.
+    let table_file = dir.join("routes.json");
+    let table = match proxy::load(&table_file) {
+        Ok(table) => table.unwrap_or_default(),
+        Err(error) => {
+            tracing::warn!(%error, "the saved route table cannot be read; starting with none");
+            RouteTable::default()
+        }
+    };
+    let (table_sender, table) = watch::channel(Arc::new(table));
+    let api_host: Host = config.http.api_host().parse().map_err(|e| anyhow!("http.base_domain: {e}"))?;
+    let converger = Converger::new(
+        ctx.clone(),
+        Arc::clone(&engine),
+        Arc::clone(&builder),
+        table_sender,
+        Some((api_host, api_address)),
+    );
+    let handle = converger.handle();
+    let runner = Runner::new(
+        queue,
+        vec![
+            Arc::new(PushWork::new(ctx.clone(), Arc::clone(&repositories), Arc::clone(&builder), handle.clone())),
+            Arc::new(ActivateWork::new(ctx.clone(), Arc::clone(&builder), handle)),
+        ],
+        PARALLEL_JOBS,
+    );
+
+    let access = Arc::new(registry::ImageAccess::new(ctx.clone()));
+    let api_router = api::router(ctx.clone()).merge(registry::router(blobs, access));
+    let warm: ssh::Warm = {
+        let builder = Arc::clone(&builder);
+        let tasks = TaskTracker::new();
+        Arc::new(move |app| {
+            let builder = Arc::clone(&builder);
+            tasks.spawn(async move { builder.warm(&app).await });
+        })
+    };
+    let ssh = ssh::SshServer::new(ctx.clone(), Arc::clone(&repositories), verbs(&api_router), warm, host_key);
+    let settings = ProxySettings { public_port: config.http.public_port, ..ProxySettings::default() };
+    let proxy = Proxy::new(table.clone(), settings);
+
+    let sweeper = Sweeper::new(ctx.clone(), Arc::clone(&repositories), Arc::clone(&builder));
+    sweeper.quarantines().await.map_err(told)?;
+    announce_setup(&ctx, &dir).await?;
+    tracing::info!(
+        proxy.address = %proxy_listener.local_addr()?, api.address = %api_address, ssh.address = %ssh_listener.local_addr()?,
+        data.dir = %dir.display(), "hythe serves"
+    );
+
+    // Listeners stop first, then the work behind them: what was accepted is still answered.
+    let (edges, core) = (CancellationToken::new(), CancellationToken::new());
+    let (edge_tasks, core_tasks) = (TaskTracker::new(), TaskTracker::new());
+    core_tasks.spawn(converger.run(core.clone()));
+    core_tasks.spawn(runner.run(core.clone()));
+    core_tasks.spawn(sweeper.run(core.clone()));
+    core_tasks.spawn(save_tables(table, table_file, core.clone()));
+    core_tasks.spawn(prepare(Arc::clone(&builder), core.clone()));
+    edge_tasks.spawn(proxy_task(proxy, proxy_listener, edges.clone()));
+    edge_tasks.spawn(ssh.serve(ssh_listener, edges.clone()));
+    edge_tasks.spawn(serve_api(api_router, api_listener, edges.clone()));
+
+    stop_signal().await?;
+    tracing::info!("stopping; apps go on running");
+    edges.cancel();
+    edge_tasks.close();
+    let _ = tokio::time::timeout(DRAIN, edge_tasks.wait()).await;
+    core.cancel();
+    core_tasks.close();
+    let _ = tokio::time::timeout(DRAIN, core_tasks.wait()).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Two servers on one data directory would undo each other's work.
+fn lock(dir: &Path) -> anyhow::Result<std::fs::File> {
+    let path = dir.join("lock");
+    let file = std::fs::File::create(&path).with_context(|| format!("{} cannot be made", path.display()))?;
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+        .map_err(|_| anyhow!("another hythe serves from {}; stop it first, or set HYTHE_DATA_DIR", dir.display()))?;
+    Ok(file)
+}
+
+async fn bind(address: SocketAddr, setting: &str, variable: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}; free the port, or set {setting} (or {variable}) to another")
+    })
+}
+
+/// The first start has no user: whoever reads this token becomes the first administrator.
+async fn announce_setup(ctx: &Ctx, dir: &Path) -> anyhow::Result<()> {
+    let path = dir.join(SETUP_TOKEN_FILE);
+    match accounts::ensure_setup_token(ctx).await.map_err(told)? {
+        Some(token) => {
+            write_private(&path, &token)?;
+            println!("set-up token: {token}");
+            println!(
+                "make the first administrator with: hythe setup --token {token} --name NAME --email ADDRESS --key ~/.ssh/id_ed25519.pub"
+            );
+        }
+        None => {
+            let _ = std::fs::remove_file(&path);
+        }
+    }
+    Ok(())
+}
+
+fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let _ = std::fs::remove_file(path);
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    Ok(())
+}
+
+/// The verbs over ssh: the CLI's own code on the API's own router, as the caller that the key proved.
+fn verbs(router: &axum::Router) -> ssh::Verbs {
+    let router = router.clone();
+    Arc::new(move |actor, words, io| {
+        let transport = Transport::InProcess(api::in_process(router.clone(), actor));
+        Box::pin(async move { u32::from(cli::run_remote(words, transport, cli::Io::over(io.out, io.err)).await) })
+    })
+}
+
+async fn proxy_task(proxy: Proxy, listener: TcpListener, shutdown: CancellationToken) {
+    proxy.serve(listener, shutdown).await;
+}
+
+async fn serve_api(router: axum::Router, listener: TcpListener, shutdown: CancellationToken) {
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(shutdown.cancelled_owned()).await {
+        tracing::error!(%error, "the API ended");
+    }
+}
+
+/// The base image, before the first push needs it.
+async fn prepare(builder: Arc<Builder>, shutdown: CancellationToken) {
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        ready = builder.ready() => match ready {
+            Ok(_) => tracing::info!("the base image is ready"),
+            Err(error) => tracing::error!(%error, detail = error.lines.join(" "), "the base image could not be made; pushes will try again"),
+        }
+    }
+}
+
+async fn save_tables(
+    mut table: watch::Receiver<Arc<RouteTable>>,
+    path: std::path::PathBuf,
+    shutdown: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            changed = table.changed() => if changed.is_err() { return },
+        }
+        let (current, path) = (Arc::clone(&table.borrow_and_update()), path.clone());
+        let saved = tokio::task::spawn_blocking(move || proxy::save(&current, &path)).await;
+        if let Ok(Err(error)) = saved {
+            tracing::warn!(%error, "the route table could not be saved");
+        }
+    }
+}
+
+async fn stop_signal() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut term = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// An error of the product with its causes, for whoever starts the server.
+fn told(error: crate::base::Error) -> anyhow::Error {
+    anyhow!(error.for_log())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_taken_port_names_its_setting() {
+        let taken = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let address = taken.local_addr().expect("address");
+        let fault = bind(address, "git.listen", "HYTHE_GIT_LISTEN").await.expect_err("taken");
+        let text = format!("{fault:#}");
+        assert!(text.contains("git.listen") && text.contains(&address.to_string()), "{text}");
+    }
+
+    #[test]
+    fn a_data_directory_serves_one() {
+        let dir = tempfile::tempdir().expect("dir");
+        let _held = lock(dir.path()).expect("free");
+        assert!(lock(dir.path()).expect_err("held").to_string().contains("HYTHE_DATA_DIR"));
+    }
 }

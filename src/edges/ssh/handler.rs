@@ -1,0 +1,180 @@
+//! russh's events of one connection, translated.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use russh::keys::HashAlg;
+use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey};
+use russh::{Channel, ChannelId, ChannelWriteHalf};
+use tokio::io::AsyncWriteExt;
+use tokio_util::sync::CancellationToken;
+
+use super::exec::{self, Request};
+use super::{Shared, VerbIo, receive, upload};
+use crate::base::access::Actor;
+use crate::product::accounts;
+
+const MAX_CHANNELS: usize = 16;
+
+pub struct Connection {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    logged_in: CancellationToken,
+    /// Who proved to hold a key. An offered key identifies nobody.
+    actor: Option<Actor>,
+    channels: HashMap<ChannelId, Opened>,
+}
+
+struct Opened {
+    channel: Channel<Msg>,
+    /// Value of `GIT_PROTOCOL`.
+    protocol: String,
+}
+
+impl Connection {
+    pub fn new(shared: Arc<Shared>, address: SocketAddr, logged_in: CancellationToken) -> Self {
+        Self { shared, address, logged_in, actor: None, channels: HashMap::new() }
+    }
+
+    async fn actor_of(&self, key: &russh::keys::PublicKey) -> Option<Actor> {
+        let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
+        match accounts::actor_by_fingerprint(&self.shared.ctx, &fingerprint).await {
+            Ok(actor) => actor,
+            Err(error) => {
+                tracing::error!(error = error.for_log(), "a key could not be looked up");
+                None
+            }
+        }
+    }
+
+    fn start(&mut self, id: ChannelId, line: &[u8]) -> Option<()> {
+        let opened = self.channels.remove(&id)?;
+        let actor = self.actor.clone()?;
+        let shared = Arc::clone(&self.shared);
+        let request = exec::parse(line);
+        let (reader, writer) = opened.channel.split();
+        let address = self.address;
+        self.shared.tasks.spawn(async move {
+            let user = actor.user.name.to_string();
+            let code = match request {
+                Ok(Request::Push { path }) => {
+                    tracing::info!(user.name = user, client.address = %address, "push");
+                    receive::serve(shared, actor, path, opened.protocol, reader, &writer).await
+                }
+                Ok(Request::Fetch { path }) => {
+                    upload::serve(shared, actor, path, opened.protocol, reader, &writer).await
+                }
+                Ok(Request::Verb(words)) => {
+                    let io = VerbIo {
+                        out: Box::new(Box::pin(writer.make_writer())),
+                        err: Box::new(Box::pin(writer.make_writer_ext(Some(1)))),
+                    };
+                    (shared.verbs)(actor, words, io).await
+                }
+                Err(fault) => say(&writer, &format!("{fault}\n")).await,
+            };
+            let _ = writer.exit_status(code).await;
+            let _ = writer.eof().await;
+            let _ = writer.close().await;
+        });
+        Some(())
+    }
+
+    /// Answers a request for something that is not served, with a hint.
+    fn decline(&mut self, id: ChannelId, hint: &'static str) {
+        if let Some(opened) = self.channels.remove(&id) {
+            let (_, writer) = opened.channel.split();
+            self.shared.tasks.spawn(async move {
+                let code = say(&writer, hint).await;
+                let _ = writer.exit_status(code).await;
+                let _ = writer.eof().await;
+                let _ = writer.close().await;
+            });
+        }
+    }
+}
+
+/// Writes to the client's standard error; returns the exit code of a refusal.
+pub async fn say(writer: &ChannelWriteHalf<Msg>, text: &str) -> u32 {
+    let mut err = std::pin::pin!(writer.make_writer_ext(Some(1)));
+    let _ = err.write_all(text.as_bytes()).await;
+    let _ = err.flush().await;
+    1
+}
+
+impl Handler for Connection {
+    type Error = russh::Error;
+
+    async fn auth_publickey_offered(&mut self, _user: &str, offer: PublicKeyOffer<'_>) -> Result<Auth, Self::Error> {
+        Ok(if self.actor_of(offer.public_key).await.is_some() { Auth::Accept } else { Auth::reject() })
+    }
+
+    async fn auth_publickey(&mut self, _user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
+        self.actor = self.actor_of(key.public_key).await;
+        Ok(if self.actor.is_some() { Auth::Accept } else { Auth::reject() })
+    }
+
+    async fn auth_succeeded(&mut self, _session: &mut Session) -> Result<(), Self::Error> {
+        self.logged_in.cancel();
+        Ok(())
+    }
+
+    async fn channel_open_session(
+        &mut self,
+        channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        if self.channels.len() < MAX_CHANNELS {
+            self.channels.insert(channel.id(), Opened { channel, protocol: String::new() });
+            reply.accept().await;
+        }
+        Ok(())
+    }
+
+    async fn env_request(
+        &mut self,
+        id: ChannelId,
+        name: &str,
+        value: &str,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        match self.channels.get_mut(&id).filter(|_| name == "GIT_PROTOCOL" && value.len() <= 200) {
+            Some(opened) => {
+                value.clone_into(&mut opened.protocol);
+                session.channel_success(id)
+            }
+            None => session.channel_failure(id),
+        }
+    }
+
+    async fn exec_request(&mut self, id: ChannelId, line: &[u8], session: &mut Session) -> Result<(), Self::Error> {
+        // The answer goes out before the task can write.
+        if self.actor.is_some() && self.channels.contains_key(&id) {
+            session.channel_success(id)?;
+            self.start(id, line);
+            Ok(())
+        } else {
+            session.channel_failure(id)
+        }
+    }
+
+    async fn shell_request(&mut self, id: ChannelId, session: &mut Session) -> Result<(), Self::Error> {
+        session.channel_success(id)?;
+        let name = self.actor.as_ref().map_or("", |a| a.user.name.as_str()).to_owned();
+        tracing::debug!(user.name = name, "shell declined");
+        self.decline(id, "Welcome to Hythe. There is no shell here; try: ssh git@HOST apps, or git push.\r\n");
+        Ok(())
+    }
+
+    async fn subsystem_request(&mut self, id: ChannelId, name: &str, session: &mut Session) -> Result<(), Self::Error> {
+        tracing::debug!(name, "subsystem declined");
+        session.channel_failure(id)
+    }
+
+    async fn channel_close(&mut self, id: ChannelId, _session: &mut Session) -> Result<(), Self::Error> {
+        self.channels.remove(&id);
+        Ok(())
+    }
+}
