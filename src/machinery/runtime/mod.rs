@@ -2,10 +2,11 @@
 //! and Docker does not. Everything an engine makes carries labels with id and generation, and is
 //! found again by observation alone; what does not carry our labels is never touched.
 
+pub mod contract;
 pub mod docker;
 pub mod fake;
 pub mod probe;
-mod tarball;
+pub mod tarball;
 
 use std::collections::BTreeMap;
 

@@ -10,8 +10,8 @@ const BLOCK: usize = 512;
 /// The longest name or pax record that is read into memory.
 const LONGEST_RECORD: u64 = 1 << 20;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
     File,
     Directory,
     /// Symbolic or hard.
@@ -20,17 +20,17 @@ pub(super) enum Kind {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) path: String,
-    pub(super) kind: Kind,
-    pub(super) size: u64,
+pub struct Entry {
+    pub path: String,
+    pub kind: Kind,
+    pub size: u64,
     /// Permission bits.
-    pub(super) mode: u32,
+    pub mode: u32,
     /// Target of a link.
-    pub(super) link: String,
+    pub link: String,
 }
 
-pub(super) struct Reader {
+pub struct Reader {
     source: ByteStream,
     buffer: BytesMut,
     /// Content of the current entry that was not handed out yet, and the padding behind it.
@@ -39,12 +39,12 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(source: ByteStream) -> Self {
+    pub fn new(source: ByteStream) -> Self {
         Self { source, buffer: BytesMut::new(), left: 0, padding: 0 }
     }
 
     /// The next entry; what was not read of the one before is skipped. `None` at the end of the archive.
-    pub(super) async fn next_entry(&mut self) -> std::io::Result<Option<Entry>> {
+    pub async fn next_entry(&mut self) -> std::io::Result<Option<Entry>> {
         let (mut long_path, mut long_link, mut long_size) = (None, None, None);
         loop {
             while self.chunk().await?.is_some() {}
@@ -84,7 +84,7 @@ impl Reader {
     }
 
     /// The next piece of the current entry's content.
-    pub(super) async fn chunk(&mut self) -> std::io::Result<Option<Bytes>> {
+    pub async fn chunk(&mut self) -> std::io::Result<Option<Bytes>> {
         if self.left == 0 {
             while self.padding > 0 {
                 self.fill(1).await?;
@@ -102,7 +102,7 @@ impl Reader {
     }
 
     /// The whole content of the current entry; the caller has seen that its size is bearable.
-    pub(super) async fn whole(&mut self) -> std::io::Result<Vec<u8>> {
+    pub async fn whole(&mut self) -> std::io::Result<Vec<u8>> {
         let mut all = Vec::new();
         while let Some(piece) = self.chunk().await? {
             all.extend_from_slice(&piece);
@@ -216,7 +216,7 @@ fn pax(mut records: &[u8]) -> std::io::Result<Vec<(String, String)>> {
 }
 
 /// Appends one entry in ustar form, with a pax header where the path is too long for it. Owner 1000:1000, time 0.
-pub(super) fn append(out: &mut Vec<u8>, path: &str, kind: Kind, mode: u32, link: &str, content: &[u8]) {
+pub fn append(out: &mut Vec<u8>, path: &str, kind: Kind, mode: u32, link: &str, content: &[u8]) {
     if path.len() > 100 {
         let body = format!(" path={path}\n");
         let mut length = body.len() + 1;
@@ -254,7 +254,7 @@ pub(super) fn append(out: &mut Vec<u8>, path: &str, kind: Kind, mode: u32, link:
 }
 
 /// Two zero blocks.
-pub(super) fn finish(out: &mut Vec<u8>) {
+pub fn finish(out: &mut Vec<u8>) {
     out.resize(out.len() + 2 * BLOCK, 0);
 }
 

@@ -1,0 +1,236 @@
+//! The trait, over the state in memory.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, stream};
+use tokio::sync::watch;
+
+use super::super::{ByteStream, Engine, EngineError, Exec, ExecSpec, Facts, LogLine, Result, SandboxSpec};
+use super::{FakeEngine, Files, Op, Sandbox, archive, refused, toybox};
+use crate::base::model::{Generation, ImageDigest, Replica, ReplicaState, WorkloadId, WorkloadSpec};
+
+const REPOSITORY: &str = "fake/image";
+
+#[async_trait]
+impl Engine for FakeEngine {
+    async fn probe(&self) -> Result<Facts> {
+        drop(self.enter(Op::Probe)?);
+        Ok(Facts { version: "fake".into(), architecture: "amd64".into() })
+    }
+
+    async fn observe(&self) -> Result<Vec<Replica>> {
+        Ok(self.enter(Op::Observe)?.replicas.values().map(|running| running.replica.clone()).collect())
+    }
+
+    async fn events(&self) -> Result<BoxStream<'static, ()>> {
+        let changed = self.enter(Op::Events)?.changed.subscribe();
+        Ok(stream::unfold(changed, |mut changed| async move { changed.changed().await.ok().map(|()| ((), changed)) })
+            .boxed())
+    }
+
+    async fn ensure(&self, spec: &WorkloadSpec) -> Result<()> {
+        let now = self.clock.now();
+        let mut state = self.enter(Op::Ensure)?;
+        let mut up = BTreeSet::new();
+        let before = state.replicas.len();
+        state.replicas.retain(|_, running| {
+            let it = &running.replica;
+            if it.workload != spec.id || it.generation != spec.generation {
+                return true;
+            }
+            let keep = it.ordinal <= spec.count && !matches!(it.state, ReplicaState::Exited { .. });
+            if keep {
+                up.insert(it.ordinal);
+            }
+            keep
+        });
+        let missing: Vec<_> = (1..=spec.count).filter(|ordinal| !up.contains(ordinal)).collect();
+        let fault = (!missing.is_empty() && !state.images.contains(&spec.image))
+            .then(|| refused("create", spec.id.to_string(), format!("the image {} is not in the engine", spec.image)));
+        let started = if fault.is_none() { missing } else { Vec::new() };
+        for ordinal in &started {
+            state.start(spec, *ordinal, now);
+        }
+        if before != state.replicas.len() || !started.is_empty() {
+            state.bump();
+        }
+        fault.map_or(Ok(()), Err)
+    }
+
+    async fn retire(&self, id: &WorkloadId, below: Generation) -> Result<()> {
+        let mut state = self.enter(Op::Retire)?;
+        state.replicas.retain(|_, r| r.replica.workload != *id || r.replica.generation >= below);
+        state.bump();
+        Ok(())
+    }
+
+    async fn remove(&self, replica: &str) -> Result<()> {
+        let mut state = self.enter(Op::Remove)?;
+        let running =
+            state.replicas.get(replica).is_some_and(|r| !matches!(r.replica.state, ReplicaState::Exited { .. }));
+        if running {
+            return Err(refused("remove replica", replica, "it is running"));
+        }
+        state.replicas.remove(replica);
+        state.bump();
+        Ok(())
+    }
+
+    async fn logs(&self, replica: &str, tail: usize, follow: bool) -> Result<BoxStream<'static, Result<LogLine>>> {
+        let state = self.enter(Op::Logs)?;
+        let found = state.replicas.get(replica);
+        let found = found.ok_or_else(|| EngineError::NotFound { subject: format!("replica {replica:?}") })?;
+        let shown = found.lines.len().saturating_sub(tail);
+        if !follow {
+            return Ok(stream::iter(found.lines[shown..].to_vec()).map(Ok).boxed());
+        }
+        let follower =
+            Follower { engine: self.clone(), replica: replica.to_owned(), shown, changed: state.changed.subscribe() };
+        Ok(stream::unfold(follower, |mut f| async move { f.next().await.map(|line| (Ok(line), f)) }).boxed())
+    }
+
+    async fn has_image(&self, image: &ImageDigest) -> Result<bool> {
+        Ok(self.enter(Op::HasImage)?.images.contains(image))
+    }
+
+    fn image_reference(&self, image: &ImageDigest) -> String {
+        format!("{REPOSITORY}:{}", &image.as_str()["sha256:".len()..])
+    }
+
+    async fn load(&self, archive: ByteStream) -> Result<()> {
+        drop(self.enter(Op::Load)?);
+        let archive = archive::read(archive).await?;
+        let mut state = self.lock();
+        for image in archive.images {
+            if image.layers.iter().any(|(digest, came)| !came && !state.layers.contains(digest)) {
+                return Err(EngineError::MissingLayers);
+            }
+            state.layers.extend(image.layers.into_iter().map(|(digest, _)| digest));
+            let tags = image.tags.iter().filter_map(|tag| tag.strip_prefix(REPOSITORY)?.strip_prefix(':'));
+            let images: Vec<ImageDigest> = tags.filter_map(|hex| format!("sha256:{hex}").parse().ok()).collect();
+            state.images.extend(images);
+        }
+        Ok(())
+    }
+
+    async fn open_sandbox(&self, spec: &SandboxSpec) -> Result<bool> {
+        let mut state = self.enter(Op::OpenSandbox)?;
+        named(&spec.name)?;
+        if let Some(open) = state.sandboxes.get_mut(&spec.name)
+            && open.spec.image == spec.image
+            && open.spec.privileges == spec.privileges
+        {
+            open.paused = false;
+            return Ok(false);
+        }
+        state.sandboxes.remove(&spec.name);
+        if !state.images.contains(&spec.image) {
+            return Err(refused("create", &spec.name, format!("the image {} is not in the engine", spec.image)));
+        }
+        let sandbox = Sandbox { spec: spec.clone(), files: Files::default(), paused: false };
+        state.sandboxes.insert(spec.name.clone(), sandbox);
+        Ok(true)
+    }
+
+    async fn put(&self, sandbox: &str, path: &str, tar: ByteStream) -> Result<()> {
+        let files = self.entered(Op::Put, sandbox)?;
+        files.unpack(path, tar).await
+    }
+
+    async fn get(&self, sandbox: &str, path: &str) -> Result<ByteStream> {
+        Ok(in_one_piece(self.entered(Op::Get, sandbox)?.pack(path)?))
+    }
+
+    async fn exec(&self, sandbox: &str, mut spec: ExecSpec) -> Result<Exec> {
+        let files = self.entered(Op::Exec, sandbox)?;
+        let (handler, variables) = {
+            let state = self.lock();
+            let open = state.sandboxes.get(sandbox).ok_or_else(|| missing(sandbox))?;
+            if open.paused {
+                return Err(refused("run", sandbox, "the sandbox is paused"));
+            }
+            (state.handler.clone(), open.spec.variables.clone())
+        };
+        if let Some(exec) = handler.and_then(|handler| handler(sandbox, &mut spec, &files)) {
+            return Ok(exec);
+        }
+        Ok(toybox::exec(spec, &variables, files))
+    }
+
+    async fn changes(&self, sandbox: &str) -> Result<ByteStream> {
+        Ok(in_one_piece(self.entered(Op::Changes, sandbox)?.layer()))
+    }
+
+    async fn pause_sandbox(&self, sandbox: &str) -> Result<()> {
+        let mut state = self.enter(Op::PauseSandbox)?;
+        named(sandbox)?;
+        if let Some(open) = state.sandboxes.get_mut(sandbox) {
+            open.paused = true;
+        }
+        Ok(())
+    }
+
+    async fn close_sandbox(&self, sandbox: &str) -> Result<()> {
+        let mut state = self.enter(Op::CloseSandbox)?;
+        named(sandbox)?;
+        state.sandboxes.remove(sandbox);
+        Ok(())
+    }
+
+    async fn sandboxes(&self) -> Result<Vec<String>> {
+        Ok(self.enter(Op::Sandboxes)?.sandboxes.keys().cloned().collect())
+    }
+}
+
+impl FakeEngine {
+    fn entered(&self, op: Op, sandbox: &str) -> Result<Files> {
+        let state = self.enter(op)?;
+        named(sandbox)?;
+        state.sandboxes.get(sandbox).map(|open| open.files.clone()).ok_or_else(|| missing(sandbox))
+    }
+}
+
+fn missing(sandbox: &str) -> EngineError {
+    EngineError::NotFound { subject: format!("sandbox {sandbox}") }
+}
+
+fn named(sandbox: &str) -> Result<()> {
+    let well = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
+    let well = !sandbox.is_empty() && sandbox.len() <= 80 && sandbox.bytes().all(well);
+    if well { Ok(()) } else { Err(refused("name a sandbox", format!("{sandbox:?}"), "a-z, 0-9, - and _ only")) }
+}
+
+fn in_one_piece(bytes: Vec<u8>) -> ByteStream {
+    stream::iter([Ok(Bytes::from(bytes))]).boxed()
+}
+
+struct Follower {
+    engine: FakeEngine,
+    replica: String,
+    shown: usize,
+    changed: watch::Receiver<u64>,
+}
+
+impl Follower {
+    /// The next line; `None` once the replica has ended or is gone, or the engine went away.
+    async fn next(&mut self) -> Option<LogLine> {
+        loop {
+            self.changed.mark_unchanged();
+            {
+                let state = self.engine.lock();
+                let running = state.replicas.get(&self.replica)?;
+                if let Some(line) = running.lines.get(self.shown) {
+                    self.shown += 1;
+                    return Some(line.clone());
+                }
+                if matches!(running.replica.state, ReplicaState::Exited { .. }) {
+                    return None;
+                }
+            }
+            self.changed.changed().await.ok()?;
+        }
+    }
+}
