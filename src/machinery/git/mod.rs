@@ -32,3 +32,6 @@ pub use receive::{Capabilities, Command, Request, advertise, read_request, repor
 pub use repository::{Repositories, Repository};
 pub use sideband::Sideband;
 pub use upload::serve_upload;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+//! Clones and fetches by the real client.
