@@ -5,15 +5,22 @@
 //! see answers as what does not exist. Nothing can be pushed.
 
 mod access;
+mod credentials;
+mod range;
+mod refusal;
+mod serve;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use axum::routing::get;
 
 use crate::base::Result;
 use crate::base::model::ImageDigest;
 use crate::base::secret::Secret;
 use crate::machinery::image::BlobStore;
+
+use refusal::Refusal;
 
 pub use access::ImageAccess;
 
@@ -56,6 +63,18 @@ pub trait Access: Send + Sync {
 }
 
 /// Serves `/v2/`.
-pub fn router(_blobs: BlobStore, _access: Arc<dyn Access>) -> axum::Router {
-    todo!()
+pub fn router(blobs: BlobStore, access: Arc<dyn Access>) -> axum::Router {
+    let repositories = axum::Router::new()
+        .route("/{org}/{app}/tags/list", get(serve::tags))
+        .route("/{org}/{app}/manifests/{reference}", get(serve::manifest))
+        .route("/{org}/{app}/blobs/{digest}", get(serve::blob))
+        .fallback(serve::unknown);
+    axum::Router::new()
+        .route("/v2/", get(serve::enter))
+        .nest("/v2", repositories.route("/", get(serve::enter)))
+        .method_not_allowed_fallback(|| async { Refusal::Unsupported })
+        .with_state(serve::Registry::new(blobs, access))
 }
+
+#[cfg(test)]
+mod tests;
