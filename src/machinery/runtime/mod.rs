@@ -124,7 +124,7 @@ pub trait Engine: Send + Sync {
     /// Stops (SIGTERM, grace, SIGKILL) and removes the replicas of `id` below `below`. Already gone is success.
     async fn retire(&self, id: &WorkloadId, below: Generation) -> Result<()>;
 
-    /// Removes one replica that has exited. Already gone is success.
+    /// Removes one replica at once, without grace: one that has exited, or whose rollout was given up. Already gone is success.
     async fn remove(&self, replica: &str) -> Result<()>;
 
     /// The last `tail` lines, then, with `follow`, the lines to come until the replica ends.

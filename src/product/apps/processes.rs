@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::environments::{find, write};
 use crate::base::access::{Action, Actor};
 use crate::base::error::{Error, Kind, Result};
-use crate::base::model::{App, Environment, Formation, ProcessName};
+use crate::base::model::{App, Environment, Formation, Generation, ProcessName};
 use crate::product::Ctx;
 use crate::state::store::releases;
 
@@ -78,7 +78,8 @@ pub async fn restart(ctx: &Ctx, actor: &Actor, app: &App, environment: &str) -> 
         return Err(Error::conflict("nothing was deployed here yet; push first"));
     }
     let mut spec = environment.spec.clone();
-    spec.rollout = spec.rollout.next();
+    // The number of the spec that asks for it: no rollout, given up or not, ever had it.
+    spec.rollout = Generation(environment.generation + 1);
     let environment = write(&mut tx, environment, spec).await?;
     tx.commit().await?;
     ctx.wake.notify_one();

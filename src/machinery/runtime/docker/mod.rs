@@ -159,7 +159,7 @@ impl Engine for Docker {
     }
 
     async fn remove(&self, replica: &str) -> Result<()> {
-        self.remove_exited(replica).await
+        self.remove_replica(replica).await
     }
 
     async fn logs(&self, replica: &str, tail: usize, follow: bool) -> Result<BoxStream<'static, Result<LogLine>>> {

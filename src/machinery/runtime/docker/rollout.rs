@@ -58,15 +58,12 @@ impl Docker {
         all(found.iter().filter(|r| r.labels.generation < below).map(|r| self.stop(r).boxed()).collect()).await
     }
 
-    pub(super) async fn remove_exited(&self, replica: &str) -> Result<()> {
-        let found = match self.inspect_ours(replica).await {
-            Err(EngineError::NotFound { .. }) => return Ok(()),
-            other => other?,
-        };
-        if found.state.and_then(|state| state.running) == Some(true) {
-            return Err(refused("remove replica", replica, "it is running"));
+    pub(super) async fn remove_replica(&self, replica: &str) -> Result<()> {
+        match self.inspect_ours(replica).await {
+            Err(EngineError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error),
+            Ok(_) => self.discard(replica).await,
         }
-        self.discard(replica).await
     }
 
     async fn start(&self, spec: &WorkloadSpec, ordinal: u32, network: &str, stale: Vec<String>) -> Result<()> {

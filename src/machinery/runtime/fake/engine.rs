@@ -69,11 +69,6 @@ impl Engine for FakeEngine {
 
     async fn remove(&self, replica: &str) -> Result<()> {
         let mut state = self.enter(Op::Remove)?;
-        let running =
-            state.replicas.get(replica).is_some_and(|r| !matches!(r.replica.state, ReplicaState::Exited { .. }));
-        if running {
-            return Err(refused("remove replica", replica, "it is running"));
-        }
         state.replicas.remove(replica);
         state.bump();
         Ok(())
