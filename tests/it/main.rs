@@ -3,3 +3,5 @@
 #![allow(clippy::disallowed_methods, reason = "the tests drive real programs and read the real clock")]
 
 mod architecture;
+mod harness;
+mod push;

@@ -1,0 +1,49 @@
+//! A file system of a few megabytes, to run out of. Needs root, as the suite does anyway.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use super::{program, run, scratch};
+
+pub struct SmallDisk {
+    dir: TempDir,
+}
+
+impl SmallDisk {
+    pub fn mount(megabytes: u32) -> Self {
+        let dir = tempfile::Builder::new().prefix("disk-").tempdir_in(scratch()).expect("directory");
+        let size = format!("size={megabytes}m,mode=0755");
+        run(program("mount").args(["-t", "tmpfs", "-o", &size, "hythe-test"]).arg(dir.path())).expect("mount");
+        Self { dir }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Fills what is left, but for `spare` bytes.
+    pub fn fill(&self, spare: usize) -> PathBuf {
+        let path = self.path().join("ballast");
+        let mut file = File::create(&path).expect("ballast");
+        let piece = vec![1; 4096];
+        while file.write_all(&piece).is_ok() {}
+        let _ = file.flush();
+        let length = file.metadata().expect("size").len();
+        file.set_len(length.saturating_sub(spare as u64)).expect("spare");
+        path
+    }
+
+    pub fn relieve(&self) {
+        fs::remove_file(self.path().join("ballast")).expect("ballast");
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: a container or a dying process may still look into it.
+        run(program("umount").arg("-l").arg(self.dir.path()));
+    }
+}

@@ -1,0 +1,82 @@
+//! A socket in front of the engine's that can be cut and mended: for Hythe the engine has stopped,
+//! for everybody else on this machine it goes on.
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use tempfile::TempDir;
+
+use super::engine;
+
+#[derive(Default)]
+struct State {
+    cut: AtomicBool,
+    open: Mutex<Vec<UnixStream>>,
+}
+
+pub struct Relay {
+    // In /tmp: the path of a socket is at most 107 bytes long.
+    dir: TempDir,
+    state: Arc<State>,
+}
+
+impl Relay {
+    pub fn start() -> Self {
+        let dir = tempfile::Builder::new().prefix("hythe-relay-").tempdir_in("/tmp").expect("directory");
+        let listener = UnixListener::bind(dir.path().join("engine.sock")).expect("socket");
+        let state = Arc::new(State::default());
+        let shared = Arc::clone(&state);
+        thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                if !shared.cut.load(Ordering::SeqCst) {
+                    serve(&shared, client);
+                }
+            }
+        });
+        Self { dir, state }
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join("engine.sock")
+    }
+
+    /// Every connection breaks and none is answered any more.
+    pub fn cut(&self) {
+        self.state.cut.store(true, Ordering::SeqCst);
+        for stream in self.state.open.lock().expect("lock").drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    pub fn mend(&self) {
+        self.state.cut.store(false, Ordering::SeqCst);
+    }
+}
+
+fn serve(state: &State, client: UnixStream) {
+    let Ok(engine) = UnixStream::connect(Path::new(&engine::socket())) else { return };
+    let (Ok(from_client), Ok(from_engine)) = (client.try_clone(), engine.try_clone()) else { return };
+    {
+        let mut open = state.open.lock().expect("lock");
+        open.extend(client.try_clone());
+        open.extend(engine.try_clone());
+    }
+    thread::spawn(move || copy(from_client, engine));
+    thread::spawn(move || copy(from_engine, client));
+}
+
+/// Until one side ends; the end is passed on, as attached streams are closed half by half.
+fn copy(mut from: UnixStream, mut to: UnixStream) {
+    let mut piece = [0; 64 << 10];
+    while let Ok(n) = from.read(&mut piece) {
+        if n == 0 || to.write_all(&piece[..n]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Write);
+}
