@@ -1,4 +1,4 @@
-//! The server itself, and what can be said of it without running it.
+//! The server itself, its configuration and its document.
 
 use std::path::Path;
 
@@ -6,9 +6,8 @@ use tracing_subscriber::EnvFilter;
 
 use super::Session;
 use super::args::Serve;
-use super::failure::{Failure, Result};
+use super::failure::Result;
 use crate::base::config::Config;
-use crate::edges::api;
 
 const QUIET: &str = "info,hyper=warn,sqlx=warn,russh=warn,tower=warn";
 
@@ -41,7 +40,6 @@ pub(super) fn configuration(file: Option<&Path>) -> anyhow::Result<Config> {
 }
 
 pub(super) async fn openapi(s: &mut Session) -> Result<()> {
-    let document: serde_json::Value =
-        serde_json::from_str(&api::document()).map_err(|e| Failure::new(format!("the document is damaged: {e}")))?;
+    let document = s.client.document().await?;
     Ok(s.io.json(&document).await?)
 }

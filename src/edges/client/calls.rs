@@ -33,6 +33,11 @@ impl Client {
         self.get("/v1/healthz".into()).await
     }
 
+    /// The OpenAPI document.
+    pub async fn document(&self) -> Result<serde_json::Value> {
+        self.get("/v1/openapi.json".into()).await
+    }
+
     pub async fn platform(&self) -> Result<PlatformView> {
         self.get("/v1/status".into()).await
     }

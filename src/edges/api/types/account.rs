@@ -1,3 +1,5 @@
+//! People, keys, tokens.
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

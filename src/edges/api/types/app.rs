@@ -1,3 +1,5 @@
+//! Apps, environments, processes, variables.
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};

@@ -1,3 +1,5 @@
+//! Releases, deployments, builds.
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
