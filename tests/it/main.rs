@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "the tests drive real programs and read the real clock")]
 
+mod api;
 mod architecture;
 mod harness;
 mod push;

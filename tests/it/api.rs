@@ -1,0 +1,7 @@
+//! The REST edge in process: every operation × persona, hostile input, set-up, and the verbs over it.
+
+mod authz;
+mod corpus;
+mod harness;
+mod lifecycle;
+mod verbs;

@@ -1,0 +1,177 @@
+//! Hostile texts in every field that a person can fill: refused with a clear message, or kept and
+//! shown as they are. Never a fault of the server, never a success under a name that is none.
+
+use serde_json::{Value, json};
+
+use super::harness::{Person, TestApi};
+
+fn payloads() -> Vec<String> {
+    let mut all: Vec<String> = [
+        "$(id)",
+        "`id`",
+        "; id",
+        "| id",
+        "&& id",
+        "\nid",
+        "'\"; id #",
+        "--upload-pack=id",
+        "-oProxyCommand=id",
+        "../../etc/passwd",
+        "/etc/passwd",
+        "C:\\x",
+        "%2e%2e%2f",
+        "a\0b",
+        "a\r\nX-Evil: 1",
+        "\u{202e}evil",
+        "<script>alert(1)</script>",
+        "{{7*7}}",
+        "${jndi:ldap://x}",
+        "http://169.254.169.254/",
+        "http://[::1]/",
+        "http://0177.0.0.1/",
+        "file:///etc/passwd",
+        "ext::sh -c id",
+        "' OR '1'='1",
+        "\u{1b}[2J",
+        "ａｐｐ",
+        "🚀",
+        " ",
+        "",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    all.push("x".repeat(10_000));
+    all
+}
+
+async fn refused(api: &TestApi, who: &Person, method: &str, path: &str, body: &Value, field: &str) {
+    let answer = api.call(method, path, Some(&who.token), Some(body)).await;
+    let problem = answer.json();
+    assert!(matches!(answer.status, 422 | 404), "{method} {path} {body:.80}: {} {}", answer.status, answer.text);
+    if answer.status == 422 {
+        let texts = problem["errors"][field].as_array().map_or(0, Vec::len);
+        assert!(texts > 0, "{method} {path}: no word about {field}: {}", answer.text);
+    }
+    assert_eq!(answer.headers["content-type"], "application/problem+json");
+}
+
+#[tokio::test]
+async fn names_that_are_none_are_refused() {
+    let (api, root) = TestApi::start().await;
+    api.app(&root, "shop").await;
+    let production = "/v1/apps/shop/environments/production";
+    for text in payloads() {
+        refused(&api, &root, "POST", "/v1/apps", &json!({"name": text}), "name").await;
+        refused(&api, &root, "POST", "/v1/apps", &json!({"name": "next", "organization": text}), "organization").await;
+        refused(&api, &root, "PATCH", "/v1/apps/shop", &json!({"name": text}), "name").await;
+        refused(&api, &root, "PATCH", &format!("{production}/processes"), &json!({&text: 1}), &text).await;
+        refused(&api, &root, "PATCH", &format!("{production}/variables"), &json!({&text: "x"}), &text).await;
+        refused(&api, &root, "POST", "/v1/keys", &json!({"public_key": text}), "public_key").await;
+        let named = json!({"public_key": super::verbs::KEY, "name": text});
+        if !text.trim().is_empty() && text != "-oProxyCommand=id" {
+            refused(&api, &root, "POST", "/v1/keys", &named, "name").await;
+            refused(&api, &root, "POST", "/v1/tokens", &json!({"name": text}), "name").await;
+        }
+        // A branch may look odd and be well; a path may too.
+        for (field, body) in [("branch", json!({"branch": text})), ("check", json!({"check": text}))] {
+            let answer = api.call("PATCH", production, Some(&root.token), Some(&body)).await;
+            assert!(matches!(answer.status, 200 | 422), "{field} {text:.40}: {} {}", answer.status, answer.text);
+        }
+    }
+    let apps = api.call("GET", "/v1/apps", Some(&root.token), None).await.json();
+    assert_eq!(apps["items"].as_array().map(Vec::len), Some(1), "{apps}");
+}
+
+#[tokio::test]
+async fn hostile_paths_and_queries_name_nothing() {
+    let (api, root) = TestApi::start().await;
+    api.app(&root, "shop").await;
+    for text in payloads().iter().filter(|text| !text.is_empty() && text.len() < 1000) {
+        let escaped: String = text.bytes().map(|b| format!("%{b:02X}")).collect();
+        for path in [
+            format!("/v1/apps/{escaped}"),
+            format!("/v1/apps/shop/environments/{escaped}"),
+            format!("/v1/apps/shop/environments/production/releases/{escaped}"),
+            format!("/v1/apps/shop/environments/production/deployments/{escaped}"),
+            format!("/v1/apps/shop/builds/{escaped}"),
+            format!("/v1/{escaped}"),
+        ] {
+            let answer = api.call("GET", &path, Some(&root.token), None).await;
+            assert_eq!(answer.status, 404, "{path}: {}", answer.text);
+            assert_eq!(answer.headers["content-type"], "application/problem+json", "{path}");
+        }
+        for path in ["keys", "tokens"] {
+            let answer = api.call("DELETE", &format!("/v1/{path}/{escaped}"), Some(&root.token), None).await;
+            assert_eq!(answer.status, 404, "{path}/{escaped}: {}", answer.text);
+        }
+        for query in [format!("limit={escaped}"), format!("after={escaped}"), format!("what={escaped}")] {
+            let answer = api.call("GET", &format!("/v1/apps?{query}"), Some(&root.token), None).await;
+            assert_eq!(answer.status, 422, "{query}: {}", answer.text);
+        }
+    }
+    for path in ["/v1/apps/%ff", "/v1/apps/%00", "/v1/apps/..%2f..%2fkeys", "/", "/v1", "/v1/apps/", "//v1/apps"] {
+        assert_eq!(api.call("GET", path, Some(&root.token), None).await.status, 404, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn values_of_variables_are_kept_as_they_are() {
+    let (api, root) = TestApi::start().await;
+    api.app(&root, "shop").await;
+    let path = "/v1/apps/shop/environments/production/variables";
+    for text in payloads() {
+        let answer = api.call("PATCH", path, Some(&root.token), Some(&json!({"VALUE": text}))).await;
+        if text.contains('\0') {
+            assert_eq!(answer.status, 422, "{}", answer.text);
+            continue;
+        }
+        assert_eq!(answer.status, 200, "{text:.40}: {}", answer.text);
+        let shown = api.call("GET", path, Some(&root.token), None).await.json();
+        assert_eq!(shown["values"]["VALUE"], json!(text));
+    }
+    let long = api.call("PATCH", path, Some(&root.token), Some(&json!({"VALUE": "x".repeat(70_000)}))).await;
+    assert_eq!(long.status, 422);
+    assert!(long.json()["errors"]["VALUE"][0].as_str().is_some_and(|t| t.contains("65536")), "{}", long.text);
+}
+
+#[tokio::test]
+async fn bodies_that_are_none_are_refused_with_the_field() {
+    let (api, root) = TestApi::start().await;
+    for (body, status, word) in [
+        ("", 400, "not JSON"),
+        ("{", 400, "not JSON"),
+        ("[]", 422, "expected struct"),
+        ("null", 422, "expected struct"),
+        ("{} {}", 422, "name"),
+        (r#"{"name": "a"} x"#, 400, "not JSON"),
+        (r#"{"name": 1}"#, 422, "name: invalid type: integer"),
+        (r#"{"name": "a", "nmae": "b"}"#, 422, "unknown field `nmae`"),
+        (r#"{"organization": "a"}"#, 422, "missing field `name`"),
+        ("{\"name\": \"\u{7f}\"}", 422, "name: must be"),
+    ] {
+        let request = axum::http::Request::post("/v1/apps")
+            .header("authorization", format!("Bearer {}", root.token))
+            .header("content-type", "application/json")
+            .body(axum::body::Body::from(body.to_owned()));
+        let answer = api.send(request.expect("a request")).await;
+        assert_eq!(answer.status, status, "{body}: {}", answer.text);
+        assert!(answer.json()["detail"].as_str().is_some_and(|d| d.contains(word)), "{body}: {}", answer.text);
+    }
+    let plain = axum::http::Request::post("/v1/apps")
+        .header("authorization", format!("Bearer {}", root.token))
+        .header("content-type", "text/plain")
+        .body(axum::body::Body::from(r#"{"name":"shop"}"#));
+    assert_eq!(api.send(plain.expect("a request")).await.status, 415);
+    let large = axum::http::Request::post("/v1/apps")
+        .header("authorization", format!("Bearer {}", root.token))
+        .header("content-type", "application/json")
+        .body(axum::body::Body::from(vec![b' '; (1 << 20) + 1]));
+    assert_eq!(api.send(large.expect("a request")).await.status, 413);
+    // Deep nesting must not end the process.
+    let deep = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));
+    let request = axum::http::Request::post("/v1/apps")
+        .header("authorization", format!("Bearer {}", root.token))
+        .header("content-type", "application/json")
+        .body(axum::body::Body::from(deep));
+    assert!(matches!(api.send(request.expect("a request")).await.status, 400 | 422));
+}
