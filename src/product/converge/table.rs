@@ -63,6 +63,11 @@ impl Publisher {
                 if let Some(address) = addresses.get(id.as_str()) {
                     let upstream =
                         self.upstreams.entry(id.clone()).or_insert_with(|| Upstream::new(*address, id.clone()));
+                    // A restart may have given it another address.
+                    if upstream.address() != *address {
+                        *upstream = Upstream::new(*address, id.clone());
+                    }
+                    upstream.admit();
                     upstreams.push(Arc::clone(upstream));
                 }
             }
@@ -78,6 +83,8 @@ impl Publisher {
             before.into_values().flat_map(|(_, ids, _)| ids).filter(|id| !now.contains(&id)).collect();
         left.sort();
         left.dedup();
+        // From here on nothing enters them, so that no request in flight means none to come.
+        left.iter().filter_map(|id| self.upstreams.get(id)).for_each(|upstream| upstream.retire());
         self.forget_gone(replicas);
         Some(left)
     }

@@ -1,0 +1,94 @@
+//! Which host is answered by which replicas. A table is immutable: a change is a new table that
+//! shares the targets and upstreams that stay.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::Upstream;
+use crate::base::model::Host;
+
+/// `Upstream`s carry counters and open connections, so the next table must hold the same `Arc` for
+/// a replica that stays; see [`RouteTable::upstreams`].
+#[derive(Debug, Default)]
+pub struct RouteTable {
+    api: Option<(Host, SocketAddr)>,
+    routes: HashMap<Box<str>, (Host, Arc<Target>)>,
+}
+
+/// One environment of an app, as far as requests matter.
+#[derive(Debug)]
+pub struct Target {
+    /// For the access log only.
+    pub app: String,
+    pub upstreams: Vec<Arc<Upstream>>,
+    pub state: TargetState,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TargetState {
+    /// Requests go to an upstream; without one they are answered 503.
+    Live,
+    /// Every request is answered 503, upstreams or not.
+    Stopped,
+    /// Requests go to an upstream; without one they wait for a table that has one.
+    Starting,
+}
+
+/// Where a host leads.
+pub(super) enum Entry<'a> {
+    Api(SocketAddr),
+    App(&'a Arc<Target>),
+}
+
+impl RouteTable {
+    /// A route for the host of the API is left out and logged. Of two routes for one host the last counts.
+    pub fn new(api: Option<(Host, SocketAddr)>, routes: impl IntoIterator<Item = (Host, Arc<Target>)>) -> Self {
+        let mut table = Self { api, routes: HashMap::new() };
+        for (host, target) in routes {
+            if table.api.as_ref().is_some_and(|(own, _)| *own == host) {
+                tracing::warn!(app = target.app, host = %host, "a route for the host of the API is left out");
+                continue;
+            }
+            table.routes.insert(host.as_str().into(), (host, target));
+        }
+        table
+    }
+
+    pub fn api(&self) -> Option<&(Host, SocketAddr)> {
+        self.api.as_ref()
+    }
+
+    pub fn target(&self, host: &Host) -> Option<&Arc<Target>> {
+        self.routes.get(host.as_str()).map(|(_, target)| target)
+    }
+
+    /// In no order.
+    pub fn routes(&self) -> impl Iterator<Item = (&Host, &Arc<Target>)> {
+        self.routes.values().map(|(host, target)| (host, target))
+    }
+
+    /// Every upstream, as often as there are routes to it: what the next table should hold on to.
+    pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        self.routes.values().flat_map(|(_, target)| &target.upstreams)
+    }
+
+    pub fn len(&self) -> usize {
+        self.routes.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.routes.is_empty()
+    }
+
+    /// `host` in lower case, without port and trailing dot.
+    pub(super) fn find(&self, host: &str) -> Option<Entry<'_>> {
+        match &self.api {
+            Some((own, address)) if own.as_str() == host => Some(Entry::Api(*address)),
+            _ => self.routes.get(host).map(|(_, target)| Entry::App(target)),
+        }
+    }
+}
