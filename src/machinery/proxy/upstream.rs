@@ -21,7 +21,6 @@ const LONGEST_IDLE_UNREPEATABLE: Duration = Duration::from_secs(1);
 const AVOIDED: Duration = Duration::from_secs(2);
 
 /// Boxed, because a link is large and goes in and out with every request.
-#[expect(clippy::vec_box)]
 type Idle = Vec<Box<Link>>;
 
 pub struct Upstream {
