@@ -1,63 +1,494 @@
-//! The verbs of this room.
+//! The verbs of this room: detect, build and image, and what keeps their sandboxes.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{BuildFailure, BuildLog, BuildRequest, Built, Detected, Imaged, Source};
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
+
+use super::cache::{Cache, KeptLayer};
+use super::export::{self, Refused};
+use super::images::Images;
+use super::network::Network;
+use super::pack::{self, Buildpack};
+use super::place::{AWAKE, Place};
+use super::plan::{self, Look, NoChoice};
+use super::result::{self, FoundLayer, Outcome};
+use super::session::Request;
+use super::{
+    BuildFailure, BuildLog, BuildRequest, Built, BuiltLayer, Detected, Imaged, Source, assembly, environment, lines,
+    messages,
+};
 use crate::base::config;
-use crate::base::model::{AppId, ImageDigest};
-use crate::machinery::image::BlobStore;
+use crate::base::model::{AppId, ImageDigest, VariableName};
+use crate::machinery::image::{BlobStore, ImageError, Layer, LayerRules, inspect};
 use crate::machinery::runtime::Engine;
 
-pub struct Builder;
+/// Label of a buildpack's launch.toml: packages that its image needs beside those that it always has.
+const RUN_PACKAGES: &str = "io.hythe.run-packages";
+
+type Shared = Arc<tokio::sync::Mutex<Place>>;
+
+pub struct Builder {
+    engine: Arc<dyn Engine>,
+    blobs: BlobStore,
+    images: Images,
+    caches: PathBuf,
+    timeout_seconds: u64,
+    memory_bytes: i64,
+    /// One app's phases never overlap.
+    places: Mutex<HashMap<AppId, Shared>>,
+    timers: TaskTracker,
+}
+
+struct Silent;
+
+impl BuildLog for Silent {
+    fn line(&self, text: &str) {
+        tracing::info!("{}", text.trim_start_matches("-----> "));
+    }
+}
 
 impl Builder {
-    pub fn new(_engine: Arc<dyn Engine>, _blobs: BlobStore, _config: &config::Build, _data_dir: &Path) -> Self {
-        todo!()
+    pub fn new(engine: Arc<dyn Engine>, blobs: BlobStore, config: &config::Build, data_dir: &Path) -> Self {
+        let network = Network::new(config, |name| std::env::var(name).ok());
+        let images = Images::new(Arc::clone(&engine), blobs.clone(), config, data_dir.join("base"), network);
+        Self {
+            engine,
+            blobs,
+            images,
+            caches: data_dir.join("caches"),
+            timeout_seconds: config.timeout_seconds,
+            memory_bytes: config.memory_bytes,
+            places: Mutex::default(),
+            timers: TaskTracker::new(),
+        }
     }
 
-    /// Makes the base image if it is not there; slow once.
+    /// Makes the base image and the generic build image if they are not there, and gives them to the engine; slow once.
     pub async fn ready(&self) -> Result<(), BuildFailure> {
-        todo!()
+        let image = self.images.build_image(&BTreeSet::new(), &Silent).await?;
+        self.images.load(&image).await
     }
 
     /// Best effort: wakes the app's sandbox while its source is still on the way.
-    pub async fn warm(&self, _app: &AppId) {
-        todo!()
+    pub async fn warm(&self, app: &AppId) {
+        let place = self.place(app);
+        let Ok(mut place) = place.try_lock() else { return };
+        let packages = Cache::load(&self.caches, app).build_packages;
+        if !self.images.is_prepared(&packages) {
+            return;
+        }
+        let opened = match self.images.build_image(&packages, &Silent).await {
+            Ok(image) => place.open(&*self.engine, &self.images, &image).await,
+            Err(failure) => Err(failure),
+        };
+        match opened {
+            Ok(()) => self.sleep_later(app, place.uses),
+            Err(failure) => {
+                tracing::info!(app.id = %app, reason = failure.reason, "a build sandbox could not be warmed")
+            }
+        }
     }
 
-    pub async fn detect(&self, _: &BuildRequest, _: Source, _: Arc<dyn BuildLog>) -> Result<Detected, BuildFailure> {
-        todo!()
+    /// Puts the source into the app's sandbox and asks every buildpack whether it knows it.
+    pub async fn detect(
+        &self,
+        request: &BuildRequest,
+        source: Source,
+        log: Arc<dyn BuildLog>,
+    ) -> Result<Detected, BuildFailure> {
+        let place = self.place(&request.app);
+        let mut place = place.lock().await;
+        if request.no_cache {
+            place.close(&*self.engine).await;
+            Cache::remove(&self.caches, &request.app);
+        }
+        let packages = Cache::load(&self.caches, &request.app).build_packages;
+        let image = self.images.build_image(&packages, &*log).await?;
+        place.open(&*self.engine, &self.images, &image).await?;
+        let mark = uuid::Uuid::now_v7().simple().to_string();
+        let looks = self.look(&mut place, request, source, &mark, &*log).await?;
+        self.sleep_later(&request.app, place.uses);
+        drop(place);
+        let choice = plan::choose(&pack::ORDER, &looks).map_err(|fault| self.undetected(fault, &looks))?;
+
+        let group: Vec<&Buildpack> =
+            choice.group.iter().filter_map(|id| self.images.buildpacks.iter().find(|b| b.id == *id)).collect();
+        let names: Vec<_> = group.iter().map(|b| b.name.as_str()).collect();
+        log.line(&format!("-----> {} detected", names.join(", ")));
+        let mut detected = Detected {
+            group: choice.group.clone(),
+            plans: choice.entries.iter().map(|(id, entries)| (id.clone(), plan::plan_text(entries))).collect(),
+            build_packages: BTreeSet::new(),
+            run_packages: BTreeSet::new(),
+            mark,
+        };
+        for buildpack in group {
+            let entries = choice.entries.get(&buildpack.id).into_iter().flatten();
+            let asked = entries.filter_map(|entry| buildpack.needs.plan.get(&entry.name));
+            for needs in std::iter::once(&buildpack.needs).chain(asked) {
+                detected.build_packages.extend(needs.build_packages.iter().cloned());
+                detected.run_packages.extend(needs.run_packages.iter().cloned());
+            }
+        }
+        Ok(detected)
     }
 
-    /// `source` is read only if the sandbox was lost since `detect`.
+    /// Runs the buildpacks and puts what they made into the store. `source` is read only if the sandbox has lost it.
     pub async fn build(
         &self,
-        _: &BuildRequest,
-        _: &Detected,
-        _source: Source,
-        _: Arc<dyn BuildLog>,
+        request: &BuildRequest,
+        detected: &Detected,
+        source: Source,
+        log: Arc<dyn BuildLog>,
     ) -> Result<Built, BuildFailure> {
-        todo!()
+        let image = self.images.build_image(&detected.build_packages, &*log).await?;
+        let place = self.place(&request.app);
+        let mut place = place.lock().await;
+        let cache = Cache::load(&self.caches, &request.app);
+        place.open(&*self.engine, &self.images, &image).await?;
+        let mut source = Some(source);
+        let (outcome, workspace) = loop {
+            let restored = if place.fresh { self.restore(&place, detected, &cache).await? } else { Vec::new() };
+            match self.run(&mut place, request, detected, &cache, &restored, &*log).await? {
+                Some(done) => break done,
+                None => {
+                    let source = source.take().ok_or_else(messages::sandbox_lost)?;
+                    self.look(&mut place, request, source, &detected.mark, &Silent).await?;
+                }
+            }
+        };
+        place.fresh = false;
+        let kept = self.keep_layers(&place, &outcome, &cache).await?;
+        let workspace = match workspace {
+            Some(layer) => layer,
+            None => self
+                .fetch(&place, "/workspace", "workspace", "workspace")
+                .await
+                .map_err(|e| refused("the workspace", &e))?,
+        };
+        if outcome.processes.is_empty() {
+            return Err(messages::no_process());
+        }
+        Cache { build_packages: detected.build_packages.clone(), layers: kept.clone(), image: cache.image }
+            .save(&self.caches, &request.app);
+        self.sleep_later(&request.app, place.uses);
+        drop(place);
+
+        let launched = kept.iter().filter(|layer| layer.launch).filter_map(|layer| Some((layer, layer.blob?)));
+        let mut layers: Vec<_> = launched
+            .map(|(layer, (digest, bytes))| BuiltLayer { digest: digest.to_string(), bytes, path: layer.path() })
+            .collect();
+        layers.push(BuiltLayer {
+            digest: workspace.digest.to_string(),
+            bytes: workspace.size,
+            path: "workspace".into(),
+        });
+        let mut run_packages = detected.run_packages.clone();
+        run_packages.extend(self.requested_packages(detected, &outcome.labels));
+        Ok(Built {
+            processes: outcome.processes,
+            layers,
+            environment: environment::launch_environment(outcome.layers.iter()),
+            labels: outcome.labels,
+            run_packages,
+        })
     }
 
+    /// Makes the image of a build and gives it to the engine. Needs the store only, not the sandbox.
     pub async fn image(
         &self,
-        _: &BuildRequest,
-        _: &Detected,
-        _: &Built,
-        _: Arc<dyn BuildLog>,
+        request: &BuildRequest,
+        detected: &Detected,
+        built: &Built,
+        log: Arc<dyn BuildLog>,
     ) -> Result<Imaged, BuildFailure> {
-        todo!()
+        let base = self.images.with_packages(&built.run_packages, &*log).await?;
+        let before = Cache::load(&self.caches, &request.app).image;
+        if let Some(before) = &before {
+            self.note_known(before).await;
+        }
+        let (blobs, before_, detected, built) = (self.blobs.clone(), before.clone(), detected.clone(), built.clone());
+        let imaged = tokio::task::spawn_blocking(move || {
+            assembly::image(&blobs, base, before_.as_ref(), &detected, &built, &pack::embedded())
+        });
+        let imaged: Result<Imaged, Refused> =
+            imaged.await.map_err(std::io::Error::other).map_err(Refused::from).flatten();
+        let imaged = imaged.map_err(|error| refused("the image", &error))?;
+        self.images.load(&imaged.image).await?;
+
+        if before.as_ref() != Some(&imaged.image) {
+            let place = self.place(&request.app);
+            let _place = place.lock().await;
+            let mut cache = Cache::load(&self.caches, &request.app);
+            cache.image = Some(imaged.image.clone());
+            cache.save(&self.caches, &request.app);
+        }
+        Ok(imaged)
     }
 
     /// Makes sure that the engine has the image.
-    pub async fn load(&self, _: &ImageDigest) -> Result<(), BuildFailure> {
-        todo!()
+    pub async fn load(&self, image: &ImageDigest) -> Result<(), BuildFailure> {
+        self.images.load(image).await
     }
 
     /// Removes the sandbox and the caches of an app.
-    pub async fn forget(&self, _: &AppId) {
-        todo!()
+    pub async fn forget(&self, app: &AppId) {
+        let place = self.place(app);
+        place.lock().await.close(&*self.engine).await;
+        Cache::remove(&self.caches, app);
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).remove(app);
     }
+
+    // --- phases in the sandbox --------------------------------------------------------------------------------------
+
+    /// Puts the source in place and gives what each buildpack said of it, by id.
+    async fn look(
+        &self,
+        place: &mut Place,
+        request: &BuildRequest,
+        source: Source,
+        mark: &str,
+        log: &dyn BuildLog,
+    ) -> Result<BTreeMap<String, Look>, BuildFailure> {
+        let mut fields = fields(request);
+        fields.insert("source".into(), mark.to_owned());
+        let paths: Vec<_> = self.images.buildpacks.iter().map(Buildpack::path).collect();
+        fields.insert("buildpacks".into(), paths.join(" "));
+        let asked = Request { phase: "detect", fields, source: Some(source) };
+        let answer = place.request(&*self.engine, asked, self.timeout_seconds, log, &mut no_workspace).await?;
+        let mut looks: BTreeMap<String, Look> = BTreeMap::new();
+        for (name, text) in result::words(&answer) {
+            if name == "fault" {
+                return Err(messages::not_unpacked());
+            }
+            let Some((directory, what)) = name.strip_prefix("detect/").and_then(|name| name.split_once('.')) else {
+                continue;
+            };
+            let Some(buildpack) = self.images.buildpacks.iter().find(|b| b.directory() == directory) else { continue };
+            let look = looks.entry(buildpack.id.clone()).or_default();
+            match what {
+                "exit" => look.exit = text.trim().parse().unwrap_or(1),
+                "plan" => look.plan = text,
+                "log" => look.log = text,
+                _ => {}
+            }
+        }
+        Ok(looks)
+    }
+
+    /// One build; none if the source is not the one in the sandbox. With the workspace as a layer, if it was small enough
+    /// to come with the answer.
+    async fn run(
+        &self,
+        place: &mut Place,
+        request: &BuildRequest,
+        detected: &Detected,
+        cache: &Cache,
+        restored: &[&KeptLayer],
+        log: &dyn BuildLog,
+    ) -> Result<Option<(Outcome, Option<Layer>)>, BuildFailure> {
+        let group: Vec<&Buildpack> =
+            detected.group.iter().filter_map(|id| self.images.buildpacks.iter().find(|b| b.id == *id)).collect();
+        let mut fields = fields(request);
+        fields.insert("source".into(), detected.mark.clone());
+        fields.insert("group".into(), group.iter().map(|b| b.path()).collect::<Vec<_>>().join(" "));
+        let plans = group.iter().map(|b| (b.directory(), detected.plans.get(&b.id).cloned().unwrap_or_default()));
+        fields.extend(plans.map(|(directory, plan)| (format!("plan.{directory}"), plan)));
+        // Layers that are not kept for later builds are made anew (buildpack specification, "Layer types").
+        let dropped: Vec<_> = cache.layers.iter().filter(|layer| !layer.cache).map(KeptLayer::path).collect();
+        fields.insert("drop".into(), dropped.join(" "));
+        fields.extend(restored.iter().map(|layer| (format!("restore.{}", layer.path()), layer.metadata.clone())));
+
+        let mut writer: Option<JoinHandle<Result<Layer, ImageError>>> = None;
+        let answer = {
+            let mut sink = || {
+                let (to, started) = export::start_layer(&self.blobs, layer_rules("workspace", "workspace"));
+                writer = Some(started);
+                to
+            };
+            let asked = Request { phase: "build", fields, source: None };
+            place.request(&*self.engine, asked, self.timeout_seconds, log, &mut sink).await?
+        };
+        let words = result::words(&answer);
+        let word = |name: &str| words.iter().find(|(word, _)| word == name).map(|(_, text)| text.as_str());
+        if word("fault").is_some() {
+            return Ok(None);
+        }
+        if let Some(failed) = word("failed") {
+            let (directory, exit) = failed.split_once(' ').unwrap_or((failed, "1"));
+            let name = group.iter().find(|b| b.directory() == directory).map_or("buildpack", |b| b.name.as_str());
+            let report = messages::Report::parse(word("failure").unwrap_or(""));
+            let exit = exit.parse().unwrap_or(1);
+            return Err(messages::buildpack_failed(name, exit, &report, self.memory_bytes));
+        }
+        let workspace = match writer {
+            Some(writer) => Some(export::finish_layer(writer).await.map_err(|error| refused("the workspace", &error))?),
+            None => None,
+        };
+        let directories: Vec<_> = group.iter().map(|b| b.directory()).collect();
+        Ok(Some((result::read(&directories, &words)?, workspace)))
+    }
+
+    /// Puts the cached layers of the group back into a fresh sandbox; gives those that are there.
+    async fn restore<'c>(
+        &self,
+        place: &Place,
+        detected: &Detected,
+        cache: &'c Cache,
+    ) -> Result<Vec<&'c KeptLayer>, BuildFailure> {
+        let mut restored = Vec::new();
+        for layer in &cache.layers {
+            let of_group = detected.group.iter().any(|id| id.replace('/', "_") == layer.buildpack);
+            let Some((digest, _)) = layer.blob.filter(|(digest, _)| of_group && layer.cache && self.blobs.has(digest))
+            else {
+                continue;
+            };
+            self.images.put(place.sandbox(), &digest).await?;
+            restored.push(layer);
+        }
+        Ok(restored)
+    }
+
+    // --- layers -----------------------------------------------------------------------------------------------------
+
+    /// What is remembered of each layer, with a blob for those that go into the image. Those whose content is as it was
+    /// at their last export are not read.
+    async fn keep_layers(
+        &self,
+        place: &Place,
+        outcome: &Outcome,
+        cache: &Cache,
+    ) -> Result<Vec<KeptLayer>, BuildFailure> {
+        let mut kept = Vec::new();
+        for layer in outcome.layers.iter().filter(|layer| layer.launch || layer.build || layer.cache) {
+            let before = cache.layer(&layer.path());
+            let known = before.and_then(|before| before.blob).filter(|(digest, _)| self.blobs.has(digest));
+            let unchanged = known.filter(|_| before.is_some_and(|b| b.fingerprint == layer.fingerprint));
+            let blob = match (layer.launch, layer.has_directory, unchanged) {
+                // A layer for launch without content is the one of the last image (buildpack specification).
+                (true, false, _) => known,
+                (true, true, Some(blob)) if layer.fingerprint.is_some() => Some(blob),
+                (true, true, _) => Some(self.fetch_layer(place, layer).await?),
+                (false, ..) => None,
+            };
+            kept.push(KeptLayer {
+                buildpack: layer.buildpack.clone(),
+                name: layer.name.clone(),
+                launch: layer.launch,
+                cache: layer.cache,
+                metadata: layer.metadata.clone(),
+                fingerprint: layer.fingerprint.clone(),
+                blob,
+            });
+        }
+        Ok(kept)
+    }
+
+    async fn fetch_layer(
+        &self,
+        place: &Place,
+        layer: &FoundLayer,
+    ) -> Result<(crate::machinery::image::Digest, u64), BuildFailure> {
+        let path = format!("layers/{}", layer.path());
+        let fetched = self.fetch(place, &format!("/{path}"), &layer.name, &path).await;
+        let fetched = fetched.map_err(|error| refused(&format!("the layer {}", layer.path()), &error))?;
+        Ok((fetched.digest, fetched.size))
+    }
+
+    async fn fetch(&self, place: &Place, path: &str, strip: &str, prefix: &str) -> Result<Layer, Refused> {
+        let tar = self.engine.get(place.sandbox(), path).await.map_err(std::io::Error::other)?;
+        export::layer(&self.blobs, tar, layer_rules(strip, prefix)).await
+    }
+
+    fn requested_packages<'a>(
+        &'a self,
+        detected: &'a Detected,
+        labels: &'a BTreeMap<String, String>,
+    ) -> impl Iterator<Item = String> + 'a {
+        let asked = labels.get(RUN_PACKAGES).map_or("", String::as_str).split_whitespace();
+        asked.map(str::to_owned).filter(move |package| {
+            let group = self.images.buildpacks.iter().filter(|b| detected.group.contains(&b.id));
+            group.flat_map(|b| &b.needs.run_packages_on_request).any(|allowed| allowed == package)
+        })
+    }
+
+    // --- the rest ---------------------------------------------------------------------------------------------------
+
+    /// After a restart of this process, the app's last image tells which layers the engine has.
+    async fn note_known(&self, image: &ImageDigest) {
+        let (blobs, digest) = (self.blobs.clone(), image.clone());
+        if let Ok(Ok(facts)) = tokio::task::spawn_blocking(move || inspect(&blobs, &digest)).await
+            && !self.images.knows(&facts.layers)
+            && matches!(self.engine.has_image(image).await, Ok(true))
+        {
+            self.images.note(&facts.layers);
+        }
+    }
+
+    fn undetected(&self, fault: NoChoice, looks: &BTreeMap<String, Look>) -> BuildFailure {
+        let name =
+            |id: &str| self.images.buildpacks.iter().find(|b| b.id == id).map_or(id.to_owned(), |b| b.name.clone());
+        match fault {
+            NoChoice::Unknown => {
+                let mut order: Vec<&str> = Vec::new();
+                for (id, _) in pack::ORDER.iter().copied().flatten() {
+                    if !order.contains(id) {
+                        order.push(id);
+                    }
+                }
+                messages::unknown_tree(&self.images.buildpacks, &order)
+            }
+            NoChoice::Errored { id, exit } => {
+                let log = looks.get(&id).map_or("", |look| look.log.as_str());
+                let said: Vec<_> = log.lines().map(|line| lines::clean(line.as_bytes())).collect();
+                messages::detect_errored(&name(&id), exit, &said)
+            }
+            NoChoice::Unmet { id, cause } => messages::unmet(&name(&id), &cause),
+        }
+    }
+
+    fn place(&self, app: &AppId) -> Shared {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = || Arc::new(tokio::sync::Mutex::new(Place::new(app)));
+        Arc::clone(places.entry(app.clone()).or_insert_with(fresh))
+    }
+
+    /// Freezes the sandbox when this use of it is still the last one after a while.
+    fn sleep_later(&self, app: &AppId, uses: u64) {
+        let place = self.place(app);
+        let engine = Arc::clone(&self.engine);
+        self.timers.spawn(async move {
+            tokio::time::sleep(AWAKE).await;
+            let mut place = place.lock().await;
+            if place.uses == uses {
+                place.sleep(&*engine).await;
+            }
+        });
+    }
+}
+
+fn layer_rules(strip_prefix: &str, prefix: &str) -> LayerRules {
+    LayerRules { strip_prefix: strip_prefix.to_owned(), prefix: prefix.to_owned(), ..Default::default() }
+}
+
+fn no_workspace() -> tokio::sync::mpsc::Sender<std::io::Result<bytes::Bytes>> {
+    tokio::sync::mpsc::channel(1).0
+}
+
+fn refused(what: &str, error: &Refused) -> BuildFailure {
+    if error.is_disk_full() { messages::disk_full() } else { messages::export_refused(what, &export::chain(error)) }
+}
+
+/// What every phase gets: the app's variables and the commit.
+fn fields(request: &BuildRequest) -> BTreeMap<String, String> {
+    let mut fields = BTreeMap::from([("commit".to_owned(), request.commit.clone())]);
+    for (name, value) in &request.variables {
+        if name.parse::<VariableName>().is_ok() {
+            fields.insert(format!("env.{name}"), value.reveal().clone());
+        }
+    }
+    fields
 }

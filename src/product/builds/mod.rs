@@ -5,7 +5,7 @@
 //! bounded in size, parsed by type. `build` leaves all its results in the blob store, so `image` and everything after
 //! it work without the sandbox. What becomes of the image is for `deploy` to say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,20 @@ use serde::{Deserialize, Serialize};
 use crate::base::model::{AppId, AppName, ImageDigest, Processes};
 use crate::base::secret::Secret;
 
-pub mod builder;
+mod assembly;
+mod builder;
+mod cache;
+mod environment;
+mod export;
+mod images;
+mod lines;
+mod messages;
+mod network;
+mod pack;
+mod place;
+mod plan;
+mod result;
+mod session;
 
 pub use builder::Builder;
 
@@ -43,14 +56,32 @@ pub trait BuildLog: Send + Sync {
 pub struct Detected {
     /// Ids of the buildpacks, in the order in which they build.
     pub group: Vec<String>,
-    /// Mark of the source that was put into the sandbox; a sandbox with another mark gets it anew.
-    pub(super) mark: String,
+    /// By id: its part of the build plan, as TOML.
+    plans: BTreeMap<String, String>,
+    build_packages: BTreeSet<String>,
+    run_packages: BTreeSet<String>,
+    /// Of the source that was put into the sandbox; a sandbox with another mark gets the source anew.
+    mark: String,
 }
 
 /// What a build left in the blob store.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Built {
     pub processes: Processes,
+    /// Lowest first; the last one is the workspace.
+    layers: Vec<BuiltLayer>,
+    environment: BTreeMap<String, String>,
+    labels: BTreeMap<String, String>,
+    /// Of the image beneath.
+    run_packages: BTreeSet<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct BuiltLayer {
+    digest: String,
+    bytes: u64,
+    /// Path below `/layers`, or `workspace`.
+    path: String,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

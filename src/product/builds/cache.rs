@@ -1,0 +1,113 @@
+//! What is remembered of an app's last build, in `<data>/caches/<app id>.json`: the packages its build image needs, and
+//! its layers with the blobs that hold them. Losing the file costs time and nothing else.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::export;
+use crate::base::model::{AppId, ImageDigest};
+use crate::machinery::image::Digest;
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Cache {
+    pub build_packages: BTreeSet<String>,
+    pub layers: Vec<KeptLayer>,
+    /// The last image.
+    pub image: Option<ImageDigest>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct KeptLayer {
+    /// Directory of its buildpack below `/layers`.
+    pub buildpack: String,
+    pub name: String,
+    pub launch: bool,
+    pub cache: bool,
+    /// The layer's toml without types.
+    pub metadata: String,
+    /// Of the content when `blob` was made of it.
+    pub fingerprint: Option<String>,
+    #[serde(with = "blob")]
+    pub blob: Option<(Digest, u64)>,
+}
+
+impl KeptLayer {
+    pub fn path(&self) -> String {
+        format!("{}/{}", self.buildpack, self.name)
+    }
+}
+
+impl Cache {
+    pub fn load(dir: &Path, app: &AppId) -> Self {
+        let text = std::fs::read_to_string(path(dir, app));
+        text.ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+    }
+
+    /// Best effort: what is not remembered is made again.
+    pub fn save(&self, dir: &Path, app: &AppId) {
+        let text = serde_json::to_vec(self).expect("plain data is JSON");
+        if let Err(error) = export::write_file(&path(dir, app), &text) {
+            tracing::warn!(app.id = %app, %error, "the build cache of an app could not be written");
+        }
+    }
+
+    pub fn remove(dir: &Path, app: &AppId) {
+        // Already gone is as good.
+        let _ = std::fs::remove_file(path(dir, app));
+    }
+
+    pub fn layer(&self, path: &str) -> Option<&KeptLayer> {
+        self.layers.iter().find(|layer| layer.path() == path)
+    }
+}
+
+fn path(dir: &Path, app: &AppId) -> PathBuf {
+    dir.join(format!("{app}.json"))
+}
+
+/// A digest and a size as a list of two.
+mod blob {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    use crate::machinery::image::Digest;
+
+    pub(super) fn serialize<S: Serializer>(blob: &Option<(Digest, u64)>, serializer: S) -> Result<S::Ok, S::Error> {
+        blob.map(|(digest, size)| (digest.to_string(), size)).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<(Digest, u64)>, D::Error> {
+        let blob: Option<(String, u64)> = Option::deserialize(deserializer)?;
+        blob.map(|(digest, size)| Ok((digest.parse().map_err(D::Error::custom)?, size))).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::model::Id;
+
+    #[test]
+    fn what_is_saved_is_loaded() {
+        let dir = tempfile::tempdir().unwrap();
+        let app = AppId::fresh();
+        let layer = KeptLayer {
+            buildpack: "hythe_nodejs".into(),
+            name: "node".into(),
+            launch: true,
+            cache: true,
+            metadata: "[metadata]\n".into(),
+            fingerprint: None,
+            blob: Some((Digest::of(b"x"), 1)),
+        };
+        let cache = Cache { layers: vec![layer.clone()], ..Default::default() };
+        cache.save(dir.path(), &app);
+        assert_eq!(Cache::load(dir.path(), &app).layer("hythe_nodejs/node"), Some(&layer));
+        std::fs::write(path(dir.path(), &app), "garbage").unwrap();
+        assert!(Cache::load(dir.path(), &app).layers.is_empty());
+        Cache::remove(dir.path(), &app);
+        Cache::remove(dir.path(), &app);
+    }
+}

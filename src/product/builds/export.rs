@@ -1,0 +1,114 @@
+//! From streams of the engine to blobs of the store and back; every stream is read once and never held whole.
+
+use std::io::{self, Read};
+use std::path::Path;
+
+use bytes::{Buf, Bytes};
+use futures_util::StreamExt;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::io::ReaderStream;
+
+use crate::machinery::image::{BlobStore, Digest, ImageError, Layer, LayerRules, write_layer};
+use crate::machinery::runtime::ByteStream;
+
+/// Pieces of a stream that wait for their reader.
+const AHEAD: usize = 8;
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refused {
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl Refused {
+    pub fn is_disk_full(&self) -> bool {
+        let full = |error: &io::Error| error.kind() == io::ErrorKind::StorageFull;
+        match self {
+            Self::Io(error) => full(error),
+            Self::Image(ImageError::Store { source, .. }) => full(source),
+            Self::Image(_) => false,
+        }
+    }
+}
+
+/// The stream as a layer.
+pub(super) async fn layer(blobs: &BlobStore, mut tar: ByteStream, rules: LayerRules) -> Result<Layer, Refused> {
+    let (to, writer) = start_layer(blobs, rules);
+    while let Some(piece) = tar.next().await {
+        let broken = piece.is_err();
+        // A writer that has refused the tree does not read on.
+        if to.send(piece).await.is_err() || broken {
+            break;
+        }
+    }
+    drop(to);
+    finish_layer(writer).await
+}
+
+/// A layer in the making, of what is sent.
+pub(super) fn start_layer(
+    blobs: &BlobStore,
+    rules: LayerRules,
+) -> (mpsc::Sender<io::Result<Bytes>>, JoinHandle<Result<Layer, ImageError>>) {
+    let (to, pieces) = mpsc::channel(AHEAD);
+    let blobs = blobs.clone();
+    let reader = Pieces { pieces, now: Bytes::new() };
+    (to, tokio::task::spawn_blocking(move || write_layer(&blobs, reader, &rules)))
+}
+
+pub(super) async fn finish_layer(writer: JoinHandle<Result<Layer, ImageError>>) -> Result<Layer, Refused> {
+    Ok(writer.await.map_err(io::Error::other)??)
+}
+
+/// A stored layer as a stream.
+pub(super) fn stream(blobs: &BlobStore, layer: &Digest) -> Result<ByteStream, ImageError> {
+    let file = blobs.open_blob(layer)?;
+    Ok(ReaderStream::with_capacity(tokio::fs::File::from_std(file), 64 << 10).boxed())
+}
+
+struct Pieces {
+    pieces: mpsc::Receiver<io::Result<Bytes>>,
+    now: Bytes,
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.now.is_empty() {
+            match self.pieces.blocking_recv() {
+                Some(piece) => self.now = piece?,
+                None => return Ok(0),
+            }
+        }
+        let length = self.now.len().min(buffer.len());
+        self.now.copy_to_slice(&mut buffer[..length]);
+        Ok(length)
+    }
+}
+
+/// Writes beside the place and renames into it.
+pub(super) fn write_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(dir)?;
+    let mut file = tempfile::NamedTempFile::new_in(dir)?;
+    io::Write::write_all(&mut file, content)?;
+    file.persist(path)?;
+    Ok(())
+}
+
+/// An error with its causes, in one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let said = cause.to_string();
+        if !text.ends_with(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        next = cause.source();
+    }
+    text
+}

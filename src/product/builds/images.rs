@@ -1,0 +1,441 @@
+//! Images that the platform prepares: the base, the base with the Debian packages that buildpacks need, and the build
+//! images on top of those. Each is made once per recipe and remembered in `<data>/base/<key>.json`; who asks meanwhile
+//! waits for it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::StreamExt;
+use sha2::{Digest as _, Sha256};
+
+use super::export::{self, Refused};
+use super::lines::clean;
+use super::network::{self, Network};
+use super::pack::{self, Buildpack};
+use super::{BuildFailure, BuildLog, messages};
+use crate::base::config;
+use crate::base::model::{ImageDigest, Limits};
+use crate::machinery::image::{
+    AddedLayer, BlobStore, Digest, ImageSpec, Layer, LayerRules, LayerWriter, Owner, Recipe, assemble, bootstrap,
+    docker_archive, inspect, pull,
+};
+use crate::machinery::runtime::{Channel, Engine, EngineError, ExecSpec, Privileges, SandboxSpec};
+
+/// Packages of a base that is bootstrapped.
+const BASE_PACKAGES: [&str; 2] = ["ca-certificates", "tzdata"];
+/// Below the root of an image with packages: what only a package manager needs, and documentation.
+const LEFT_OUT: [&str; 12] = [
+    "etc/hythe",
+    "tmp",
+    "var/tmp",
+    "var/cache",
+    "var/log",
+    "var/lib/apt/lists",
+    "var/lib/dpkg/status-old",
+    "run",
+    "usr/share/doc",
+    "usr/share/man",
+    "usr/share/info",
+    "root",
+];
+/// Lines of a package manager that are kept as evidence.
+const TAIL: usize = 15;
+
+pub(super) struct Images {
+    engine: Arc<dyn Engine>,
+    blobs: BlobStore,
+    config: config::Build,
+    dir: PathBuf,
+    network: Network,
+    pub buildpacks: Vec<Buildpack>,
+    /// Build images by their packages.
+    made: Mutex<HashMap<BTreeSet<String>, ImageDigest>>,
+    /// One lock per recipe.
+    making: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// Stacks of layers that the engine was seen to have: the hash of a layer and all below it.
+    known: Mutex<HashSet<[u8; 32]>>,
+}
+
+impl Images {
+    pub fn new(
+        engine: Arc<dyn Engine>,
+        blobs: BlobStore,
+        config: &config::Build,
+        dir: PathBuf,
+        network: Network,
+    ) -> Self {
+        Self {
+            engine,
+            blobs,
+            config: config.clone(),
+            dir,
+            network,
+            buildpacks: pack::embedded(),
+            made: Mutex::default(),
+            making: Mutex::default(),
+            known: Mutex::default(),
+        }
+    }
+
+    /// The image in which apps that need `packages` are built.
+    pub async fn build_image(
+        &self,
+        packages: &BTreeSet<String>,
+        log: &dyn BuildLog,
+    ) -> Result<ImageDigest, BuildFailure> {
+        let made = self.made().get(packages).cloned();
+        match made {
+            Some(image) => Ok(image),
+            None => {
+                let image = self.make_build_image(packages, log).await?;
+                self.made().insert(packages.clone(), image.clone());
+                Ok(image)
+            }
+        }
+    }
+
+    /// Whether `build_image` would be quick.
+    pub fn is_prepared(&self, packages: &BTreeSet<String>) -> bool {
+        let Some(base) = self.recall(&self.base_key()) else { return false };
+        packages.is_empty() || self.recall(&packages_key(&base, packages)).is_some()
+    }
+
+    async fn make_build_image(
+        &self,
+        packages: &BTreeSet<String>,
+        log: &dyn BuildLog,
+    ) -> Result<ImageDigest, BuildFailure> {
+        let base = self.with_packages(packages, log).await?;
+        let blobs = self.blobs.clone();
+        let layer = self.blocking("the build image", {
+            let blobs = blobs.clone();
+            let buildpacks = pack::embedded();
+            move || pack::layer(&blobs, &buildpacks)
+        });
+        let layer = layer.await?;
+        let spec = ImageSpec {
+            base: Some(base),
+            layers: vec![AddedLayer { layer, created_by: "buildpacks".into() }],
+            env: BTreeMap::from([("HOME".into(), "/home/app".into()), ("LANG".into(), "C.UTF-8".into())]),
+            user: Some("1000:1000".into()),
+            working_dir: Some("/workspace".into()),
+            ..Default::default()
+        };
+        self.blocking("the build image", move || assemble(&blobs, &spec)).await
+    }
+
+    /// The image under an app: the base with `packages`.
+    pub async fn with_packages(
+        &self,
+        packages: &BTreeSet<String>,
+        log: &dyn BuildLog,
+    ) -> Result<ImageDigest, BuildFailure> {
+        let base = self.base(log).await?;
+        if packages.is_empty() {
+            return Ok(base);
+        }
+        let names: Vec<_> = packages.iter().map(String::as_str).collect();
+        let key = packages_key(&base, packages);
+        let lock = self.lock(&key);
+        let _making = lock.lock().await;
+        if let Some(found) = self.recall(&key) {
+            return Ok(found);
+        }
+        log.line(&format!("-----> Preparing the image with {} (once)", names.join(", ")));
+        let layer = self.install(&base, &key, &names).await?;
+        let spec = ImageSpec {
+            base: Some(base),
+            layers: vec![AddedLayer { layer, created_by: format!("packages {}", names.join(" ")) }],
+            ..Default::default()
+        };
+        let blobs = self.blobs.clone();
+        let image = self.blocking("the image with packages", move || assemble(&blobs, &spec)).await?;
+        self.remember(&key, &image)?;
+        Ok(image)
+    }
+
+    pub async fn base(&self, log: &dyn BuildLog) -> Result<ImageDigest, BuildFailure> {
+        let bootstrapped = self.config.base == "debian";
+        let mirror = self.config.mirror.clone();
+        let key = self.base_key();
+        let lock = self.lock(&key);
+        let _making = lock.lock().await;
+        if let Some(found) = self.recall(&key) {
+            return Ok(found);
+        }
+        let image = if bootstrapped {
+            log.line(&format!("-----> Preparing the base image (Debian {}; once, about 20 s)", self.config.suite));
+            let include = BASE_PACKAGES.map(str::to_owned).to_vec();
+            let recipe = Recipe { suite: self.config.suite.clone(), mirror, include };
+            let layer = bootstrap(&self.blobs, &recipe)
+                .await
+                .map_err(|error| messages::platform("making the base image", &export::chain(&error)))?;
+            let spec = ImageSpec {
+                layers: vec![AddedLayer { layer, created_by: format!("Debian {}", recipe.suite) }],
+                ..Default::default()
+            };
+            let blobs = self.blobs.clone();
+            self.blocking("the base image", move || assemble(&blobs, &spec)).await?
+        } else {
+            log.line(&format!("-----> Fetching the base image {} (once)", clean(self.config.base.as_bytes())));
+            pull(&self.blobs, &self.config.base, None)
+                .await
+                .map_err(|error| messages::platform("fetching the base image", &export::chain(&error)))?
+        };
+        self.remember(&key, &image)?;
+        Ok(image)
+    }
+
+    /// Makes sure that the engine has the image, sending it only the layers that it lacks.
+    pub async fn load(&self, image: &ImageDigest) -> Result<(), BuildFailure> {
+        if !self.engine.has_image(image).await.map_err(|e| messages::engine(&e))? {
+            self.send(image).await?;
+        }
+        Ok(())
+    }
+
+    /// As `load`, for an image that is known to be new.
+    pub async fn send(&self, image: &ImageDigest) -> Result<(), BuildFailure> {
+        let digest = image.clone();
+        let blobs = self.blobs.clone();
+        let facts = self.blocking("the image", move || inspect(&blobs, &digest)).await?;
+        let stacks = stacks(&facts.layers);
+        let without: HashSet<Digest> = {
+            let known = self.known();
+            facts
+                .layers
+                .iter()
+                .zip(&stacks)
+                .take_while(|(_, stack)| known.contains(*stack))
+                .map(|(l, _)| l.digest)
+                .collect()
+        };
+        let sent = self.send_without(image, &without).await;
+        let sent = match sent {
+            Err(EngineError::MissingLayers) if !without.is_empty() => {
+                self.known().clear();
+                self.send_without(image, &HashSet::new()).await
+            }
+            other => other,
+        };
+        sent.map_err(|error| messages::engine(&error))?;
+        self.known().extend(stacks);
+        Ok(())
+    }
+
+    /// The engine is seen to have the image.
+    pub fn note(&self, layers: &[Layer]) {
+        self.known().extend(stacks(layers));
+    }
+
+    pub fn knows(&self, layers: &[Layer]) -> bool {
+        let known = self.known();
+        stacks(layers).iter().all(|stack| known.contains(stack))
+    }
+
+    async fn send_without(&self, image: &ImageDigest, without: &HashSet<Digest>) -> Result<(), EngineError> {
+        let archive = {
+            let (blobs, image, without) = (self.blobs.clone(), image.clone(), without.clone());
+            let reference = self.engine.image_reference(&image);
+            tokio::task::spawn_blocking(move || docker_archive(&blobs, &image, &reference, &without)).await
+        };
+        let refused = |source: Box<dyn std::error::Error + Send + Sync>| EngineError::Refused {
+            operation: "load",
+            subject: image.to_string(),
+            source,
+        };
+        let archive = archive.map_err(|e| refused(e.into()))?.map_err(|e| refused(e.into()))?;
+        self.engine.load(archive).await
+    }
+
+    /// Puts this machine's bundle of certificate authorities into a new sandbox.
+    pub async fn place_bundle(&self, sandbox: &str) -> Result<(), BuildFailure> {
+        let Some(path) = self.network.bundle.clone() else { return Ok(()) };
+        let blobs = self.blobs.clone();
+        let layer = self.blocking("the bundle of certificate authorities", move || {
+            let content = std::fs::read(&path).map_err(Refused::from)?;
+            let mut writer = LayerWriter::new(&blobs);
+            writer.file(network::BUNDLE, 0o644, (0, 0), &content)?;
+            Ok::<_, Refused>(writer.finish()?)
+        });
+        let layer = layer.await?;
+        self.put(sandbox, &layer.digest).await
+    }
+
+    /// Unpacks a stored layer at the root of a sandbox.
+    pub async fn put(&self, sandbox: &str, layer: &Digest) -> Result<(), BuildFailure> {
+        let tar = export::stream(&self.blobs, layer)
+            .map_err(|e| messages::platform("reading a layer", &export::chain(&e)))?;
+        self.engine.put(sandbox, "/", tar).await.map_err(|error| messages::engine(&error))
+    }
+
+    /// Variables for every command in a sandbox.
+    pub fn variables(&self) -> BTreeMap<String, String> {
+        self.network.variables.clone()
+    }
+
+    pub fn limits(&self) -> Limits {
+        Limits { memory_bytes: self.config.memory_bytes, cpu_millis: self.config.cpu_millis, pids: 4096 }
+    }
+
+    // --- packages ---------------------------------------------------------------------------------------------------
+
+    async fn install(&self, base: &ImageDigest, key: &str, packages: &[&str]) -> Result<Layer, BuildFailure> {
+        self.load(base).await?;
+        let sandbox = format!("packages-{}", &key[..12]);
+        let spec = SandboxSpec {
+            name: sandbox.clone(),
+            image: base.clone(),
+            limits: self.limits(),
+            variables: BTreeMap::new(),
+            privileges: Privileges::Packages,
+        };
+        let engine = |error: EngineError| messages::engine(&error);
+        // What an interrupted attempt left is of no use.
+        self.engine.close_sandbox(&sandbox).await.map_err(engine)?;
+        self.engine.open_sandbox(&spec).await.map_err(engine)?;
+        let installed = self.install_in(&sandbox, packages).await;
+        let closed = self.engine.close_sandbox(&sandbox).await.map_err(engine);
+        let layer = installed?;
+        closed?;
+        Ok(layer)
+    }
+
+    async fn install_in(&self, sandbox: &str, packages: &[&str]) -> Result<Layer, BuildFailure> {
+        self.place_bundle(sandbox).await?;
+        let update = ["apt-get", "-q", "-o", "Acquire::Retries=2", "update"];
+        let install = [
+            "apt-get",
+            "-q",
+            "-y",
+            "--no-install-recommends",
+            "-o",
+            "Dpkg::Options::=--force-unsafe-io",
+            "-o",
+            "Acquire::Retries=2",
+            "install",
+            "--",
+        ];
+        for command in [update.to_vec(), [install.as_slice(), packages].concat()] {
+            let (exit, tail) = self.run(sandbox, &command).await.map_err(|error| messages::engine(&error))?;
+            if exit != 0 {
+                return Err(messages::packages_failed(&packages.join(", "), exit, &tail));
+            }
+        }
+        let changes = self.engine.changes(sandbox).await.map_err(|error| messages::engine(&error))?;
+        let rules = LayerRules {
+            owner: Owner::Kept,
+            whiteouts: true,
+            exclude: LEFT_OUT.map(str::to_owned).to_vec(),
+            ..Default::default()
+        };
+        export::layer(&self.blobs, changes, rules)
+            .await
+            .map_err(|error| messages::platform("storing packages", &export::chain(&error)))
+    }
+
+    /// Exit code and the last lines.
+    async fn run(&self, sandbox: &str, command: &[&str]) -> Result<(i64, Vec<String>), EngineError> {
+        let mut variables = self.variables();
+        variables.insert("DEBIAN_FRONTEND".into(), "noninteractive".into());
+        variables.insert("LC_ALL".into(), "C.UTF-8".into());
+        let spec = ExecSpec {
+            command: command.iter().map(|word| (*word).to_owned()).collect(),
+            user: Some("0:0".into()),
+            working_dir: Some("/".into()),
+            variables,
+            stdin: None,
+        };
+        let mut exec = self.engine.exec(sandbox, spec).await?;
+        let mut said = Vec::new();
+        while let Some(part) = exec.output.next().await {
+            let (Channel::Out | Channel::Err, bytes) = part?;
+            said.extend_from_slice(&bytes);
+            let surplus = said.len().saturating_sub(16 << 10);
+            said.drain(..surplus);
+        }
+        let exit = exec.exit.await?;
+        let lines: Vec<_> = said.split(|&b| b == b'\n').map(clean).filter(|line| !line.is_empty()).collect();
+        Ok((exit, lines[lines.len().saturating_sub(TAIL)..].to_vec()))
+    }
+
+    // --- memory -----------------------------------------------------------------------------------------------------
+
+    fn base_key(&self) -> String {
+        if self.config.base == "debian" {
+            let mirror = self.config.mirror.as_deref().unwrap_or("");
+            key(&["debian", &self.config.suite, mirror, &BASE_PACKAGES.join(" ")])
+        } else {
+            key(&["image", &self.config.base])
+        }
+    }
+
+    fn made(&self) -> std::sync::MutexGuard<'_, HashMap<BTreeSet<String>, ImageDigest>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock(&self, key: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(making.entry(key.to_owned()).or_default())
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, HashSet<[u8; 32]>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The image of a recipe, if all of it is still in the store.
+    fn recall(&self, key: &str) -> Option<ImageDigest> {
+        let text = std::fs::read_to_string(self.dir.join(format!("{key}.json"))).ok()?;
+        let image: ImageDigest = serde_json::from_str(&text).ok()?;
+        let facts = inspect(&self.blobs, &image).ok()?;
+        facts.layers.iter().all(|layer| self.blobs.has(&layer.digest)).then_some(image)
+    }
+
+    fn remember(&self, key: &str, image: &ImageDigest) -> Result<(), BuildFailure> {
+        let text = serde_json::to_string(image).expect("a digest is a JSON text");
+        export::write_file(&self.dir.join(format!("{key}.json")), text.as_bytes())
+            .map_err(|error| messages::platform("storing a recipe", &error.to_string()))
+    }
+
+    async fn blocking<T, E>(
+        &self,
+        what: &'static str,
+        work: impl FnOnce() -> Result<T, E> + Send + 'static,
+    ) -> Result<T, BuildFailure>
+    where
+        T: Send + 'static,
+        E: std::error::Error + Send + 'static,
+    {
+        match tokio::task::spawn_blocking(work).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(messages::platform(what, &export::chain(&error))),
+            Err(error) => Err(messages::platform(what, &error.to_string())),
+        }
+    }
+}
+
+fn stacks(layers: &[Layer]) -> Vec<[u8; 32]> {
+    let mut below = [0; 32];
+    layers
+        .iter()
+        .map(|layer| {
+            below = Sha256::new_with_prefix(below).chain_update(layer.digest.hex()).finalize().into();
+            below
+        })
+        .collect()
+}
+
+fn packages_key(base: &ImageDigest, packages: &BTreeSet<String>) -> String {
+    let names = packages.iter().map(String::as_str);
+    key(&["packages", base.as_str()].into_iter().chain(names).collect::<Vec<_>>())
+}
+
+fn key(words: &[&str]) -> String {
+    let mut hasher = Sha256::new();
+    for word in words {
+        hasher.update(word.as_bytes());
+        hasher.update([0]);
+    }
+    hex::encode(hasher.finalize())
+}

@@ -1,0 +1,66 @@
+use super::*;
+use crate::product::builds::pack;
+
+fn shown(failure: &BuildFailure) -> String {
+    format!("{}{}\n{}", failure.reason, if failure.temporary { " (temporary)" } else { "" }, failure.lines.join("\n"))
+}
+
+fn report(text: &str) -> String {
+    shown(&buildpack_failed("Node.js", 1, &Report::parse(text), 2 << 30))
+}
+
+#[test]
+fn a_tree_that_nobody_knows() {
+    let order = ["hythe/nodejs", "hythe/python", "hythe/static", "hythe/procfile"];
+    insta::assert_snapshot!(shown(&unknown_tree(&pack::embedded(), &order)));
+}
+
+#[test]
+fn failures_that_buildpacks_report() {
+    let reports = [
+        "json_syntax\nfile=package.json\nline=4\ncolumn=3\ncause=Unexpected token }\n| 3:   \"version\": \"1\",\n| 4: }\n",
+        "npm_failed\nexit=1\ncommand=npm ci\nfile=package-lock.json\n| npm error code E404\n| npm error 404 Not Found - left-pat\n",
+        "npm_failed\nexit=1\ncommand=npm ci\nfile=package-lock.json\n| npm error `npm ci` can only install packages when your package.json and package-lock.json are in sync.\n",
+        "npm_failed\nexit=137\ncommand=npm ci\nfile=package-lock.json\n",
+        "script_failed\nexit=2\nscript=build\nfile=package.json\n",
+        "no_start\nfile=package.json\n",
+        "no_start\nfile=Procfile\n",
+        "node_unknown\nrange=>=99\navailable=22.1.0, 24.1.0\n",
+        "node_unreachable\nrange=^22\navailable=18.20.4\ncause=curl: (6) Could not resolve host\n",
+        "version_syntax\nfile=package.json\nfield=engines.node\ntext=\"newest\"\n",
+        "python_unavailable\nfile=runtime.txt\nwanted=3.13\navailable=3.11.2\n",
+        "pip_failed\nexit=1\nfile=requirements.txt\n| ERROR: No matching distribution found for flaskk\n",
+        "procfile_syntax\nline=2\ncause=\"Web!\" is no process type\n| 2: Web!: node x\n",
+        "toml_syntax\nfile=pyproject.toml\ncause=Expected '=' after a key (at line 1, column 3)\n",
+        "",
+        "something_else\nx=y\n",
+    ];
+    insta::assert_snapshot!(reports.map(report).join("\n\n"));
+}
+
+#[test]
+fn failures_of_the_platform() {
+    let unreachable = EngineError::Unreachable { endpoint: "x".into(), source: "y".into() };
+    let failures = [
+        buildpack_failed("Python", 137, &Report::default(), 512 << 20),
+        timed_out(1800),
+        engine(&unreachable),
+        engine(&EngineError::NoSpace),
+        sandbox_lost(),
+        no_process(),
+        result_invalid("launch.toml", "unknown field"),
+        packages_failed("nodejs, curl", 100, &["E: Unable to locate package nodejs".to_owned()]),
+        detect_errored("Node.js", 2, &["boom".to_owned()]),
+        unmet("hythe/nodejs", "nobody provides the \"x\" that it requires"),
+        not_unpacked(),
+    ];
+    insta::assert_snapshot!(failures.each_ref().map(shown).join("\n\n"));
+}
+
+#[test]
+fn a_hostile_report_is_shown_inertly() {
+    let text = format!("json_syntax\nfile=\u{1b}[2J{}\n| \u{202e}evil\u{7}\n", "x".repeat(5000));
+    let shown = report(&text);
+    assert!(!shown.contains('\u{1b}') && !shown.contains('\u{202e}') && !shown.contains('\u{7}'));
+    assert!(shown.lines().all(|line| line.chars().count() < 800));
+}

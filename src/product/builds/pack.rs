@@ -1,0 +1,142 @@
+//! The buildpacks inside this binary, and the layer that brings them and the driver into a build image.
+
+use std::collections::BTreeMap;
+
+use libcnb_data::buildpack::ComponentBuildpackDescriptor;
+use rust_embed::RustEmbed;
+use serde::Deserialize;
+
+use crate::machinery::image::{BlobStore, ImageError, Layer, LayerWriter};
+
+#[derive(RustEmbed)]
+#[folder = "buildpacks/"]
+#[include = "driver"]
+#[include = "*/buildpack.toml"]
+#[include = "*/versions.json"]
+#[include = "*/bin/*"]
+#[include = "*/lib/*"]
+#[exclude = "*/fixtures/*"]
+struct Files;
+
+/// Tried one after the other; the first group whose buildpacks all pass builds. `true` marks the optional ones.
+pub(super) const ORDER: [&[(&str, bool)]; 4] = [
+    &[("hythe/nodejs", false), ("hythe/procfile", true)],
+    &[("hythe/python", false), ("hythe/procfile", true)],
+    &[("hythe/static", false)],
+    &[("hythe/procfile", false)],
+];
+
+/// Path of the driver in a build image.
+pub(super) const DRIVER: &str = "/cnb/driver";
+
+/// User and group of everything that belongs to an app.
+pub(super) const OWNER: (u64, u64) = (1000, 1000);
+
+#[derive(Debug)]
+pub(super) struct Buildpack {
+    pub id: String,
+    pub version: String,
+    pub name: String,
+    pub needs: Needs,
+}
+
+/// `[metadata.hythe]` of a buildpack.toml: Debian packages that the images of this buildpack have.
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Needs {
+    /// For people: by which files the buildpack knows its apps.
+    pub looks_for: String,
+    pub build_packages: Vec<String>,
+    pub run_packages: Vec<String>,
+    /// What a build may add to its image by the label `io.hythe.run-packages`.
+    pub run_packages_on_request: Vec<String>,
+    /// Further ones, by the entry of the build plan that calls for them.
+    pub plan: BTreeMap<String, Needs>,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    hythe: Needs,
+}
+
+impl Buildpack {
+    /// The id as a directory name (buildpack specification: `/` becomes `_`); the first part of its layers' paths.
+    pub fn directory(&self) -> String {
+        self.id.replace('/', "_")
+    }
+
+    /// Below `/cnb/buildpacks`.
+    pub fn path(&self) -> String {
+        format!("{}/{}", self.directory(), self.version)
+    }
+}
+
+/// The embedded buildpacks in the order of their ids. They are part of this program: one that does not parse is a bug.
+pub(super) fn embedded() -> Vec<Buildpack> {
+    let descriptors = Files::iter().filter(|path| path.ends_with("/buildpack.toml"));
+    let mut found: Vec<_> = descriptors.map(|path| parse(&path, &content(&path))).collect();
+    found.sort_by(|a, b| a.id.cmp(&b.id));
+    found
+}
+
+fn content(path: &str) -> Vec<u8> {
+    Files::get(path).map(|file| file.data.into_owned()).expect("a listed file is embedded")
+}
+
+fn parse(path: &str, bytes: &[u8]) -> Buildpack {
+    let text = std::str::from_utf8(bytes).expect("an embedded buildpack.toml is text");
+    let descriptor: ComponentBuildpackDescriptor<Metadata> =
+        toml::from_str(text).unwrap_or_else(|error| panic!("buildpacks/{path}: {error}"));
+    Buildpack {
+        id: descriptor.buildpack.id.to_string(),
+        version: descriptor.buildpack.version.to_string(),
+        name: descriptor.buildpack.name.unwrap_or_else(|| descriptor.buildpack.id.to_string()),
+        needs: descriptor.metadata.hythe,
+    }
+}
+
+/// Equal binaries give equal layers. Blocks.
+pub(super) fn layer(blobs: &BlobStore, buildpacks: &[Buildpack]) -> Result<Layer, ImageError> {
+    const ROOT: (u64, u64) = (0, 0);
+    let mut writer = LayerWriter::new(blobs);
+    for owned in ["workspace", "layers", "platform", "home/app"] {
+        writer.directory(owned, 0o755, OWNER)?;
+    }
+    writer.file("cnb/driver", 0o755, ROOT, &content("driver"))?;
+    for path in Files::iter().filter(|path| path.contains('/')) {
+        let (folder, rest) = path.split_once('/').expect("filtered for it");
+        let Some(buildpack) = buildpacks.iter().find(|b| b.id.ends_with(&format!("/{folder}"))) else { continue };
+        let mode = if rest.starts_with("bin/") { 0o755 } else { 0o644 };
+        writer.file(&format!("cnb/buildpacks/{}/{rest}", buildpack.path()), mode, ROOT, &content(&path))?;
+    }
+    writer.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_buildpack_parses_and_stands_in_the_order() {
+        let embedded = embedded();
+        let ids: Vec<_> = embedded.iter().map(|b| b.id.as_str()).collect();
+        assert_eq!(ids, ["hythe/nodejs", "hythe/procfile", "hythe/python", "hythe/static"]);
+        for (id, _) in ORDER.iter().copied().flatten() {
+            assert!(ids.contains(id), "{id}");
+        }
+        for id in ids {
+            assert!(ORDER.iter().copied().flatten().any(|(ordered, _)| *ordered == id), "{id}");
+        }
+    }
+
+    #[test]
+    fn programs_and_driver_are_embedded() {
+        for name in ["nodejs", "python", "static", "procfile"] {
+            for program in ["detect", "build"] {
+                assert!(Files::get(&format!("{name}/bin/{program}")).is_some(), "{name}/{program}");
+            }
+        }
+        assert!(content("driver").starts_with(b"#!/bin/bash"));
+        assert!(Files::iter().all(|path| !path.contains("fixtures")));
+    }
+}
