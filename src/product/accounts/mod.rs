@@ -18,10 +18,9 @@ use crate::base::error::{Error, Result};
 
 /// A short text of a person's choosing that is only ever shown: a key's or a token's name.
 pub(crate) fn label(field: &str, text: &str) -> Result<String> {
-    let text = text.trim();
     let plain = |c: char| c.is_ascii_alphanumeric() || " ._@+-".contains(c);
-    if text.is_empty() || text.len() > 60 || !text.chars().all(plain) {
-        return Err(Error::invalid(field, "must be 1 to 60 letters, digits, spaces or . _ @ + -"));
+    if text.is_empty() || text.trim() != text || text.len() > 60 || !text.chars().all(plain) {
+        return Err(Error::invalid(field, "must be 1 to 60 letters, digits, spaces (not at its ends) or . _ @ + -"));
     }
     Ok(text.to_owned())
 }
