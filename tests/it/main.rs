@@ -5,4 +5,5 @@
 mod api;
 mod architecture;
 mod harness;
+mod images;
 mod push;
