@@ -14,6 +14,7 @@ use hythe::edges::registry::{self, Access, Credentials, Tag};
 use hythe::machinery::image::{
     AddedLayer, BlobStore, Digest, ImageSpec, LayerWriter, assemble, docker_archive, inspect,
 };
+use tokio::task::JoinSet;
 
 /// Images that are removed from the engine at the end.
 struct Engine {
@@ -172,6 +173,16 @@ impl Access for Shop {
     }
 }
 
+/// The embedded registry with these images as `acme/shop`, for any user with the password `token`.
+pub async fn serve_shop(tasks: &mut JoinSet<()>, blobs: &BlobStore, images: &[(&str, &ImageDigest)]) -> String {
+    let tags = images.iter().map(|&(name, image)| Tag { name: name.to_owned(), image: image.clone() }).collect();
+    let router = registry::router(blobs.clone(), Arc::new(Shop(tags)));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tasks.spawn(async move { axum::serve(listener, router).await.unwrap() });
+    address
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn docker_pulls_from_the_embedded_registry() {
     let dir = tempfile::tempdir().unwrap();
@@ -180,12 +191,8 @@ async fn docker_pulls_from_the_embedded_registry() {
     let word = unique();
     let base = image(&blobs, None, "base", &word);
     let app = image(&blobs, Some(&base), "app", &word);
-    let tag = |name: &str, image: &ImageDigest| Tag { name: name.to_owned(), image: image.clone() };
-    let router = registry::router(blobs.clone(), Arc::new(Shop(vec![tag("v2", &app), tag("v1", &base)])));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let mut server = tokio::task::JoinSet::new();
-    server.spawn(async move { axum::serve(listener, router).await });
+    let mut server = JoinSet::new();
+    let address = serve_shop(&mut server, &blobs, &[("v2", &app), ("v1", &base)]).await;
 
     let pulls = tokio::task::spawn_blocking(move || {
         let by_tag = engine.owns(&format!("{address}/acme/shop:v2"));

@@ -11,11 +11,13 @@
 mod archive;
 mod assemble;
 mod bootstrap;
+mod client;
 mod digest;
 mod entry;
 mod error;
 mod layer;
 mod pull;
+mod reference;
 mod rules;
 mod source;
 mod spool;
