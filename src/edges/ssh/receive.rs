@@ -108,7 +108,7 @@ impl Session {
             return Ok(());
         }
         let band = request.capabilities.side_band_64k;
-        let mut progress = Progress { out: Sideband::new(&mut output), band, quiet: request.capabilities.quiet };
+        let mut progress = Progress { out: Sideband::new(&mut output), band };
         let (unpack, outcomes) = self.take(&repository, &request, &mut input, &mut progress)?;
         let unpack = unpack.as_ref().map(|()| ()).map_err(String::as_str);
         git::report(&mut output, band, unpack, &outcomes)?;
@@ -144,7 +144,7 @@ impl Session {
         let mut unpack = Ok(());
         if request.expects_pack() {
             // A pack for refused refs is read to its end all the same, else git shows a broken pipe and no reason.
-            match self.quarantine(repository, commands, accepted.as_ref().map(|a| a.index), input, progress) {
+            match self.quarantine(repository, request, accepted.as_ref().map(|a| a.index), input, progress) {
                 Ok(key) => {
                     if let (Some(accepted), Some(key)) = (accepted, key) {
                         reasons[accepted.index] = self.deploy(&accepted, &commands[accepted.index], &key, progress);
@@ -167,7 +167,7 @@ impl Session {
     fn quarantine<W: Write>(
         &self,
         repository: &Repository,
-        commands: &[Command],
+        request: &git::Request,
         deploys: Option<usize>,
         input: &mut impl std::io::BufRead,
         progress: &mut Progress<W>,
@@ -180,10 +180,16 @@ impl Session {
         };
         // Any unused word serves; the id of a job is one.
         let key = JobId::fresh().to_string();
-        let mut say = |text: &str| progress.line(text);
+        // git asks for quiet whenever its output is no terminal; that means the counting, not what the deployment says.
+        let quiet = request.capabilities.quiet;
+        let mut say = |text: &str| {
+            if !quiet {
+                progress.line(text);
+            }
+        };
         let mut quarantine = Quarantine::receive(repository, &key, input, &limits, &mut say)?;
         let Some(index) = deploys else { return Ok(None) };
-        quarantine.check(&[commands[index].new])?;
+        quarantine.check(&[request.commands[index].new])?;
         quarantine.keep();
         Ok(Some(key))
     }
@@ -240,12 +246,11 @@ impl Session {
 struct Progress<W> {
     out: Sideband<W>,
     band: bool,
-    quiet: bool,
 }
 
 impl<W: Write> Progress<W> {
     fn line(&mut self, text: &str) {
-        if self.band && !self.quiet {
+        if self.band {
             let _ = self.out.progress(&format!("{text}\n")).and_then(|()| self.out.flush());
         }
     }

@@ -52,6 +52,12 @@ pub const NONE_BEFORE: &str = "Nothing was deployed, and the branch was not move
 pub const STALE: &str = "the branch moved since you fetched; fetch and push again";
 pub const SUPERSEDED: &str = "another deployment took its place";
 
+/// First line: cause. `seen` is the last thing the converger said.
+pub fn no_engine(seconds: u64, seen: Option<String>) -> String {
+    let seen = seen.map(|text| format!("Last seen: {text}\n")).unwrap_or_default();
+    format!("the engine did not bring the release up within {seconds} s\n{seen}See whether it runs: hythe doctor")
+}
+
 pub fn unknown_branch(branch: &str, known: &str) -> String {
     format!("branch {branch} deploys nowhere; push to {known}, for example: git push hythe {branch}:{known}")
 }

@@ -1,6 +1,8 @@
 //! The step that both kinds of deployment share: write the desired release, wait until the
 //! converger says that it is live or cannot be.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -13,6 +15,9 @@ use crate::product::Ctx;
 use crate::product::converge::Handle;
 use crate::state::jobs::{StepContext, StepError};
 use crate::state::store;
+
+/// Beyond the time that replicas have to become ready, for an engine that answers slowly or not at all.
+const BEYOND_READY: Duration = Duration::from_secs(30);
 
 pub enum Ended {
     Live(EnvironmentStatus),
@@ -52,6 +57,8 @@ pub async fn wait(
     cancel: &CancellationToken,
 ) -> Result<Ended> {
     let mut ticks = handle.ticks();
+    let patience = Duration::from_secs(u64::from(ctx.config.runtime.ready_seconds)) + BEYOND_READY;
+    let mut over = std::pin::pin!(tokio::time::sleep(patience));
     loop {
         ticks.mark_unchanged();
         let found = find(&mut ctx.store.read().await?, environment).await?;
@@ -70,6 +77,7 @@ pub async fn wait(
         tokio::select! {
             () = cancel.cancelled() => return Ok(Ended::ShuttingDown),
             changed = ticks.changed() => if changed.is_err() { return Ok(Ended::ShuttingDown) },
+            () = &mut over => return Ok(Ended::Blocked(messages::no_engine(patience.as_secs(), found.status.reason))),
         }
     }
 }

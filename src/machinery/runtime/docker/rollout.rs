@@ -189,7 +189,7 @@ impl Docker {
 
 /// What every container of ours is held to.
 pub(super) fn confined(limits: &Limits, network: &str) -> HostConfig {
-    let limit = |name: &str, most| ResourcesUlimits { name: Some(name.into()), soft: Some(most), hard: Some(most) };
+    let no_core = ResourcesUlimits { name: Some("core".into()), soft: Some(0), hard: Some(0) };
     HostConfig {
         network_mode: Some(network.to_owned()),
         cap_drop: Some(vec!["ALL".into()]),
@@ -199,7 +199,8 @@ pub(super) fn confined(limits: &Limits, network: &str) -> HostConfig {
         memory_swap: Some(limits.memory_bytes),
         nano_cpus: Some(limits.cpu_millis.saturating_mul(1_000_000)),
         pids_limit: Some(limits.pids),
-        ulimits: Some(vec![limit("nofile", 65_536), limit("core", 0)]),
+        // Open files: as the engine has them; asking for more than it may give would start nothing.
+        ulimits: Some(vec![no_core]),
         // The kernel takes a replica before it takes the platform or the engine.
         oom_score_adj: Some(500),
         init: Some(true),
