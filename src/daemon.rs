@@ -130,7 +130,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     core_tasks.spawn(runner.run(core.clone()));
     core_tasks.spawn(sweeper.run(core.clone()));
     core_tasks.spawn(save_tables(table, table_file, core.clone()));
-    core_tasks.spawn(prepare(Arc::clone(&builder), core.clone()));
+    core_tasks.spawn(make_base(Arc::clone(&builder), core.clone()));
     edge_tasks.spawn(proxy_task(proxy, proxy_listener, edges.clone()));
     edge_tasks.spawn(ssh.serve(ssh_listener, edges.clone()));
     edge_tasks.spawn(serve_api(api_router, api_listener, edges.clone()));
@@ -145,6 +145,15 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let _ = tokio::time::timeout(DRAIN, core_tasks.wait()).await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Makes the base image if it is not there and ends. A server without the right to make one finds it at its start.
+pub async fn prepare(config: Config) -> anyhow::Result<()> {
+    let dir = &config.data.dir;
+    std::fs::create_dir_all(dir).with_context(|| format!("the data directory {} cannot be made", dir.display()))?;
+    let engine: Arc<dyn Engine> = Arc::new(Docker::connect(&config.runtime.engine, &config.runtime.prefix)?);
+    let builder = Builder::new(engine, BlobStore::open(&dir.join("blobs"))?, &config.build, dir);
+    builder.ready().await.map_err(|failure| anyhow!("{failure}\n{}", failure.lines.join("\n")))
 }
 
 /// Two servers on one data directory would undo each other's work.
@@ -210,7 +219,7 @@ async fn serve_api(router: axum::Router, listener: TcpListener, shutdown: Cancel
 }
 
 /// The base image, before the first push needs it.
-async fn prepare(builder: Arc<Builder>, shutdown: CancellationToken) {
+async fn make_base(builder: Arc<Builder>, shutdown: CancellationToken) {
     tokio::select! {
         () = shutdown.cancelled() => {}
         ready = builder.ready() => match ready {

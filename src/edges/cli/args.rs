@@ -61,6 +61,8 @@ pub(super) enum Verb {
     Serve(Serve),
     /// Make the first administrator with the token that the first start printed, and log in as it.
     Setup(Setup),
+    /// Make the base image of builds and end: as root, for a server that may not do so itself.
+    Prepare(Serve),
     /// Look for what would keep the platform on this machine from working.
     Doctor(Serve),
     /// Keep the address of a server and a token for it.
@@ -243,7 +245,7 @@ impl Verb {
     /// Verbs about the machine they are typed on.
     pub(super) fn only_near(&self) -> bool {
         match self {
-            Self::Serve(_) | Self::Setup(_) | Self::Doctor(_) | Self::Login(_) | Self::Logout | Self::Open(_) => true,
+            Self::Serve(_) | Self::Prepare(_) | Self::Setup(_) | Self::Doctor(_) | Self::Login(_) | Self::Logout | Self::Open(_) => true,
             Self::KeysAdd(verb) => verb.file.as_ref().is_some_and(|file| file.as_os_str() != "-"),
             _ => false,
         }

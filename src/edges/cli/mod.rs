@@ -59,7 +59,8 @@ pub fn main() -> std::process::ExitCode {
         }
     };
     match arguments.verb {
-        Verb::Serve(verb) => serve::serve(&verb),
+        Verb::Serve(verb) => serve::run(&verb, crate::daemon::serve),
+        Verb::Prepare(verb) => serve::run(&verb, crate::daemon::prepare),
         verb => on_this_machine(verb, arguments.json),
     }
     .into()
@@ -115,7 +116,7 @@ impl Session {
 
 async fn run(s: &mut Session, verb: Verb) -> Result<()> {
     match verb {
-        Verb::Serve(_) => Err(Failure::usage("serve runs on its own")),
+        Verb::Serve(_) | Verb::Prepare(_) => Err(Failure::usage("serve and prepare run on their own")),
         Verb::Openapi => serve::openapi(s).await,
         Verb::Doctor(verb) => doctor::doctor(s, &verb).await,
         Verb::Setup(verb) => account::setup(s, verb).await,
