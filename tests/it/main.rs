@@ -4,6 +4,7 @@
 
 mod api;
 mod architecture;
+mod examples;
 mod harness;
 mod images;
 mod push;

@@ -54,7 +54,7 @@ impl Config {
 }
 
 /// Every key that can be set, as `(section, key, is_text)`; the overlay and the documentation read it.
-const KEYS: &[(&str, &str, bool)] = &[
+pub const KEYS: &[(&str, &str, bool)] = &[
     ("data", "dir", true),
     ("data", "database_url", true),
     ("http", "proxy_listen", true),

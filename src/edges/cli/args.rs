@@ -245,7 +245,13 @@ impl Verb {
     /// Verbs about the machine they are typed on.
     pub(super) fn only_near(&self) -> bool {
         match self {
-            Self::Serve(_) | Self::Prepare(_) | Self::Setup(_) | Self::Doctor(_) | Self::Login(_) | Self::Logout | Self::Open(_) => true,
+            Self::Serve(_)
+            | Self::Prepare(_)
+            | Self::Setup(_)
+            | Self::Doctor(_)
+            | Self::Login(_)
+            | Self::Logout
+            | Self::Open(_) => true,
             Self::KeysAdd(verb) => verb.file.as_ref().is_some_and(|file| file.as_os_str() != "-"),
             _ => false,
         }
