@@ -268,7 +268,7 @@ pub(super) struct Serve {
 #[derive(Debug, Args)]
 pub(super) struct Setup {
     /// The one-time token.
-    #[arg(long)]
+    #[arg(long, env = "HYTHE_SETUP_TOKEN", hide_env_values = true)]
     pub(super) token: String,
     /// Your user name: a-z, 0-9 and -.
     #[arg(long)]

@@ -36,7 +36,8 @@ impl Near {
     }
 
     pub(super) fn url(&self) -> String {
-        self.url.clone().or_else(|| self.settings.url.clone()).unwrap_or_else(|| DEFAULT_URL.to_owned())
+        let url = self.url.clone().or_else(|| self.settings.url.clone()).unwrap_or_else(|| DEFAULT_URL.to_owned());
+        url.trim_end_matches('/').to_owned()
     }
 
     /// A token that was kept goes only to the server it was kept for.

@@ -27,6 +27,7 @@ pub async fn add_key(ctx: &Ctx, actor: &Actor, new: NewKey) -> Result<SshKey> {
     let mut tx = ctx.store.begin().await?;
     let key = insert(&mut tx, ctx, &actor.user, new).await?;
     tx.commit().await?;
+    tracing::info!(user.id = %actor.user.id, key.fingerprint = %key.fingerprint, "key added");
     Ok(key)
 }
 
@@ -36,7 +37,9 @@ pub async fn remove_key(ctx: &Ctx, actor: &Actor, name: &str) -> Result<()> {
     if !ssh_keys::delete(&mut tx, &actor.user.id, name).await? {
         return Err(Error::not_found("key"));
     }
-    tx.commit().await
+    tx.commit().await?;
+    tracing::info!(user.id = %actor.user.id, key.name = name, "key removed");
+    Ok(())
 }
 
 pub(super) async fn insert(tx: &mut Tx, ctx: &Ctx, user: &User, new: NewKey) -> Result<SshKey> {

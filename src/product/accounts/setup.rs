@@ -74,6 +74,7 @@ pub async fn setup(ctx: &Ctx, token: &str, new: NewOperator) -> Result<(User, Se
     let (_, text) = tokens::insert(&mut tx, ctx, &actor.user, first).await?;
     settings::delete(&mut tx, SETTING).await?;
     tx.commit().await?;
+    tracing::info!(user.id = %actor.user.id, user.name = %actor.user.name, "the first administrator was made");
     Ok((actor.user, text))
 }
 

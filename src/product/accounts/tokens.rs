@@ -30,6 +30,7 @@ pub async fn create_token(ctx: &Ctx, actor: &Actor, new: NewToken) -> Result<(Ap
     let mut tx = ctx.store.begin().await?;
     let made = insert(&mut tx, ctx, &actor.user, new).await?;
     tx.commit().await?;
+    tracing::info!(user.id = %actor.user.id, token.id = %made.0.id, "token made");
     Ok(made)
 }
 
@@ -45,7 +46,9 @@ pub async fn remove_token(ctx: &Ctx, actor: &Actor, name: &str) -> Result<()> {
     if !rows::delete(&mut tx, &actor.user.id, name).await? {
         return Err(Error::not_found("token"));
     }
-    tx.commit().await
+    tx.commit().await?;
+    tracing::info!(user.id = %actor.user.id, token.name = name, "token removed");
+    Ok(())
 }
 
 /// Unknown, expired and disabled are one answer.
