@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 #[derive(Debug, Parser)]
-#[command(name = "hythe", version, about = "A self-hosted platform: git push puts an app on the air.")]
+#[command(name = "hythe", version, about = "A self-hosted platform: git push puts an app on the air")]
 #[command(disable_help_subcommand = true)]
 pub(super) struct Arguments {
     /// Print data as JSON.
@@ -21,7 +21,8 @@ pub(super) struct AppWord {
     /// NAME, ORGANIZATION/NAME or id; else the app of this folder's git remote.
     #[arg(short, long = "app", value_name = "APP")]
     pub(super) app: Option<String>,
-    #[arg(value_name = "APP", conflicts_with = "app", hide = true)]
+    /// The same as -a
+    #[arg(value_name = "APP", conflicts_with = "app")]
     pub(super) named: Option<String>,
 }
 
@@ -76,7 +77,7 @@ pub(super) enum Verb {
     /// Add an SSH key: a .pub file, or - for what is piped in.
     #[command(name = "keys:add")]
     KeysAdd(KeysAdd),
-    #[command(name = "keys:remove", about = "Remove an SSH key.")]
+    #[command(name = "keys:remove", about = "Remove an SSH key")]
     KeysRemove { name: String },
     /// List your API tokens.
     Tokens,
@@ -88,7 +89,7 @@ pub(super) enum Verb {
         #[arg(long)]
         days: Option<i64>,
     },
-    #[command(name = "tokens:remove", about = "Remove an API token.")]
+    #[command(name = "tokens:remove", about = "Remove an API token")]
     TokensRemove { name: String },
     /// List your apps.
     Apps,
@@ -100,7 +101,7 @@ pub(super) enum Verb {
         #[arg(long)]
         org: Option<String>,
     },
-    #[command(name = "apps:info", about = "Show an app: where it answers, what is live.")]
+    #[command(name = "apps:info", about = "Show an app: where it answers, what is live")]
     AppsInfo(AppWord),
     /// Rename an app; its host name follows.
     #[command(name = "apps:rename")]
@@ -119,7 +120,7 @@ pub(super) enum Verb {
         #[arg(long, value_name = "NAME")]
         confirm: Option<String>,
     },
-    #[command(visible_alias = "apps:open", about = "Print the address of an app.")]
+    #[command(visible_alias = "apps:open", about = "Print the address of an app")]
     Open(AppWord),
     /// Make `git push` of this folder go to an app.
     #[command(name = "git:remote")]
@@ -145,7 +146,7 @@ pub(super) enum Verb {
     },
     /// List the variables of an app.
     Config(AtWord),
-    #[command(name = "config:get", about = "Print the value of a variable.")]
+    #[command(name = "config:get", about = "Print the value of a variable")]
     ConfigGet {
         #[command(flatten)]
         at: AtFlag,
@@ -177,11 +178,11 @@ pub(super) enum Verb {
         #[arg(value_name = "PROCESS=NUMBER", required = true)]
         numbers: Vec<String>,
     },
-    #[command(name = "ps:restart", about = "Replace all replicas, without a gap.")]
+    #[command(name = "ps:restart", about = "Replace all replicas, without a gap")]
     PsRestart(AtWord),
-    #[command(name = "ps:stop", about = "Stop all replicas.")]
+    #[command(name = "ps:stop", about = "Stop all replicas")]
     PsStop(AtWord),
-    #[command(name = "ps:start", about = "Start what ps:stop stopped.")]
+    #[command(name = "ps:start", about = "Start what ps:stop stopped")]
     PsStart(AtWord),
     /// Show what an app writes.
     Logs {
@@ -215,7 +216,7 @@ pub(super) enum Verb {
         #[arg(short = 'n', long = "num", default_value_t = 15)]
         lines: i64,
     },
-    #[command(name = "releases:info", about = "Show a release.")]
+    #[command(name = "releases:info", about = "Show a release")]
     ReleasesInfo {
         #[command(flatten)]
         at: AtFlag,
@@ -231,7 +232,7 @@ pub(super) enum Verb {
     },
     /// List the deployments of an app.
     Deployments(AtWord),
-    #[command(name = "deployments:info", about = "Show a deployment with its steps.")]
+    #[command(name = "deployments:info", about = "Show a deployment with its steps")]
     DeploymentsInfo {
         #[command(flatten)]
         at: AtFlag,
