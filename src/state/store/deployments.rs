@@ -1,17 +1,76 @@
-//! Deployments.
-#![allow(unused)]
+//! Deployments: one per job.
+
+use sqlx::FromRow;
+
 use super::Tx;
+use super::dialect::{from_word, many, on, one, parse, parse_some, sees_app, text, touched, viewer, word};
 use crate::base::access::Scope;
 use crate::base::clock::Timestamp;
-use crate::base::error::Result;
-use crate::base::model::*;
+use crate::base::error::{Error, Result};
+use crate::base::model::{Deployment, DeploymentId, DeploymentState, EnvironmentId, Id, JobId, ReleaseId};
 
+#[derive(FromRow)]
+struct Row {
+    id: String,
+    environment_id: String,
+    job_id: String,
+    kind: String,
+    release_id: Option<String>,
+    state: String,
+    reason: Option<String>,
+    created_by: Option<String>,
+    created_at: i64,
+    finished_at: Option<i64>,
+}
+
+impl TryFrom<Row> for Deployment {
+    type Error = Error;
+    fn try_from(row: Row) -> Result<Self> {
+        Ok(Self {
+            id: parse(&row.id)?,
+            environment_id: parse(&row.environment_id)?,
+            job_id: parse(&row.job_id)?,
+            kind: from_word(&row.kind)?,
+            release_id: parse_some(row.release_id.as_deref())?,
+            state: from_word(&row.state)?,
+            reason: row.reason,
+            created_by: parse_some(row.created_by.as_deref())?,
+            created_at: Timestamp(row.created_at),
+            finished_at: row.finished_at.map(Timestamp),
+        })
+    }
+}
+
+/// Exists when the job has a deployment.
 pub async fn insert(tx: &mut Tx, deployment: &Deployment) -> Result<()> {
-    todo!()
+    const SQL: &str = "INSERT INTO deployments (id, environment_id, job_id, kind, release_id, state, reason,
+            created_by, created_at, finished_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+    let (kind, state) = (word(&deployment.kind)?, word(&deployment.state)?);
+    let reason = deployment.reason.as_deref().map(text);
+    touched!(tx, c => sqlx::query(SQL)
+        .bind(deployment.id.as_str())
+        .bind(deployment.environment_id.as_str())
+        .bind(deployment.job_id.as_str())
+        .bind(kind.as_str())
+        .bind(deployment.release_id.as_ref().map(Id::as_str))
+        .bind(state.as_str())
+        .bind(reason.as_deref())
+        .bind(deployment.created_by.as_ref().map(Id::as_str))
+        .bind(deployment.created_at.0)
+        .bind(deployment.finished_at.map(|at| at.0))
+        .execute(c))?;
+    Ok(())
 }
+
+/// `false`: it is finished, or has another release.
 pub async fn set_release(tx: &mut Tx, id: &DeploymentId, release: &ReleaseId) -> Result<bool> {
-    todo!()
+    const SQL: &str = "UPDATE deployments SET release_id = $2
+        WHERE id = $1 AND state = 'running' AND (release_id IS NULL OR release_id = $2)";
+    Ok(touched!(tx, c => sqlx::query(SQL).bind(id.as_str()).bind(release.as_str()).execute(c))? == 1)
 }
+
+/// `false`: it was finished already, and stays as it was.
 pub async fn finish(
     tx: &mut Tx,
     id: &DeploymentId,
@@ -19,14 +78,43 @@ pub async fn finish(
     reason: Option<&str>,
     at: Timestamp,
 ) -> Result<bool> {
-    todo!()
+    const SQL: &str = "UPDATE deployments SET state = $2, reason = $3, finished_at = $4
+        WHERE id = $1 AND state = 'running'";
+    let (state, reason) = (word(&state)?, reason.map(text));
+    Ok(touched!(tx, c => sqlx::query(SQL)
+        .bind(id.as_str())
+        .bind(state.as_str())
+        .bind(reason.as_deref())
+        .bind(at.0)
+        .execute(c))?
+        == 1)
 }
+
 pub async fn find(tx: &mut Tx, scope: &Scope, id: &DeploymentId) -> Result<Option<Deployment>> {
-    todo!()
+    const SQL: &str = concat!(
+        "SELECT d.* FROM deployments d JOIN environments e ON e.id = d.environment_id JOIN apps a ON a.id = e.app_id
+         WHERE d.id = $2 AND ",
+        sees_app!("$1", "a")
+    );
+    one(on!(tx, c => sqlx::query_as::<_, Row>(SQL).bind(viewer(scope)).bind(id.as_str()).fetch_optional(c))?)
 }
+
 pub async fn of_job(tx: &mut Tx, job: &JobId) -> Result<Option<Deployment>> {
-    todo!()
+    const SQL: &str = "SELECT * FROM deployments WHERE job_id = $1";
+    one(on!(tx, c => sqlx::query_as::<_, Row>(SQL).bind(job.as_str()).fetch_optional(c))?)
 }
+
+/// Newest first.
 pub async fn list(tx: &mut Tx, scope: &Scope, environment: &EnvironmentId, limit: i64) -> Result<Vec<Deployment>> {
-    todo!()
+    const SQL: &str = concat!(
+        "SELECT d.* FROM deployments d JOIN environments e ON e.id = d.environment_id JOIN apps a ON a.id = e.app_id
+         WHERE d.environment_id = $2 AND ",
+        sees_app!("$1", "a"),
+        " ORDER BY d.created_at DESC, d.id DESC LIMIT $3"
+    );
+    many(on!(tx, c => sqlx::query_as::<_, Row>(SQL)
+        .bind(viewer(scope))
+        .bind(environment.as_str())
+        .bind(limit)
+        .fetch_all(c))?)
 }

@@ -1,23 +1,104 @@
-//! Releases.
-#![allow(unused)]
+//! Releases: written once, never changed.
+
+use sqlx::FromRow;
+
 use super::Tx;
+use super::dialect::{from_json, json, many, on, one, parse, parse_some, sees_app, text, touched, viewer};
 use crate::base::access::Scope;
 use crate::base::clock::Timestamp;
-use crate::base::error::Result;
-use crate::base::model::*;
+use crate::base::error::{Error, Result};
+use crate::base::model::{EnvironmentId, Id, Release, ReleaseId};
 
+#[derive(FromRow)]
+struct Row {
+    id: String,
+    environment_id: String,
+    number: i64,
+    build_id: Option<String>,
+    commit_id: Option<String>,
+    image: String,
+    processes: String,
+    variables_version: i64,
+    formation: String,
+    hosts: String,
+    description: String,
+    created_by: Option<String>,
+    created_at: i64,
+}
+
+impl TryFrom<Row> for Release {
+    type Error = Error;
+    fn try_from(row: Row) -> Result<Self> {
+        Ok(Self {
+            id: parse(&row.id)?,
+            environment_id: parse(&row.environment_id)?,
+            number: row.number,
+            build_id: parse_some(row.build_id.as_deref())?,
+            commit: row.commit_id,
+            image: parse(&row.image)?,
+            processes: from_json(&row.processes)?,
+            variables_version: row.variables_version,
+            formation: from_json(&row.formation)?,
+            hosts: from_json(&row.hosts)?,
+            description: row.description,
+            created_by: parse_some(row.created_by.as_deref())?,
+            created_at: Timestamp(row.created_at),
+        })
+    }
+}
+
+/// Exists when the environment has a release of this number.
 pub async fn insert(tx: &mut Tx, release: &Release) -> Result<()> {
-    todo!()
+    const SQL: &str = "INSERT INTO releases (id, environment_id, number, build_id, commit_id, image, processes,
+            variables_version, formation, hosts, description, created_by, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+    let (processes, formation) = (json(&release.processes)?, json(&release.formation)?);
+    let (hosts, description) = (json(&release.hosts)?, text(&release.description));
+    touched!(tx, c => sqlx::query(SQL)
+        .bind(release.id.as_str())
+        .bind(release.environment_id.as_str())
+        .bind(release.number)
+        .bind(release.build_id.as_ref().map(Id::as_str))
+        .bind(release.commit.as_deref())
+        .bind(release.image.as_str())
+        .bind(processes.as_str())
+        .bind(release.variables_version)
+        .bind(formation.as_str())
+        .bind(hosts.as_str())
+        .bind(description.as_ref())
+        .bind(release.created_by.as_ref().map(Id::as_str))
+        .bind(release.created_at.0)
+        .execute(c))?;
+    Ok(())
 }
+
 pub async fn find(tx: &mut Tx, scope: &Scope, id: &ReleaseId) -> Result<Option<Release>> {
-    todo!()
+    const SQL: &str = concat!(
+        "SELECT r.* FROM releases r JOIN environments e ON e.id = r.environment_id JOIN apps a ON a.id = e.app_id
+         WHERE r.id = $2 AND ",
+        sees_app!("$1", "a")
+    );
+    one(on!(tx, c => sqlx::query_as::<_, Row>(SQL).bind(viewer(scope)).bind(id.as_str()).fetch_optional(c))?)
 }
+
 pub async fn by_number(tx: &mut Tx, environment: &EnvironmentId, number: i64) -> Result<Option<Release>> {
-    todo!()
+    const SQL: &str = "SELECT * FROM releases WHERE environment_id = $1 AND number = $2";
+    one(on!(tx, c => sqlx::query_as::<_, Row>(SQL).bind(environment.as_str()).bind(number).fetch_optional(c))?)
 }
+
+/// Newest first, below the number `before`.
 pub async fn list(tx: &mut Tx, environment: &EnvironmentId, before: Option<i64>, limit: i64) -> Result<Vec<Release>> {
-    todo!()
+    const SQL: &str = "SELECT * FROM releases WHERE environment_id = $1 AND number < $2
+        ORDER BY number DESC LIMIT $3";
+    many(on!(tx, c => sqlx::query_as::<_, Row>(SQL)
+        .bind(environment.as_str())
+        .bind(before.unwrap_or(i64::MAX))
+        .bind(limit)
+        .fetch_all(c))?)
 }
+
+/// The number that the next release gets, if it is inserted in the same transaction.
 pub async fn next_number(tx: &mut Tx, environment: &EnvironmentId) -> Result<i64> {
-    todo!()
+    const SQL: &str = "SELECT COALESCE(max(number), 0) + 1 FROM releases WHERE environment_id = $1";
+    on!(tx, c => sqlx::query_scalar::<_, i64>(SQL).bind(environment.as_str()).fetch_one(c))
 }
