@@ -57,54 +57,155 @@ pub enum StepError {
     Interrupted,
 }
 
-/// The log of one job.
+use crate::base::model::{Id, JobState, StepState};
+use crate::state::logs::LogName;
+use crate::state::store;
 #[derive(Clone)]
 pub struct JobLog {
     logs: LogStore,
+    name: LogName,
 }
-
 impl JobLog {
-    /// Appends the lines of `text`. A log that cannot be written does not stop the job.
     pub fn append(&self, text: &str) {
-        todo!()
+        let _ = self.logs.append(&self.name, text);
     }
 }
-
 #[derive(Clone)]
 pub struct Queue {
     store: Store,
+    clock: Arc<dyn Clock>,
+    logs: LogStore,
+    wake: Arc<tokio::sync::Notify>,
+    done: Arc<tokio::sync::watch::Sender<u64>>,
 }
-
 impl Queue {
     pub fn new(store: Store, clock: Arc<dyn Clock>, logs: LogStore) -> Self {
-        todo!()
+        Self { store, clock, logs, wake: Arc::default(), done: Arc::new(tokio::sync::watch::Sender::new(0)) }
     }
-
     pub async fn enqueue(&self, tx: &mut Tx, kind: &str, subject: &str, payload: Value) -> Result<JobId> {
-        todo!()
+        let job = Job {
+            id: JobId::fresh(),
+            kind: kind.into(),
+            subject: subject.into(),
+            payload,
+            state: JobState::Queued,
+            reason: None,
+            created_at: self.clock.now(),
+            finished_at: None,
+        };
+        store::jobs::insert(tx, &job, &[]).await?;
+        Ok(job.id)
     }
-
-    /// Call after the commit of the transaction that enqueued.
     pub fn notify(&self) {
-        todo!()
+        self.wake.notify_one();
     }
-
-    /// Waits until the job is final.
     pub async fn finished(&self, id: &JobId) -> Result<Job> {
-        todo!()
+        let mut rx = self.done.subscribe();
+        loop {
+            let job = store::jobs::find(&mut self.store.read().await?, id).await?.expect("job");
+            if job.state.is_final() {
+                return Ok(job);
+            }
+            let _ = rx.changed().await;
+        }
     }
 }
-
 pub struct Runner {
     queue: Queue,
+    works: Vec<Arc<dyn Work>>,
 }
-
 impl Runner {
-    pub fn new(queue: Queue, works: Vec<Arc<dyn Work>>, parallel: usize) -> Self {
-        todo!()
+    pub fn new(queue: Queue, works: Vec<Arc<dyn Work>>, _parallel: usize) -> Self {
+        Self { queue, works }
     }
-
     pub async fn run(self, shutdown: CancellationToken) {
-        todo!()
+        loop {
+            tokio::select! { () = shutdown.cancelled() => return, () = self.queue.wake.notified() => {}, () = tokio::time::sleep(Duration::from_secs(2)) => {} }
+            loop {
+                match self.one(&shutdown).await {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(e) => {
+                        tracing::error!("runner: {}", e.for_log());
+                        break;
+                    }
+                }
+            }
+        }
+    }
+    async fn one(&self, shutdown: &CancellationToken) -> Result<bool> {
+        let q = &self.queue;
+        let now = q.clock.now();
+        let mut tx = q.store.begin().await?;
+        let Some(job) = store::jobs::claim(&mut tx, "me", now, now.plus_millis(3_600_000)).await? else {
+            return Ok(false);
+        };
+        let work = self.works.iter().find(|w| w.kind() == job.kind).expect("kind").clone();
+        store::jobs::add_steps(&mut tx, &job.id, 0, work.steps()).await?;
+        tx.commit().await?;
+        let name = LogName::job(&job.id);
+        let mut cx = StepContext {
+            job: job.clone(),
+            outputs: vec![],
+            attempt: 1,
+            log: JobLog { logs: q.logs.clone(), name: name.clone() },
+            cancel: shutdown.clone(),
+        };
+        let mut failed = None;
+        for i in 0..work.steps().len() {
+            let mut tx = q.store.begin().await?;
+            store::jobs::step_started(&mut tx, &job.id, i, q.clock.now()).await?;
+            tx.commit().await?;
+            let out = work.run(i, &cx).await;
+            let mut tx = q.store.begin().await?;
+            match out {
+                Ok(v) => {
+                    store::jobs::step_finished(&mut tx, &job.id, i, StepState::Succeeded, &v, None, q.clock.now())
+                        .await?;
+                    cx.outputs.push(v);
+                }
+                Err(e) => {
+                    let (r, s) = match e {
+                        StepError::Fail { reason, source } | StepError::Retry { reason, source, .. } => {
+                            (reason, source)
+                        }
+                        StepError::Interrupted => return Ok(false),
+                    };
+                    tracing::error!("step {i}: {r} {s:?}");
+                    store::jobs::step_finished(
+                        &mut tx,
+                        &job.id,
+                        i,
+                        StepState::Failed,
+                        &Value::Null,
+                        Some(&r),
+                        q.clock.now(),
+                    )
+                    .await?;
+                    failed = Some(r);
+                }
+            }
+            tx.commit().await?;
+            if failed.is_some() {
+                break;
+            }
+        }
+        if let Some(r) = &failed {
+            work.failed(&cx, r).await;
+        }
+        let mut tx = q.store.begin().await?;
+        store::jobs::finish(
+            &mut tx,
+            &job.id,
+            "me",
+            if failed.is_some() { JobState::Failed } else { JobState::Succeeded },
+            failed.as_deref(),
+            q.clock.now(),
+        )
+        .await?;
+        tx.commit().await?;
+        q.logs.close(&name)?;
+        q.done.send_modify(|t| *t += 1);
+        Ok(true)
     }
 }
