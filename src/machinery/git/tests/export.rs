@@ -146,10 +146,8 @@ fn limits_and_hostile_trees_are_refused_before_a_byte_is_written() {
 #[test]
 fn many_files_are_exported_fast() {
     let world = World::new();
-    for n in 0..5_000 {
-        world.write(&format!("d{}/e{}/f{n}", n % 11, n % 37), format!("file {n}\n").repeat(200));
-    }
-    let commit = world.commit_all("many");
+    let files = many(5_000).map(|(path, content)| (path, content.repeat(200)));
+    let commit = world.import(files);
     world.accept_head("push");
     let start = std::time::Instant::now();
     let (summary, _) = export(&world, commit, &tree_limits());

@@ -122,7 +122,8 @@ fn hostile_trees_are_refused_with_the_name() {
     let world = World::new();
     let blob = world.object("blob", b"x");
     let empty = world.tree(&[]);
-    let cases: &[(&[(&str, &str, ObjectId)], &str)] = &[
+    type Entries<'a> = &'a [(&'a str, &'a str, ObjectId)];
+    let cases: &[(Entries<'_>, &str)] = &[
         (&[("100644", ".git", blob)], ".git"),
         (&[("40000", ".GIT", empty)], ".GIT"),
         (&[("100644", "git~1", blob)], "git~1"),

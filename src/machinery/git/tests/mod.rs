@@ -131,6 +131,16 @@ impl World {
         self.id("HEAD")
     }
 
+    /// One commit on main with many files, which are neither checked out nor stored one by one.
+    fn import(&self, files: impl Iterator<Item = (String, String)>) -> ObjectId {
+        let mut stream = String::from("commit refs/heads/main\ncommitter A <a@b> 1700000000 +0000\ndata 4\nmany\n");
+        for (path, content) in files {
+            stream += &format!("M 100644 inline {path}\ndata {}\n{content}\n", content.len());
+        }
+        git_input(&self.work(), &["fast-import", "--quiet"], stream.as_bytes());
+        self.id("main")
+    }
+
     fn id(&self, revision: &str) -> ObjectId {
         id(&git(&self.work(), &["rev-parse", revision]))
     }
@@ -208,6 +218,11 @@ impl World {
     fn packs(&self) -> usize {
         std::fs::read_dir(self.repo.path().join("objects/pack")).unwrap().count()
     }
+}
+
+/// Paths and contents of a large tree.
+fn many(count: usize) -> impl Iterator<Item = (String, String)> {
+    (0..count).map(|n| (format!("d{}/e{}/f{n}", n % 7, n % 131), format!("file {n}\n")))
 }
 
 fn id(hex: &str) -> ObjectId {
@@ -327,14 +342,14 @@ impl State {
                 (command.name.clone(), outcome)
             })
             .collect();
-        let text = unpacked.as_ref().map_err(|error| error.to_string());
+        let fault = unpacked.as_ref().err().map(ToString::to_string);
         let side_band = request.capabilities.side_band_64k;
         if side_band {
             let mut side = Sideband::new(&mut *w);
             side.progress("-----> Received\n").map_err(GitError::Disconnected)?;
             side.keepalive().map_err(GitError::Disconnected)?;
         }
-        report(&mut *w, side_band, text.as_ref().map(|()| ()).map_err(String::as_str), &outcomes)?;
+        report(&mut *w, side_band, fault.as_deref().map_or(Ok(()), Err), &outcomes)?;
         unpacked
     }
 

@@ -171,14 +171,15 @@ fn a_push_from_a_part_of_the_history_is_explained() {
 #[test]
 fn a_large_tree_and_a_small_push_on_top() {
     let (world, _server) = with_server();
-    for n in 0..20_000 {
-        world.write(&format!("d{}/e{}/f{n}", n % 7, n % 131), format!("file {n}\n"));
-    }
-    world.commit_all("many");
+    world.import(many(20_000));
     let start = std::time::Instant::now();
     git(&world.work(), &["push", "-q", "origin", "main"]);
     eprintln!("20,000 files: {:?}", start.elapsed());
-    world.commit("d1/e1/new", "x");
+    let main = world.id("main");
+    let stream = format!(
+        "commit refs/heads/main\ncommitter A <a@b> 1700000001 +0000\ndata 1\nx\nfrom {main}\nM 100644 inline d1/e1/new\ndata 1\nx\n"
+    );
+    git_input(&world.work(), &["fast-import", "--quiet"], stream.as_bytes());
     let pack = world.pack_of(&format!("HEAD\n^{}", world.repo.head_of("main").unwrap().unwrap()));
     let start = std::time::Instant::now();
     let quarantine = world.receive("small", &pack).unwrap();
@@ -187,5 +188,6 @@ fn a_large_tree_and_a_small_push_on_top() {
     eprintln!("one commit on top: received {received:?}, checked {:?}", start.elapsed() - received);
     quarantine.migrate().unwrap();
     git(&world.work(), &["push", "-q", "origin", "main"]);
+    assert_eq!(world.repo.head_of("main").unwrap(), Some(world.id("main")));
     fsck(world.repo.path());
 }
