@@ -75,6 +75,8 @@ pub(super) async fn handle(connection: Arc<Connection>, mut request: Request<Inc
         return asker.refuse(Fault::Broken);
     }
     asker.line.status(response.status().as_u16());
+    // hyper answers each client in the client's version, as long as it is not told of an older one.
+    *response.version_mut() = hyper::Version::HTTP_11;
     headers::to_client(response.headers_mut(), &asker.id, switches);
     if switches {
         let upstream = hyper::upgrade::on(&mut response);

@@ -35,6 +35,7 @@ impl Link {
         stream.set_nodelay(true)?;
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(64 << 10)
+            .max_header_size(64 << 10)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(io::Error::other)?;

@@ -112,3 +112,6 @@ impl Proxy {
         listen::serve(&self.0, listener, shutdown).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

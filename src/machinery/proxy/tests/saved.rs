@@ -1,0 +1,48 @@
+use super::*;
+
+#[test]
+fn a_table_comes_back_as_it_was() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("routes.json");
+    assert!(load(&path).expect("absence is no fault").is_none());
+    let upstream = Upstream::new("127.0.0.1:9".parse().expect("an address"), "c1");
+    let live = target(TargetState::Live, vec![upstream]);
+    let api = Some((host("hythe.test"), "127.0.0.1:8081".parse().expect("an address")));
+    let routes = [
+        (host("a.test"), Arc::clone(&live)),
+        (host("b.test"), live),
+        (host("c.test"), target(TargetState::Stopped, vec![])),
+    ];
+    save(&RouteTable::new(None, []), &path).expect("saves");
+    save(&RouteTable::new(api.clone(), routes), &path).expect("saves over the old one");
+    let table = load(&path).expect("loads").expect("is there");
+    assert_eq!(table.api(), api.as_ref());
+    assert_eq!(table.len(), 3);
+    let (a, b) = (table.target(&host("a.test")).expect("a"), table.target(&host("b.test")).expect("b"));
+    assert!(Arc::ptr_eq(a, b), "hosts of one target share it");
+    assert_eq!((a.upstreams[0].replica(), a.upstreams[0].address().port()), ("c1", 9));
+    assert_eq!(table.target(&host("c.test")).expect("c").state, TargetState::Stopped);
+    assert_eq!(std::fs::read_dir(dir.path()).expect("lists").count(), 1, "no temporary file stays");
+}
+
+#[test]
+fn a_damaged_file_is_an_error() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("routes.json");
+    for text in [
+        "",
+        "{",
+        "null",
+        "[]",
+        "\0",
+        r#"{"format":2,"api":null,"targets":[]}"#,
+        r#"{"format":1,"api":null,"targets":[{"app":"x","state":"live","hosts":["$(id)"],"upstreams":[]}]}"#,
+        r#"{"format":1,"api":null,"targets":[{"app":"x","state":"live","hosts":[],"upstreams":[{"address":"x","replica":"r"}]}]}"#,
+    ] {
+        std::fs::write(&path, text).expect("writes");
+        let error = load(&path).expect_err(text);
+        assert!(matches!(error, TableError::Damaged { .. }) && !error.is_temporary(), "{text:?}: {error}");
+    }
+    let error = save(&RouteTable::default(), &dir.path().join("no/such/routes.json")).expect_err("no directory");
+    assert!(error.is_temporary());
+}
