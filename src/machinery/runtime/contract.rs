@@ -40,21 +40,35 @@ pub trait Rig: Send + Sync {
 #[macro_export]
 macro_rules! engine_contract {
     ($rig:expr) => {
-        $crate::engine_contract!($rig; probes ensures_exactly_that_many replicas_are_reached_at_their_address
-            variables_reach_the_process what_exited_is_seen_and_replaced running_out_of_memory_is_told
-            lower_generations_are_retired one_replica_is_removed_in_whatever_state logs_are_read_and_followed
-            a_missing_image_is_refused_and_leaves_nothing images_are_loaded_without_known_layers
-            a_broken_archive_is_refused sandboxes_live_until_closed a_sandbox_with_another_image_is_new
-            commands_have_streams_and_codes commands_have_a_user_a_place_and_variables files_are_put_and_read_back
-            changes_are_a_layer what_is_not_there_is_not_found);
-    };
-    ($rig:expr; $($clause:ident)*) => {$(
-        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $clause() {
-            let rig = $rig;
-            $crate::machinery::runtime::contract::$clause(&rig).await;
+        macro_rules! clause {
+            ($name:ident) => {
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    let rig = $rig;
+                    $crate::machinery::runtime::contract::$name(&rig).await;
+                }
+            };
         }
-    )*};
+        clause!(probes);
+        clause!(ensures_exactly_that_many);
+        clause!(replicas_are_reached_at_their_address);
+        clause!(variables_reach_the_process);
+        clause!(what_exited_is_seen_and_replaced);
+        clause!(running_out_of_memory_is_told);
+        clause!(lower_generations_are_retired);
+        clause!(one_replica_is_removed_in_whatever_state);
+        clause!(logs_are_read_and_followed);
+        clause!(a_missing_image_is_refused_and_leaves_nothing);
+        clause!(images_are_loaded_without_known_layers);
+        clause!(a_broken_archive_is_refused);
+        clause!(sandboxes_live_until_closed);
+        clause!(a_sandbox_with_another_image_is_new);
+        clause!(commands_have_streams_and_codes);
+        clause!(commands_have_a_user_a_place_and_variables);
+        clause!(files_are_put_and_read_back);
+        clause!(changes_are_a_layer);
+        clause!(what_is_not_there_is_not_found);
+    };
 }
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -251,7 +265,7 @@ pub async fn sandboxes_live_until_closed(rig: &dyn Rig) {
     assert!(engine.exec(&spec.name, command(&["true"])).await.is_err(), "it is frozen");
     assert!(!engine.open_sandbox(&spec).await.expect("open"), "it was paused");
     assert_eq!(said(engine, &spec, &["cat", "/tmp/kept"]).await, (String::new(), 0));
-    assert_eq!(engine.sandboxes().await.expect("list"), [spec.name.clone()]);
+    assert_eq!(engine.sandboxes().await.expect("list"), [spec.name.as_str()]);
     assert_eq!(observe(engine).await, [], "a sandbox is no replica");
     engine.pause_sandbox(&spec.name).await.expect("pause");
     for _ in 0..2 {

@@ -2,7 +2,7 @@
 //! holding more than one piece of it. Nothing is ever unpacked to disk here.
 
 use bytes::{Buf, Bytes, BytesMut};
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 
 use super::ByteStream;
 
@@ -36,18 +36,21 @@ pub struct Reader {
     /// Content of the current entry that was not handed out yet, and the padding behind it.
     left: u64,
     padding: u64,
+    /// The header blocks of the current entry, those that only name it included.
+    raw: Vec<u8>,
 }
 
 impl Reader {
     pub fn new(source: ByteStream) -> Self {
-        Self { source, buffer: BytesMut::new(), left: 0, padding: 0 }
+        Self { source, buffer: BytesMut::new(), left: 0, padding: 0, raw: Vec::new() }
     }
 
     /// The next entry; what was not read of the one before is skipped. `None` at the end of the archive.
     pub async fn next_entry(&mut self) -> std::io::Result<Option<Entry>> {
         let (mut long_path, mut long_link, mut long_size) = (None, None, None);
+        while self.chunk().await?.is_some() {}
+        self.raw.clear();
         loop {
-            while self.chunk().await?.is_some() {}
             let Some(header) = self.header().await? else { return Ok(None) };
             let size = number(&header[124..136])?;
             self.expect(size);
@@ -64,7 +67,7 @@ impl Reader {
                 }
                 b'L' => long_path = Some(text(&self.record(size).await?)),
                 b'K' => long_link = Some(text(&self.record(size).await?)),
-                b'g' => {}
+                b'g' => drop(self.record(size).await?),
                 kind => {
                     let kind = match kind {
                         b'0' | 0 | b'7' => Kind::File,
@@ -114,7 +117,10 @@ impl Reader {
         if size > LONGEST_RECORD {
             return Err(std::io::Error::other("a name in the archive is longer than 1 MiB"));
         }
-        self.whole().await
+        let all = self.whole().await?;
+        self.raw.extend_from_slice(&all);
+        self.raw.resize(self.raw.len().next_multiple_of(BLOCK), 0);
+        Ok(all)
     }
 
     fn expect(&mut self, size: u64) {
@@ -138,6 +144,7 @@ impl Reader {
         if number(&header[148..156])? != sum {
             return Err(std::io::Error::other("not a tar archive: a header's checksum is wrong"));
         }
+        self.raw.extend_from_slice(&header);
         Ok(Some(header))
     }
 
@@ -167,6 +174,42 @@ impl Reader {
             }
         }
     }
+}
+
+/// The same archive without the entries that `unwanted` picks; the others pass as they are.
+pub fn without(archive: ByteStream, unwanted: fn(&Entry) -> bool) -> ByteStream {
+    enum At {
+        Header,
+        Content(usize),
+        End,
+    }
+    let start = (Reader::new(archive), At::Header);
+    let kept = stream::try_unfold(start, move |(mut reader, mut at)| async move {
+        loop {
+            at = match at {
+                // What follows the end is of no use, but a source may do something at its own end.
+                At::End => {
+                    while reader.source.next().await.transpose()?.is_some() {}
+                    return Ok(None);
+                }
+                At::Header => match reader.next_entry().await? {
+                    None => return Ok(Some((Bytes::from_static(&[0; 2 * BLOCK]), (reader, At::End)))),
+                    Some(entry) if unwanted(&entry) => At::Header,
+                    Some(entry) => {
+                        let padding = (entry.size.wrapping_neg() % BLOCK as u64) as usize;
+                        let raw = std::mem::take(&mut reader.raw);
+                        return Ok(Some((Bytes::from(raw), (reader, At::Content(padding)))));
+                    }
+                },
+                At::Content(padding) => match reader.chunk().await? {
+                    Some(piece) => return Ok(Some((piece, (reader, At::Content(padding))))),
+                    None if padding > 0 => return Ok(Some((Bytes::from(vec![0; padding]), (reader, At::Header)))),
+                    None => At::Header,
+                },
+            };
+        }
+    });
+    kept.boxed()
 }
 
 /// Octal text, or base 256 when the top bit is set (GNU).
@@ -261,7 +304,7 @@ pub fn finish(out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures_util::stream;
+    use futures_util::TryStreamExt;
 
     fn in_pieces(archive: &[u8], size: usize) -> Reader {
         let pieces: Vec<_> = archive.chunks(size).map(|p| Ok(Bytes::copy_from_slice(p))).collect();
@@ -318,6 +361,26 @@ mod tests {
         let all = list(in_pieces(&archive, 700)).await.expect("readable");
         assert_eq!(all.len(), 1);
         assert_eq!((all[0].0.path.as_str(), all[0].0.mode, all[0].1.as_slice()), (long.as_str(), 0o755, &b"22"[..]));
+    }
+
+    #[tokio::test]
+    async fn unwanted_entries_are_left_out_and_the_rest_is_the_same() {
+        let long = "d/".repeat(80) + "file";
+        let (mut all, mut wanted) = (Vec::new(), Vec::new());
+        for (path, content) in [("a", &b"1"[..]), ("sbin/docker-init", b"xyz"), (&long, &[7; 1500]), ("empty", b"")] {
+            append(&mut all, path, Kind::File, 0o644, "", content);
+            if path != "sbin/docker-init" {
+                append(&mut wanted, path, Kind::File, 0o644, "", content);
+            }
+        }
+        finish(&mut all);
+        finish(&mut wanted);
+        for size in [100, 100_000] {
+            let pieces: Vec<_> = all.chunks(size).map(|p| Ok(Bytes::copy_from_slice(p))).collect();
+            let kept = without(stream::iter(pieces).boxed(), |entry| entry.path == "sbin/docker-init");
+            let kept: Vec<Bytes> = kept.try_collect().await.expect("readable");
+            assert!(kept.concat() == wanted);
+        }
     }
 
     #[tokio::test]

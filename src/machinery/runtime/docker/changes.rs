@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Deserialize;
 
-use super::super::tarball::{Kind, Reader};
+use super::super::tarball::{Entry, Kind, Reader, without};
 use super::super::{ByteStream, EngineError, Result};
 use super::{Docker, LONG, QUICK, names};
 
@@ -56,8 +56,15 @@ impl Docker {
                 }
             }
         });
-        Ok(layer.boxed())
+        Ok(without(layer.boxed(), is_of_the_engine))
     }
+}
+
+/// Where the engine mounts its init, it leaves an empty file.
+fn is_of_the_engine(entry: &Entry) -> bool {
+    entry.kind == Kind::File
+        && entry.size == 0
+        && matches!(entry.path.as_str(), "sbin/docker-init" | "usr/sbin/docker-init")
 }
 
 enum Found {

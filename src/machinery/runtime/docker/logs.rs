@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 
 use super::super::{Channel, LogLine, Result};
-use super::Docker;
+use super::{Docker, faults};
 use crate::base::clock::Timestamp;
 
 /// A longer line is cut into several.
@@ -34,6 +34,8 @@ impl Docker {
         let lines = parts.map(Some).chain(stream::iter([None])).scan(Assembler::default(), move |assembler, part| {
             let lines = match part {
                 Some(Ok(part)) => assembler.take(part).into_iter().map(Ok).collect(),
+                // Removed since: there is nothing more to come.
+                Some(Err(error)) if faults::status(&error) == Some(404) => Vec::new(),
                 Some(Err(error)) => vec![Err(docker.fault("read the log of", &replica, error))],
                 None => assembler.finish().into_iter().map(Ok).collect(),
             };

@@ -46,6 +46,8 @@ struct Inner {
     networks: tokio::sync::Mutex<HashSet<String>>,
     /// What inspection told of containers that the last observation saw: a listing lacks it.
     seen: Mutex<HashMap<String, observe::Seen>>,
+    /// Containers whose end was announced: for a moment a listing still shows them running.
+    died: Mutex<HashSet<String>>,
     /// Clean-ups that outlive the stream that made them necessary.
     tidying: TaskTracker,
 }
@@ -83,6 +85,7 @@ impl Docker {
             api: OnceLock::new(),
             networks: tokio::sync::Mutex::default(),
             seen: Mutex::default(),
+            died: Mutex::default(),
             tidying: TaskTracker::new(),
         })))
     }

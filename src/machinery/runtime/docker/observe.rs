@@ -66,7 +66,7 @@ impl Docker {
         let mut after = HashMap::with_capacity(looked.len());
         let mut replicas = Vec::with_capacity(looked.len());
         for (container, seen) in looked.into_iter().flatten() {
-            let address = container.address();
+            let address = container.address().filter(|_| seen.state == ReplicaState::Running);
             if seen.state != ReplicaState::Starting {
                 after.insert(container.id.clone(), seen.clone());
             }
@@ -90,7 +90,16 @@ impl Docker {
         let mut wanted = vec![format!("{}={}", names::PREFIX, self.0.prefix), names::ENVIRONMENT.to_owned()];
         wanted.extend_from_slice(labels);
         let found = self.list_containers(wanted).await?;
-        Ok(found.into_iter().filter_map(|container| self.listed(container)).collect())
+        let mut listed: Vec<_> = found.into_iter().filter_map(|container| self.listed(container)).collect();
+        let mut died = self.0.died.lock().unwrap_or_else(|e| e.into_inner());
+        for container in &mut listed {
+            if !container.is_up() {
+                died.remove(&container.id);
+            } else if died.contains(&container.id) {
+                container.state = State::EXITED;
+            }
+        }
+        Ok(listed)
     }
 
     pub(super) async fn list_containers(&self, labels: Vec<String>) -> Result<Vec<ContainerSummary>> {
@@ -112,17 +121,19 @@ impl Docker {
     async fn inspect_replica(&self, container: &Listed) -> Result<Option<Seen>> {
         match self.inspect(&container.id).await {
             Ok(found) => Ok(found.state.map(|state| {
+                let started_at = time(state.started_at);
                 let ended = state.running == Some(false) && state.paused != Some(true);
                 let seen = if ended {
                     ReplicaState::Exited {
                         code: state.exit_code.unwrap_or(-1),
                         out_of_memory: state.oom_killed.unwrap_or(false),
-                        at: time(state.finished_at).unwrap_or_default(),
+                        // Two clocks in the engine: the end of a short life can be stamped before its start.
+                        at: time(state.finished_at).max(started_at).unwrap_or_default(),
                     }
                 } else {
                     ReplicaState::Running
                 };
-                Seen { exited: ended, started_at: time(state.started_at), state: seen }
+                Seen { exited: ended, started_at, state: seen }
             })),
             Err(EngineError::NotFound { .. }) => Ok(None),
             Err(other) => Err(other),
