@@ -197,8 +197,9 @@ async fn what_is_not_what_it_claims_is_refused_and_not_kept() {
         let error = pull(&blobs, &site.reference(&format!("@{manifest}")), None).await.unwrap_err().to_string();
         assert!(error.contains(expected), "{error:?} instead of {expected:?}");
     }
-    assert_eq!(std::fs::read_dir(dir.path().join("incoming")).unwrap().count(), 0);
-    assert_eq!(std::fs::read_dir(dir.path().join("sha256")).unwrap().count(), 0);
+    for place in ["incoming", "fresh", "sha256"] {
+        assert_eq!(std::fs::read_dir(dir.path().join(place)).unwrap().count(), 0, "{place}");
+    }
 
     site.put("manifests/forged", "{}");
     site.put(&format!("manifests/{}", good.diff_id), "{}");

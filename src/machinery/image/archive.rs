@@ -2,17 +2,16 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::path::PathBuf;
 
 use bytes::Bytes;
-use futures_util::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
+use futures_util::stream::{self, BoxStream, StreamExt as _};
 use serde_json::json;
 use tokio_util::io::ReaderStream;
 
 use super::assemble::inspect;
 use super::entry::{Entry, Kind};
 use super::source::padding;
-use super::{BlobStore, Digest, Result};
+use super::{BlobStore, Digest, ImageError, Layer, Result};
 use crate::base::model::ImageDigest;
 
 /// The type that `Engine::load` and `Engine::put` take.
@@ -22,7 +21,7 @@ pub type ByteStream = BoxStream<'static, io::Result<Bytes>>;
 ///
 /// Layers in `without` are left out of the tar though named in the manifest: an engine that has a layer in the same place
 /// above the same lower layers does not open its file. One that lacks it says "no such file"; then send all.
-/// Reads two small documents before it returns, and the layers as the stream is read.
+/// Opens the layers before it returns, and reads them as the stream is read: removing them meanwhile does no harm.
 pub fn docker_archive(
     blobs: &BlobStore,
     image: &ImageDigest,
@@ -40,7 +39,7 @@ pub fn docker_archive(
     for (layer, name) in facts.layers.iter().zip(&names) {
         if !without.contains(&layer.digest) && sent.insert(layer.digest) {
             parts.push(Part::Bytes(head(name, layer.size)));
-            parts.push(Part::File { path: blobs.path(&layer.digest), size: layer.size });
+            parts.push(Part::file(blobs.open_blob(&layer.digest)?, layer)?);
             parts.push(Part::zeros(padding(layer.size)));
         }
     }
@@ -50,7 +49,7 @@ pub fn docker_archive(
 
 enum Part {
     Bytes(Vec<u8>),
-    File { path: PathBuf, size: u64 },
+    File(std::fs::File),
 }
 
 impl Part {
@@ -60,6 +59,15 @@ impl Part {
         Self::Bytes([head(name, size), content].concat())
     }
 
+    fn file(file: std::fs::File, layer: &Layer) -> Result<Self> {
+        let found = file.metadata().map_err(ImageError::Stream)?.len();
+        if found != layer.size {
+            let reason = format!("it has {found} bytes instead of {}", layer.size);
+            return Err(ImageError::Invalid { digest: layer.digest, reason });
+        }
+        Ok(Self::File(file))
+    }
+
     fn zeros(count: u64) -> Self {
         Self::Bytes(vec![0; count as usize])
     }
@@ -67,19 +75,9 @@ impl Part {
     fn stream(self) -> ByteStream {
         match self {
             Self::Bytes(bytes) => stream::once(async { Ok(Bytes::from(bytes)) }).boxed(),
-            Self::File { path, size } => stream::once(open(path, size)).try_flatten().boxed(),
+            Self::File(file) => ReaderStream::with_capacity(tokio::fs::File::from_std(file), 256 << 10).boxed(),
         }
     }
-}
-
-async fn open(path: PathBuf, size: u64) -> io::Result<ReaderStream<tokio::fs::File>> {
-    let file = tokio::fs::File::open(&path).await?;
-    let found = file.metadata().await?.len();
-    if found != size {
-        let text = format!("{} has {found} bytes instead of {size}", path.display());
-        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
-    }
-    Ok(ReaderStream::with_capacity(file, 256 << 10))
 }
 
 fn head(name: &str, size: u64) -> Vec<u8> {

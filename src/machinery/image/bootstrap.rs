@@ -126,16 +126,16 @@ fn run(program: &'static str, arguments: &[String], blobs: &BlobStore) -> Result
 fn collect(program: &'static str, mut child: Child, blobs: &BlobStore) -> Result<Layer> {
     let stderr = child.stderr.take();
     let evidence = std::thread::spawn(move || stderr.map(last_lines).unwrap_or_default());
-    let layer = match child.stdout.take() {
-        Some(stdout) => layer(blobs, stdout),
+    let tree = match child.stdout.take() {
+        Some(stdout) => tree(blobs, stdout),
         None => Err(ImageError::Stream(io::Error::other("no output"))),
     };
     // the pipe is closed by now, so a program that still writes ends too
     let ended = child.wait();
     let evidence = evidence.join().unwrap_or_default();
-    match (layer, ended) {
+    match (tree, ended) {
         (Err(error), _) if !matches!(error, ImageError::Stream(_)) => Err(error),
-        (layer, Ok(status)) if status.success() => layer,
+        (tree, Ok(status)) if status.success() => tree?.finish(),
         (_, ended) => {
             let status = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
             Err(ImageError::Bootstrap { program, status, evidence })
@@ -143,7 +143,7 @@ fn collect(program: &'static str, mut child: Child, blobs: &BlobStore) -> Result
     }
 }
 
-fn layer(blobs: &BlobStore, tar: impl Read) -> Result<Layer> {
+fn tree(blobs: &BlobStore, tar: impl Read) -> Result<LayerWriter> {
     let rules = LayerRules {
         owner: Owner::Kept,
         exclude: LEFT_OUT.iter().map(|&path| path.to_owned()).collect(),
@@ -154,7 +154,7 @@ fn layer(blobs: &BlobStore, tar: impl Read) -> Result<Layer> {
     for &(path, mode, owner) in DIRECTORIES {
         layer.directory(path, mode, owner)?;
     }
-    layer.finish()
+    Ok(layer)
 }
 
 /// The end of what a program says, at most 4 KiB, cut at a line.
@@ -207,4 +207,107 @@ fn arguments(recipe: &Recipe) -> Result<Vec<String>> {
 
 fn refused(field: &'static str, value: &str, reason: &'static str) -> ImageError {
     ImageError::Argument { field, value: value.to_owned(), reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+
+    fn recipe() -> Recipe {
+        Recipe { suite: "bookworm".to_owned(), mirror: None, include: Vec::new() }
+    }
+
+    #[test]
+    fn values_reach_the_command_line_only_in_their_grammar() {
+        let mirror = Some("http://127.0.0.1:3142/debian".to_owned());
+        let include = vec!["g++".to_owned(), "libc6-dev".to_owned()];
+        let whole = arguments(&Recipe { mirror, include, ..recipe() }).unwrap();
+        let end = &whole[whole.len() - 4..];
+        assert_eq!(end, ["--include=g++,libc6-dev", "bookworm", "-", "http://127.0.0.1:3142/debian"]);
+        assert_eq!(arguments(&recipe()).unwrap().last().unwrap(), "-");
+
+        let bad = ["", "-x", "--setup-hook=id", "a b", "a;id", "$(id)", "../x", "a\n", "A"];
+        for text in bad {
+            assert!(arguments(&Recipe { suite: text.to_owned(), ..recipe() }).is_err(), "{text:?}");
+            assert!(arguments(&Recipe { include: vec![text.to_owned()], ..recipe() }).is_err(), "{text:?}");
+            assert!(arguments(&Recipe { mirror: Some(text.to_owned()), ..recipe() }).is_err(), "{text:?}");
+        }
+        for text in
+            ["http://", "file:///etc/apt", "ext::sh -c id", "http://x/ main", "deb http://x y z", "http://x/\"y"]
+        {
+            assert!(arguments(&Recipe { mirror: Some(text.to_owned()), ..recipe() }).is_err(), "{text:?}");
+        }
+        assert!(arguments(&Recipe { include: vec!["a,b".to_owned()], ..recipe() }).is_err());
+    }
+
+    #[test]
+    fn a_program_that_is_missing_or_fails_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = BlobStore::open(dir.path()).unwrap();
+        let missing = run("hythe-no-such-program", &[], &blobs).unwrap_err().to_string();
+        assert!(missing.contains("hythe-no-such-program is not installed: install the Debian package"), "{missing}");
+        let failed = run(PROGRAM, &["--variant=nonsense".to_owned(), "-".to_owned()], &blobs).unwrap_err();
+        let ImageError::Bootstrap { status, evidence, .. } = failed else { panic!("{failed}") };
+        assert!(status.contains("exit status"), "{status}");
+        assert!(evidence.contains("variant"), "{evidence}");
+        for place in ["incoming", "fresh", "sha256"] {
+            assert_eq!(std::fs::read_dir(dir.path().join(place)).unwrap().count(), 0, "{place}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_what_was_said_is_kept() {
+        let text: String = (0..5000).map(|i| format!("line {i}\n")).collect();
+        let kept = last_lines(text.as_bytes());
+        assert!(kept.len() <= 4096 && kept.starts_with("line ") && kept.ends_with("line 4999"), "{kept}");
+        assert_eq!(last_lines(&b"E: one\n"[..]), "E: one");
+    }
+
+    #[test]
+    fn the_tree_gets_its_user_and_loses_what_varies() {
+        let mut tree = tar::Builder::new(Vec::new());
+        let mut add = |kind, path: &str, body: &str| {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(kind);
+            header.set_size(body.len() as u64);
+            header.set_mode(0o644);
+            header.set_uid(0);
+            header.set_gid(42);
+            header.set_cksum();
+            tree.append_data(&mut header, path, body.as_bytes()).unwrap();
+        };
+        add(tar::EntryType::Regular, "./etc/passwd", "root:x:0:0::/root:/bin/bash\n");
+        add(tar::EntryType::Regular, "./etc/hostname", "builder-7");
+        add(tar::EntryType::Char, "./dev/null", "");
+        add(tar::EntryType::Regular, "./var/log/dpkg.log", "now");
+        add(tar::EntryType::Regular, "./var/lib/apt/lists/x_Packages", "many");
+        add(tar::EntryType::Regular, "./var/lib/dpkg/status", "Package: base\n");
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = BlobStore::open(dir.path()).unwrap();
+        let made = super::tree(&blobs, Cursor::new(tree.into_inner().unwrap())).unwrap().finish().unwrap();
+        let mut archive = tar::Archive::new(blobs.open_blob(&made.digest).unwrap());
+        let mut found = std::collections::BTreeMap::new();
+        for entry in archive.entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let mut body = String::new();
+            entry.read_to_string(&mut body).unwrap();
+            let header = entry.header();
+            let facts = (header.mode().unwrap(), header.uid().unwrap(), header.gid().unwrap(), body);
+            found.insert(entry.path().unwrap().display().to_string(), facts);
+        }
+        let users = "root:x:0:0::/root:/bin/bash\napp:x:1000:1000::/home/app:/bin/bash\n";
+        assert_eq!(found["etc/passwd"], (0o644, 0, 42, users.to_owned()));
+        assert_eq!(found["var/lib/dpkg/status"].3, "Package: base\n");
+        for dir in ["workspace/", "layers/", "home/app/"] {
+            assert_eq!(found[dir], (0o755, 1000, 1000, String::new()));
+        }
+        assert_eq!(found["home/"], (0o755, 0, 0, String::new()));
+        assert_eq!(found["tmp/"].0, 0o1777);
+        for gone in ["etc/hostname", "dev/null", "var/log/dpkg.log", "var/lib/apt/lists/x_Packages"] {
+            assert!(!found.contains_key(gone), "{gone}");
+        }
+        assert!(found.contains_key("var/lib/apt/lists/partial/") && found.contains_key("dev/"));
+    }
 }

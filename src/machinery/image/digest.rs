@@ -1,6 +1,7 @@
 //! Names of blobs by content.
 
 use std::fmt;
+use std::io::{self, Read};
 use std::str::FromStr;
 
 use sha2::{Digest as _, Sha256};
@@ -14,6 +15,17 @@ pub struct Digest([u8; 32]);
 impl Digest {
     pub fn of(bytes: &[u8]) -> Self {
         Self::from_hasher(Sha256::new_with_prefix(bytes))
+    }
+
+    pub(super) fn of_reader(mut reader: impl Read) -> io::Result<Self> {
+        let mut hasher = Sha256::new();
+        let mut buffer = vec![0; 256 << 10];
+        loop {
+            match reader.read(&mut buffer)? {
+                0 => return Ok(Self::from_hasher(hasher)),
+                count => hasher.update(&buffer[..count]),
+            }
+        }
     }
 
     pub(super) fn from_hasher(hasher: Sha256) -> Self {

@@ -19,6 +19,7 @@ mod layer;
 mod pull;
 mod reference;
 mod rules;
+mod settle;
 mod source;
 mod spool;
 mod store;

@@ -1,7 +1,8 @@
-//! Blobs at `<dir>/sha256/<hex>`, written beside their place and renamed into it.
+//! Blobs by their digest: written beside their place and renamed into it, then synced in the background.
 //!
-//! A blob is synced before it gets its name, so a crash leaves either the whole blob or none under it; readers
-//! need not verify. Temporary files are `<dir>/incoming/…`, and a new start removes them.
+//! Below the store's directory: `incoming/` has what is being written and is emptied at every start; `fresh/<hex>` has blobs
+//! that are whole but perhaps not on the disk yet; `sha256/<hex>` those that are. So a crash, of the process or of the
+//! machine, never leaves wrong content under a digest's name, and readers need not verify.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -11,16 +12,22 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
+use super::settle::{Settler, fresh, recover, settled};
 use super::{Digest, ImageError, Result};
 
 /// A handle; clones are the same store.
 #[derive(Debug, Clone)]
-pub struct BlobStore {
-    dir: Arc<PathBuf>,
+pub struct BlobStore(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    dir: PathBuf,
+    settler: Settler,
 }
 
 impl BlobStore {
     /// Opens or makes the store. Only one process at a time may have it open: leftovers of writers are removed.
+    /// Dropping the last handle waits until all blobs are on the disk.
     pub fn open(dir: &Path) -> Result<Self> {
         let incoming = dir.join("incoming");
         match fs::remove_dir_all(&incoming) {
@@ -29,30 +36,24 @@ impl BlobStore {
             }
             _ => {}
         }
-        for made in [&incoming, &dir.join("sha256")] {
+        for made in [&incoming, &dir.join("fresh"), &dir.join("sha256")] {
             fs::create_dir_all(made).map_err(ImageError::store("make", made))?;
         }
-        Ok(Self { dir: Arc::new(dir.to_owned()) })
-    }
-
-    /// Where the blob lies, or would.
-    pub fn path(&self, digest: &Digest) -> PathBuf {
-        self.dir.join("sha256").join(digest.hex())
+        recover(dir)?;
+        Ok(Self(Arc::new(Inner { dir: dir.to_owned(), settler: Settler::start(dir.to_owned()) })))
     }
 
     pub fn has(&self, digest: &Digest) -> bool {
-        self.path(digest).exists()
+        self.find(digest, |path| fs::metadata(path)).is_ok()
     }
 
     /// Bytes.
     pub fn size(&self, digest: &Digest) -> Result<u64> {
-        let path = self.path(digest);
-        fs::metadata(&path).map(|m| m.len()).map_err(|error| self.missing(digest, &path, error))
+        self.find(digest, |path| fs::metadata(path)).map(|metadata| metadata.len())
     }
 
     pub fn open_blob(&self, digest: &Digest) -> Result<File> {
-        let path = self.path(digest);
-        File::open(&path).map_err(|error| self.missing(digest, &path, error))
+        self.find(digest, |path| File::open(path))
     }
 
     /// The whole blob; for documents (at most 8 MiB), not for layers.
@@ -61,8 +62,7 @@ impl BlobStore {
         if self.size(digest)? > LIMIT {
             return Err(ImageError::Invalid { digest: *digest, reason: "too large for a document".to_owned() });
         }
-        let path = self.path(digest);
-        fs::read(&path).map_err(|error| self.missing(digest, &path, error))
+        self.find(digest, |path| fs::read(path))
     }
 
     /// Stores a small blob. One that is there already is not written again.
@@ -82,32 +82,42 @@ impl BlobStore {
 
     /// Already gone is success.
     pub fn remove(&self, digest: &Digest) -> Result<()> {
-        let path = self.path(digest);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ImageError::store("remove", &path)(error)),
-            _ => Ok(()),
+        // in the order in which a blob moves, so that it cannot slip through
+        for path in [fresh(&self.0.dir, digest), settled(&self.0.dir, digest)] {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(ImageError::store("remove", &path)(error));
+                }
+                _ => {}
+            }
         }
+        Ok(())
     }
 
     pub(super) fn temporary(&self) -> Result<NamedTempFile> {
-        let incoming = self.dir.join("incoming");
+        let incoming = self.0.dir.join("incoming");
         NamedTempFile::new_in(&incoming).map_err(ImageError::store("write in", &incoming))
     }
 
     /// Gives `file`, whose content has `digest`, its name.
     pub(super) fn keep(&self, file: NamedTempFile, digest: &Digest) -> Result<()> {
-        let path = self.path(digest);
-        file.as_file().sync_data().map_err(ImageError::store("sync", file.path()))?;
+        let path = fresh(&self.0.dir, digest);
         file.persist(&path).map_err(|error| ImageError::store("name", &path)(error.error))?;
-        let parent = self.dir.join("sha256");
-        File::open(&parent).and_then(|dir| dir.sync_all()).map_err(ImageError::store("sync", &parent))
+        self.0.settler.add(*digest);
+        Ok(())
     }
 
-    fn missing(&self, digest: &Digest, path: &Path, error: io::Error) -> ImageError {
-        match error.kind() {
-            io::ErrorKind::NotFound => ImageError::Missing(*digest),
-            _ => ImageError::store("read", path)(error),
+    /// Does `read` where the blob lies now.
+    fn find<T>(&self, digest: &Digest, read: impl Fn(&Path) -> io::Result<T>) -> Result<T> {
+        let place = settled(&self.0.dir, digest);
+        // the last look finds what moved between the first two
+        for path in [&place, &fresh(&self.0.dir, digest), &place] {
+            match read(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                found => return found.map_err(ImageError::store("read", path)),
+            }
         }
+        Err(ImageError::Missing(*digest))
     }
 }
 
