@@ -8,6 +8,7 @@ use russh::keys::HashAlg;
 use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey};
 use russh::{Channel, ChannelId, ChannelWriteHalf};
 use tokio::io::AsyncWriteExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::exec::{self, Request};
@@ -15,6 +16,7 @@ use super::{Shared, VerbIo, receive, upload};
 use crate::base::access::Actor;
 use crate::product::accounts;
 
+/// Channels of one connection that are open at once.
 const MAX_CHANNELS: usize = 16;
 
 pub struct Connection {
@@ -24,17 +26,27 @@ pub struct Connection {
     /// Who proved to hold a key. An offered key identifies nobody.
     actor: Option<Actor>,
     channels: HashMap<ChannelId, Opened>,
+    places: Arc<Semaphore>,
 }
 
 struct Opened {
     channel: Channel<Msg>,
     /// Value of `GIT_PROTOCOL`.
     protocol: String,
+    /// Kept until what the channel asked for has ended.
+    place: OwnedSemaphorePermit,
 }
 
 impl Connection {
     pub fn new(shared: Arc<Shared>, address: SocketAddr, logged_in: CancellationToken) -> Self {
-        Self { shared, address, logged_in, actor: None, channels: HashMap::new() }
+        Self {
+            shared,
+            address,
+            logged_in,
+            actor: None,
+            channels: HashMap::new(),
+            places: Arc::new(Semaphore::new(MAX_CHANNELS)),
+        }
     }
 
     async fn actor_of(&self, key: &russh::keys::PublicKey) -> Option<Actor> {
@@ -53,18 +65,17 @@ impl Connection {
         let actor = self.actor.clone()?;
         let shared = Arc::clone(&self.shared);
         let request = exec::parse(line);
-        let (reader, writer) = opened.channel.split();
+        let Opened { channel, protocol, place } = opened;
+        let (reader, writer) = channel.split();
         let address = self.address;
         self.shared.tasks.spawn(async move {
             let user = actor.user.name.to_string();
             let code = match request {
                 Ok(Request::Push { path }) => {
                     tracing::info!(user.name = user, client.address = %address, "push");
-                    receive::serve(shared, actor, path, opened.protocol, reader, &writer).await
+                    receive::serve(shared, actor, path, protocol, reader, &writer).await
                 }
-                Ok(Request::Fetch { path }) => {
-                    upload::serve(shared, actor, path, opened.protocol, reader, &writer).await
-                }
+                Ok(Request::Fetch { path }) => upload::serve(shared, actor, path, protocol, reader, &writer).await,
                 Ok(Request::Verb(words)) => {
                     let io = VerbIo {
                         out: Box::new(Box::pin(writer.make_writer())),
@@ -77,6 +88,7 @@ impl Connection {
             let _ = writer.exit_status(code).await;
             let _ = writer.eof().await;
             let _ = writer.close().await;
+            drop(place);
         });
         Some(())
     }
@@ -126,8 +138,9 @@ impl Handler for Connection {
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
-        if self.channels.len() < MAX_CHANNELS {
-            self.channels.insert(channel.id(), Opened { channel, protocol: String::new() });
+        // Dropping the reply refuses the channel.
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            self.channels.insert(channel.id(), Opened { channel, protocol: String::new(), place });
             reply.accept().await;
         }
         Ok(())

@@ -46,7 +46,7 @@ pub async fn serve(
     });
     match task.await {
         Ok(Ok(())) => 0,
-        Ok(Err(error)) => say(writer, &git_fault(&error)).await,
+        Ok(Err(error)) => say(writer, &git_fault(error)).await,
         Err(error) => {
             tracing::error!(%error, "a push session died");
             say(writer, "internal error\n").await
@@ -61,31 +61,24 @@ pub fn speaks(protocol: &str, version: u8) -> bool {
 
 /// What git shows of a refusal before any protocol was spoken.
 pub fn refusal(error: &Error) -> String {
+    format!("hythe: {}\n", reason(error))
+}
+
+/// The text for people; what the server has to know is in its log.
+fn reason(error: &Error) -> String {
     if matches!(error.kind, Kind::Internal | Kind::Unavailable) {
         tracing::error!(error = error.for_log(), "a git session was refused");
     }
-    format!("hythe: {}\n", error.public)
+    error.public.clone()
 }
 
-pub fn git_fault(error: &GitError) -> String {
-    match error.public() {
-        Some(text) => format!("hythe: {text}\n"),
-        None => {
-            tracing::error!(
-                error = Error::internal(Chain(error.to_string(), source_text(error))).for_log(),
-                "a git session failed"
-            );
-            "hythe: internal error; the log of the server has the cause\n".into()
-        }
-    }
+pub fn git_fault(error: GitError) -> String {
+    format!("hythe: {}\n", git_reason(error))
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error("{0}: {1}")]
-struct Chain(String, String);
-
-fn source_text(error: &dyn std::error::Error) -> String {
-    error.source().map_or_else(String::new, |s| format!("{s} {}", source_text(s)))
+fn git_reason(error: GitError) -> String {
+    let public = error.public();
+    public.unwrap_or_else(|| reason(&Error::internal(error)))
 }
 
 struct Session {
@@ -129,7 +122,7 @@ impl Session {
         let decided = self.handle.block_on(deploy::decide(&self.shared.ctx, &self.actor, &self.app, &updates));
         let (accepted, mut reasons) = match decided {
             Ok(decided) => decided,
-            Err(error) => (None, vec![Some(refusal(&error)); commands.len()]),
+            Err(error) => (None, vec![Some(reason(&error)); commands.len()]),
         };
         if request.capabilities.atomic && reasons.iter().any(Option::is_some) {
             for reason in &mut reasons {
@@ -152,7 +145,7 @@ impl Session {
                 }
                 Err(error @ (GitError::Disconnected(_) | GitError::Protocol(_))) => return Err(error),
                 Err(error) => {
-                    let text = git_fault(&error).trim_start_matches("hythe: ").trim_end().to_owned();
+                    let text = git_reason(error);
                     reasons.iter_mut().for_each(|r| *r = Some(text.clone()));
                     unpack = Err(text);
                 }
@@ -218,7 +211,7 @@ impl Session {
                 {
                     let _ = quarantine.discard();
                 }
-                Some(refusal(&error))
+                Some(reason(&error))
             }
         }
     }
@@ -237,7 +230,7 @@ impl Session {
         match self.handle.block_on(deploy::finished(ctx, job)) {
             Ok(ended) if ended.state == JobState::Succeeded => None,
             Ok(ended) => Some(ended.reason.unwrap_or_else(|| "failed".into())),
-            Err(error) => Some(refusal(&error)),
+            Err(error) => Some(reason(&error)),
         }
     }
 }

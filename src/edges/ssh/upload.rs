@@ -37,7 +37,7 @@ pub async fn serve(
     });
     match task.await {
         Ok(Ok(())) => 0,
-        Ok(Err(error)) => say(writer, &receive::git_fault(&error)).await,
+        Ok(Err(error)) => say(writer, &receive::git_fault(error)).await,
         Err(error) => {
             tracing::error!(%error, "a fetch died");
             say(writer, "internal error\n").await
