@@ -1,6 +1,6 @@
 //! setup, login, logout, whoami, keys, tokens.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::args::{KeysAdd, Login, Setup};
 use super::failure::{Failure, Result};
@@ -91,11 +91,15 @@ pub(super) async fn keys(s: &mut Session) -> Result<()> {
 }
 
 pub(super) async fn add_key(s: &mut Session, verb: KeysAdd) -> Result<()> {
-    let public_key = match (&verb.file, &s.near) {
-        (Some(file), Some(_)) if file.as_os_str() != "-" => public_key(file)?,
-        (None, Some(near)) => public_key(&usual_key(near)?)?,
+    let public_key = match (verb.key(), verb.file(), &s.near) {
+        (Some(key), ..) => key,
+        (None, Some(file), Some(_)) => public_key(Path::new(file))?,
+        (None, None, Some(near)) if verb.words.is_empty() => public_key(&usual_key(near)?)?,
         _ => checked(s.io.read_all().await?, "standard input")?,
     };
+    if public_key.is_empty() {
+        return Err(Failure::usage("no key was given; write: keys:add \"$(cat ~/.ssh/id_ed25519.pub)\""));
+    }
     let key = s.client.add_key(&NewKeyBody { name: verb.name, public_key }).await?;
     if s.json {
         return Ok(s.io.json(&key).await?);

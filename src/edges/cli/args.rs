@@ -74,7 +74,7 @@ pub(super) enum Verb {
     Whoami,
     /// List your SSH keys.
     Keys,
-    /// Add an SSH key: a .pub file, or - for what is piped in.
+    /// Add an SSH key.
     #[command(name = "keys:add")]
     KeysAdd(KeysAdd),
     #[command(name = "keys:remove", about = "Remove an SSH key")]
@@ -253,7 +253,7 @@ impl Verb {
             | Self::Login(_)
             | Self::Logout
             | Self::Open(_) => true,
-            Self::KeysAdd(verb) => verb.file.as_ref().is_some_and(|file| file.as_os_str() != "-"),
+            Self::KeysAdd(verb) => verb.file().is_some(),
             _ => false,
         }
     }
@@ -296,9 +296,22 @@ pub(super) struct Login {
 
 #[derive(Debug, Args)]
 pub(super) struct KeysAdd {
-    /// Without it: the first of ~/.ssh/id_ed25519.pub, id_ecdsa.pub, id_rsa.pub.
-    pub(super) file: Option<PathBuf>,
+    /// A .pub file, - for what is piped in, or the key itself. Without it: the first of ~/.ssh/id_ed25519.pub,
+    /// id_ecdsa.pub, id_rsa.pub.
+    #[arg(value_name = "FILE|KEY")]
+    pub(super) words: Vec<String>,
     /// Name of the key; its comment by default.
     #[arg(long)]
     pub(super) name: Option<String>,
+}
+
+impl KeysAdd {
+    /// The key, when it stands in the words.
+    pub(super) fn key(&self) -> Option<String> {
+        (self.words.iter().any(|word| word.starts_with("AAAA"))).then(|| self.words.join(" "))
+    }
+
+    pub(super) fn file(&self) -> Option<&str> {
+        self.words.first().map(String::as_str).filter(|word| *word != "-" && self.key().is_none())
+    }
 }

@@ -43,6 +43,9 @@ pub(super) async fn releases(s: &mut Session, at: &AtWord, lines: i64) -> Result
     if s.json {
         return Ok(s.io.json(&releases.items).await?);
     }
+    if releases.items.is_empty() {
+        return Ok(s.io.say("no releases yet; push with: git push hythe main").await?);
+    }
     let detail = s.client.app(&app).await?;
     let live = detail.environments.into_iter().find(|e| e.name == *environment || e.id == *environment);
     let live = live.and_then(|e| e.live).map(|release| release.number);

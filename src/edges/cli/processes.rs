@@ -34,7 +34,10 @@ async fn show(s: &mut Session, processes: &[ProcessItem]) -> Result<()> {
 }
 
 fn line(replica: &ReplicaItem) -> String {
-    let mut line = format!("{} {}", replica.name, replica.state);
+    let mut line = match replica.release {
+        Some(release) => format!("{} v{release} {}", replica.name, replica.state),
+        None => format!("{} {}", replica.name, replica.state),
+    };
     match (replica.exit_code, replica.ready) {
         (Some(code), _) => line.push_str(&format!(" with {code}")),
         (None, true) => line.push_str(", ready"),

@@ -14,7 +14,11 @@ const QUIET: &str = "info,hyper=warn,sqlx=warn,russh=warn,tower=warn";
 /// What needs the configuration of the server and a runtime of its own.
 pub(super) fn run<F: Future<Output = anyhow::Result<()>>>(verb: &Serve, work: impl FnOnce(Config) -> F) -> u8 {
     let filter = EnvFilter::try_from_env("HYTHE_LOG").unwrap_or_else(|_| EnvFilter::new(QUIET));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_writer(std::io::stderr)
+        .init();
     let outcome = configuration(verb.config.as_deref()).and_then(|config| {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(work(config))

@@ -1,5 +1,7 @@
 //! What is seen of running replicas. Nothing here is stored, and whoever looks cannot touch.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
@@ -9,6 +11,7 @@ use crate::base::clock::Timestamp;
 use crate::base::error::{Error, Result};
 use crate::base::model::{App, Environment, EnvironmentId, Generation, ProcessName, ReleaseId, ReplicaState};
 use crate::product::Ctx;
+use crate::state::store::releases;
 
 #[derive(Debug, Clone)]
 pub struct ReplicaView {
@@ -57,13 +60,28 @@ impl Observatory for NoObservatory {
     }
 }
 
-pub async fn replicas(ctx: &Ctx, actor: &Actor, app: &App, environment: &Environment) -> Result<Vec<ReplicaView>> {
+/// With the number of the release that each runs, if that is known.
+pub async fn replicas(
+    ctx: &Ctx,
+    actor: &Actor,
+    app: &App,
+    environment: &Environment,
+) -> Result<Vec<(ReplicaView, Option<i64>)>> {
     actor.may(Action::ViewApp, &app.into())?;
-    ctx.observatory.replicas(&environment.id).await
+    let seen = ctx.observatory.replicas(&environment.id).await?;
+    let mut tx = ctx.store.read().await?;
+    let mut numbers = BTreeMap::new();
+    for replica in &seen {
+        if !numbers.contains_key(&replica.release) {
+            let release = releases::find(&mut tx, &actor.scope(), &replica.release).await?;
+            numbers.insert(replica.release.clone(), release.map(|release| release.number));
+        }
+    }
+    let number = |replica: &ReplicaView| numbers.get(&replica.release).copied().flatten();
+    Ok(seen.into_iter().map(|replica| (replica.clone(), number(&replica))).collect())
 }
 
-/// Lines that a program wrote may hold what its author did not mean to show; so not for viewers of other roles than
-/// those that may see the app.
+/// Whoever may see the app may see what it writes.
 pub async fn logs(
     ctx: &Ctx,
     actor: &Actor,

@@ -91,6 +91,9 @@ async fn the_verbs_work_far_away() {
     assert_eq!(far(&api, &root, "git:remote shop").await.out, "ssh://git@localhost:2222/shop.git\n");
     assert!(far(&api, &root, "whoami").await.out.starts_with("root <root@example.com>"));
     assert!(far_with(&api, &root, "keys:add -", KEY).await.err.contains(FINGERPRINT));
+    assert_eq!(far(&api, &root, "keys:remove ann@laptop").await.code, 0);
+    assert!(far(&api, &root, &format!("keys:add {KEY}")).await.err.contains(FINGERPRINT));
+    assert!(far(&api, &root, "keys:add").await.err.contains("no key was given"));
     assert!(far(&api, &root, "keys").await.out.contains("ann@laptop"));
     assert_eq!(far(&api, &root, "keys:remove ann@laptop").await.code, 0);
     assert!(far(&api, &root, "tokens:create ci --days 3").await.out.starts_with("hyt_"));

@@ -149,7 +149,8 @@ pub struct ProcessItem {
 pub struct ReplicaItem {
     /// `web.1`
     pub name: String,
-    pub release_id: String,
+    /// Number of the release it runs.
+    pub release: Option<i64>,
     /// `starting`, `running` or `exited`.
     pub state: String,
     pub ready: bool,
@@ -158,8 +159,8 @@ pub struct ReplicaItem {
     pub started_at: Option<String>,
 }
 
-impl From<&ReplicaView> for ReplicaItem {
-    fn from(replica: &ReplicaView) -> Self {
+impl ReplicaItem {
+    fn new((replica, release): &(ReplicaView, Option<i64>)) -> Self {
         let (state, exit_code, out_of_memory) = match &replica.state {
             ReplicaState::Starting => ("starting", None, false),
             ReplicaState::Running => ("running", None, false),
@@ -167,7 +168,7 @@ impl From<&ReplicaView> for ReplicaItem {
         };
         Self {
             name: format!("{}.{}", replica.process, replica.ordinal),
-            release_id: replica.release.to_string(),
+            release: *release,
             state: state.to_owned(),
             ready: replica.ready,
             exit_code,
@@ -178,13 +179,13 @@ impl From<&ReplicaView> for ReplicaItem {
 }
 
 impl ProcessItem {
-    pub fn new(process: &ProcessView, replicas: &[ReplicaView]) -> Self {
+    pub fn new(process: &ProcessView, replicas: &[(ReplicaView, Option<i64>)]) -> Self {
         Self {
             name: process.name.to_string(),
             command: process.command.clone(),
             wanted: process.wanted,
             ready: process.ready,
-            replicas: replicas.iter().filter(|r| r.process == process.name).map(ReplicaItem::from).collect(),
+            replicas: replicas.iter().filter(|(r, _)| r.process == process.name).map(ReplicaItem::new).collect(),
         }
     }
 }
