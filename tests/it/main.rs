@@ -4,6 +4,7 @@
 
 mod api;
 mod architecture;
+mod builds;
 mod engine;
 mod examples;
 mod harness;

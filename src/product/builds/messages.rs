@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::BuildFailure;
+use super::export;
 use super::lines::clean;
 use super::pack::Buildpack;
 use crate::machinery::runtime::EngineError;
@@ -317,12 +318,13 @@ pub(super) fn engine(error: &EngineError) -> BuildFailure {
                 .temporary()
                 .into()
         }
-        other => {
-            copy("the container engine refused", format!("The container engine refused a step of the build: {other}."))
-                .remedy("Nothing is known to be wrong with your code: push again, or tell the operator.")
-                .temporary()
-                .into()
-        }
+        other => copy(
+            "the container engine refused",
+            format!("The container engine refused a step of the build: {}.", clean(export::chain(other).as_bytes())),
+        )
+        .remedy("Nothing is known to be wrong with your code: push again, or tell the operator.")
+        .temporary()
+        .into(),
     }
 }
 

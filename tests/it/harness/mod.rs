@@ -7,7 +7,7 @@
 
 mod base;
 mod disk;
-mod engine;
+pub mod engine;
 mod journal;
 mod personas;
 mod relay;

@@ -1,0 +1,10 @@
+//! Builds in real sandboxes of the real engine: every fixture of every buildpack, what a second build reuses, and that
+//! equal trees give equal images.
+
+mod fixtures;
+mod lab;
+mod rebuilds;
+mod running;
+mod trouble;
+
+pub use lab::{App, Tree};

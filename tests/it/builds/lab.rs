@@ -1,0 +1,221 @@
+//! One `Builder` for all tests of a process, with its own prefix in the engine; it takes everything with it when the last
+//! test that uses it is done. Base images stay in the target directory.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, LazyLock, Mutex, Weak};
+use std::time::{Duration, Instant};
+
+use hythe::base::config;
+use hythe::base::model::{AppId, Id};
+use hythe::base::secret::Secret;
+use hythe::machinery::image::BlobStore;
+use hythe::machinery::runtime::Engine;
+use hythe::machinery::runtime::docker::Docker;
+use hythe::product::builds::{BuildFailure, BuildLog, BuildRequest, Builder, Imaged, Source};
+
+use crate::harness::{engine, run_id, scratch};
+
+/// The engine's connections belong to one runtime.
+static RUNTIME: LazyLock<tokio::runtime::Runtime> =
+    LazyLock::new(|| tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("runtime"));
+
+pub struct Lab {
+    pub prefix: String,
+    pub engine: Arc<dyn Engine>,
+    pub blobs: BlobStore,
+    pub builder: Arc<Builder>,
+    pub data: PathBuf,
+    _lock: File,
+}
+
+impl Lab {
+    pub fn open() -> Arc<Self> {
+        static LAB: Mutex<Weak<Lab>> = Mutex::new(Weak::new());
+        let mut lab = LAB.lock().expect("lab");
+        if let Some(open) = lab.upgrade() {
+            return open;
+        }
+        let opened = Arc::new(Self::make());
+        *lab = Arc::downgrade(&opened);
+        opened
+    }
+
+    fn make() -> Self {
+        let data = scratch().join("builds");
+        fs::create_dir_all(&data).expect("directory");
+        // A blob store is for one process at a time.
+        let lock = File::create(data.join("lock")).expect("lock file");
+        lock.lock().expect("lock");
+        let prefix = format!("{}-builds", run_id());
+        RUNTIME.block_on(async {
+            let engine: Arc<dyn Engine> = Arc::new(Docker::connect(&engine::socket(), &prefix).expect("engine"));
+            let blobs = BlobStore::open(&data.join("blobs")).expect("blobs");
+            let builder = Builder::new(Arc::clone(&engine), blobs.clone(), &config::Build::default(), &data);
+            builder.ready().await.expect("base image");
+            Self { prefix: prefix.clone(), engine, blobs, builder: Arc::new(builder), data: data.clone(), _lock: lock }
+        })
+    }
+
+    /// Another builder over the same stores.
+    pub fn builder_with(&self, config: &config::Build) -> Arc<Builder> {
+        Arc::new(Builder::new(Arc::clone(&self.engine), self.blobs.clone(), config, &self.data))
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        engine::remove_all(&self.prefix);
+    }
+}
+
+/// An app with builds of its own.
+pub struct App {
+    pub lab: Arc<Lab>,
+    pub builder: Arc<Builder>,
+    pub id: AppId,
+    pub variables: BTreeMap<String, Secret<String>>,
+    pub no_cache: bool,
+}
+
+#[derive(Default)]
+pub struct Log(Mutex<Vec<String>>);
+
+impl BuildLog for Log {
+    fn line(&self, text: &str) {
+        self.0.lock().expect("log").push(text.to_owned());
+    }
+}
+
+impl Log {
+    pub fn text(&self) -> String {
+        self.0.lock().expect("log").join("\n")
+    }
+}
+
+#[derive(Debug)]
+pub struct Done {
+    pub imaged: Imaged,
+    pub log: String,
+}
+
+impl App {
+    pub fn new() -> Self {
+        let lab = Lab::open();
+        let builder = Arc::clone(&lab.builder);
+        Self { lab, builder, id: AppId::fresh(), variables: BTreeMap::new(), no_cache: false }
+    }
+
+    pub fn with(config: &config::Build) -> Self {
+        let mut app = Self::new();
+        app.builder = app.lab.builder_with(config);
+        app
+    }
+
+    pub fn request(&self) -> BuildRequest {
+        BuildRequest {
+            app: self.id.clone(),
+            app_name: "test".parse().expect("name"),
+            commit: "0".repeat(40),
+            variables: self.variables.clone(),
+            no_cache: self.no_cache,
+        }
+    }
+
+    pub fn sandbox(&self) -> String {
+        format!("build-{}", self.id)
+    }
+
+    pub fn await_<T>(&self, future: impl Future<Output = T>) -> T {
+        RUNTIME.block_on(future)
+    }
+
+    pub fn try_build(&self, tree: &Tree) -> Result<Done, (BuildFailure, String)> {
+        let log = Arc::new(Log::default());
+        let to: Arc<dyn BuildLog> = Arc::clone(&log) as _;
+        let request = self.request();
+        let began = Instant::now();
+        let mut marks: Vec<(&str, Duration)> = Vec::new();
+        let imaged = self.await_(async {
+            let detected = self.builder.detect(&request, tree.source(), Arc::clone(&to)).await?;
+            marks.push(("detect", began.elapsed()));
+            let built = self.builder.build(&request, &detected, tree.source(), Arc::clone(&to)).await?;
+            marks.push(("build", began.elapsed()));
+            let imaged = self.builder.image(&request, &detected, &built, Arc::clone(&to)).await?;
+            marks.push(("image", began.elapsed()));
+            Ok(imaged)
+        });
+        println!("{} {marks:?}\n{}", tree.dir.display(), log.text());
+        imaged.map(|imaged| Done { imaged, log: log.text() }).map_err(|failure| (failure, log.text()))
+    }
+
+    #[track_caller]
+    pub fn build(&self, tree: &Tree) -> Done {
+        self.try_build(tree)
+            .unwrap_or_else(|(failure, log)| panic!("{log}\n{}\n{}", failure.reason, failure.lines.join("\n")))
+    }
+
+    #[track_caller]
+    pub fn fail(&self, tree: &Tree) -> (BuildFailure, String) {
+        match self.try_build(tree) {
+            Ok(done) => panic!("it built:\n{}", done.log),
+            Err((failure, log)) => {
+                println!("{}\n{}", failure.reason, failure.lines.join("\n"));
+                (failure, log)
+            }
+        }
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        self.await_(self.builder.forget(&self.id));
+    }
+}
+
+/// A source tree in a directory of its own.
+pub struct Tree {
+    dir: PathBuf,
+    _home: tempfile::TempDir,
+}
+
+impl Tree {
+    pub fn empty() -> Self {
+        let home = tempfile::tempdir().expect("directory");
+        Self { dir: home.path().to_owned(), _home: home }
+    }
+
+    /// A copy of a directory of this repository.
+    pub fn of(path: &str) -> Self {
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        let mut tree = Self::empty();
+        let copied = Command::new("cp").arg("-R").arg(from).arg(tree.dir.join("tree")).status().expect("cp");
+        assert!(copied.success(), "{path}");
+        tree.dir.push("tree");
+        tree
+    }
+
+    pub fn file(self, path: &str, content: &str) -> Self {
+        let at = self.dir.join(path);
+        fs::create_dir_all(at.parent().expect("parent")).expect("directory");
+        fs::write(at, content).expect("file");
+        self
+    }
+
+    pub fn source(&self) -> Source {
+        let dir = self.dir.clone();
+        Box::new(move |out: &mut dyn Write| {
+            let tar = Command::new("tar")
+                .args(["--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--mtime=@0", "-cf", "-", "-C"])
+                .arg(&dir)
+                .arg(".")
+                .stdout(Stdio::piped())
+                .spawn()?;
+            io::copy(&mut tar.stdout.expect("piped"), out)?;
+            Ok(())
+        })
+    }
+}
