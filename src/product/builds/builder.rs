@@ -11,7 +11,7 @@ use super::cache::{Cache, KeptLayer};
 use super::export::{self, Refused};
 use super::images::Images;
 use super::network::Network;
-use super::pack::{self, Buildpack};
+use super::pack::{self, Buildpack, Ingredient};
 use super::place::{AWAKE, Place};
 use super::plan::{self, Look, NoChoice};
 use super::result::{self, FoundLayer, Outcome};
@@ -76,11 +76,11 @@ impl Builder {
     pub async fn warm(&self, app: &AppId) {
         let place = self.place(app);
         let Ok(mut place) = place.try_lock() else { return };
-        let packages = Cache::load(&self.caches, app).build_packages;
-        if !self.images.is_prepared(&packages) {
+        let ingredients = Cache::load(&self.caches, app).build_ingredients;
+        if !self.images.is_prepared(&ingredients) {
             return;
         }
-        let opened = match self.images.build_image(&packages, &Silent).await {
+        let opened = match self.images.build_image(&ingredients, &Silent).await {
             Ok(image) => place.open(&*self.engine, &self.images, &image).await,
             Err(failure) => Err(failure),
         };
@@ -105,8 +105,8 @@ impl Builder {
             place.close(&*self.engine).await;
             Cache::remove(&self.caches, &request.app);
         }
-        let packages = Cache::load(&self.caches, &request.app).build_packages;
-        let image = self.images.build_image(&packages, &*log).await?;
+        let ingredients = Cache::load(&self.caches, &request.app).build_ingredients;
+        let image = self.images.build_image(&ingredients, &*log).await?;
         place.open(&*self.engine, &self.images, &image).await?;
         let mark = uuid::Uuid::now_v7().simple().to_string();
         let looks = self.look(&mut place, request, source, &mark, &*log).await?;
@@ -121,16 +121,18 @@ impl Builder {
         let mut detected = Detected {
             group: choice.group.clone(),
             plans: choice.entries.iter().map(|(id, entries)| (id.clone(), plan::plan_text(entries))).collect(),
-            build_packages: BTreeSet::new(),
+            build_ingredients: BTreeSet::new(),
             run_packages: BTreeSet::new(),
             mark,
         };
         for buildpack in group {
+            detected.build_ingredients.extend(buildpack.ingredients());
             let entries = choice.entries.get(&buildpack.id).into_iter().flatten();
             let asked = entries.filter_map(|entry| buildpack.needs.plan.get(&entry.name));
             for needs in std::iter::once(&buildpack.needs).chain(asked) {
-                detected.build_packages.extend(needs.build_packages.iter().cloned());
-                detected.run_packages.extend(needs.run_packages.iter().cloned());
+                let packages = |names: &[String]| names.iter().cloned().map(Ingredient::Package).collect::<Vec<_>>();
+                detected.build_ingredients.extend(packages(&needs.build_packages));
+                detected.run_packages.extend(packages(&needs.run_packages));
             }
         }
         Ok(detected)
@@ -144,7 +146,7 @@ impl Builder {
         source: Source,
         log: Arc<dyn BuildLog>,
     ) -> Result<Built, BuildFailure> {
-        let image = self.images.build_image(&detected.build_packages, &*log).await?;
+        let image = self.images.build_image(&detected.build_ingredients, &*log).await?;
         let place = self.place(&request.app);
         let mut place = place.lock().await;
         let cache = Cache::load(&self.caches, &request.app);
@@ -172,7 +174,7 @@ impl Builder {
         if outcome.processes.is_empty() {
             return Err(messages::no_process());
         }
-        Cache { build_packages: detected.build_packages.clone(), layers: kept.clone(), image: cache.image }
+        Cache { build_ingredients: detected.build_ingredients.clone(), layers: kept.clone(), image: cache.image }
             .save(&self.caches, &request.app);
         self.sleep_later(&request.app, place.uses);
         drop(place);
@@ -187,7 +189,7 @@ impl Builder {
             path: "workspace".into(),
         });
         let mut run_packages = detected.run_packages.clone();
-        run_packages.extend(self.requested_packages(detected, &outcome.labels));
+        run_packages.extend(self.requested_packages(detected, &outcome.labels).map(Ingredient::Package));
         Ok(Built {
             processes: outcome.processes,
             layers,
@@ -205,7 +207,7 @@ impl Builder {
         built: &Built,
         log: Arc<dyn BuildLog>,
     ) -> Result<Imaged, BuildFailure> {
-        let base = self.images.with_packages(&built.run_packages, &*log).await?;
+        let base = self.images.with(&built.run_packages, &*log).await?;
         let before = Cache::load(&self.caches, &request.app).image;
         if let Some(before) = &before {
             self.note_known(before).await;

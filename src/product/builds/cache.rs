@@ -1,4 +1,4 @@
-//! What is remembered of an app's last build, in `<data>/caches/<app id>.json`: the packages its build image needs, and
+//! What is remembered of an app's last build, in `<data>/caches/<app id>.json`: what its build image is made of, and
 //! its layers with the blobs that hold them. Losing the file costs time and nothing else.
 
 use std::collections::BTreeSet;
@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::export;
+use super::pack::Ingredient;
 use crate::base::model::{AppId, ImageDigest};
 use crate::machinery::image::Digest;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Cache {
-    pub build_packages: BTreeSet<String>,
+    pub build_ingredients: BTreeSet<Ingredient>,
     pub layers: Vec<KeptLayer>,
     /// The last image.
     pub image: Option<ImageDigest>,

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use super::export::{self, Refused};
 use super::lines::clean;
 use super::network::{self, Network};
-use super::pack::{self, Buildpack};
+use super::pack::{self, Buildpack, Ingredient};
 use super::{BuildFailure, BuildLog, messages};
 use crate::base::config;
 use crate::base::model::{ImageDigest, Limits};
@@ -25,7 +25,12 @@ use crate::machinery::runtime::{Channel, Engine, EngineError, ExecSpec, Privileg
 /// Packages of a base that is bootstrapped.
 const BASE_PACKAGES: [&str; 2] = ["ca-certificates", "tzdata"];
 /// Below the root of an image with packages: what only a package manager needs, and documentation.
-const LEFT_OUT: [&str; 12] = [
+const LEFT_OUT: [&str; 17] = [
+    "cnb",
+    "layers",
+    "platform",
+    "workspace",
+    "home",
     "etc/hythe",
     "tmp",
     "var/tmp",
@@ -49,8 +54,8 @@ pub(super) struct Images {
     dir: PathBuf,
     network: Network,
     pub buildpacks: Vec<Buildpack>,
-    /// Build images by their packages.
-    made: Mutex<HashMap<BTreeSet<String>, ImageDigest>>,
+    /// Build images by what is in them.
+    made: Mutex<HashMap<BTreeSet<Ingredient>, ImageDigest>>,
     /// One lock per recipe.
     making: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// Stacks of layers that the engine was seen to have: the hash of a layer and all below it.
@@ -78,42 +83,37 @@ impl Images {
         }
     }
 
-    /// The image in which apps that need `packages` are built.
+    /// The image in which apps that need `ingredients` are built.
     pub async fn build_image(
         &self,
-        packages: &BTreeSet<String>,
+        ingredients: &BTreeSet<Ingredient>,
         log: &dyn BuildLog,
     ) -> Result<ImageDigest, BuildFailure> {
-        let made = self.made().get(packages).cloned();
+        let made = self.made().get(ingredients).cloned();
         match made {
             Some(image) => Ok(image),
             None => {
-                let image = self.make_build_image(packages, log).await?;
-                self.made().insert(packages.clone(), image.clone());
+                let image = self.make_build_image(ingredients, log).await?;
+                self.made().insert(ingredients.clone(), image.clone());
                 Ok(image)
             }
         }
     }
 
     /// Whether `build_image` would be quick.
-    pub fn is_prepared(&self, packages: &BTreeSet<String>) -> bool {
+    pub fn is_prepared(&self, ingredients: &BTreeSet<Ingredient>) -> bool {
         let Some(base) = self.recall(&self.base_key()) else { return false };
-        packages.is_empty() || self.recall(&packages_key(&base, packages)).is_some()
+        ingredients.is_empty() || self.recall(&self.recipe(&base, ingredients)).is_some()
     }
 
     async fn make_build_image(
         &self,
-        packages: &BTreeSet<String>,
+        ingredients: &BTreeSet<Ingredient>,
         log: &dyn BuildLog,
     ) -> Result<ImageDigest, BuildFailure> {
-        let base = self.with_packages(packages, log).await?;
+        let base = self.with(ingredients, log).await?;
+        let layer = self.buildpack_layer().await?;
         let blobs = self.blobs.clone();
-        let layer = self.blocking("the build image", {
-            let blobs = blobs.clone();
-            let buildpacks = pack::embedded();
-            move || pack::layer(&blobs, &buildpacks)
-        });
-        let layer = layer.await?;
         let spec = ImageSpec {
             base: Some(base),
             layers: vec![AddedLayer { layer, created_by: "buildpacks".into() }],
@@ -125,25 +125,25 @@ impl Images {
         self.blocking("the build image", move || assemble(&blobs, &spec)).await
     }
 
-    /// The image under an app: the base with `packages`.
-    pub async fn with_packages(
+    /// The base with `ingredients`: also the image under an app.
+    pub async fn with(
         &self,
-        packages: &BTreeSet<String>,
+        ingredients: &BTreeSet<Ingredient>,
         log: &dyn BuildLog,
     ) -> Result<ImageDigest, BuildFailure> {
         let base = self.base(log).await?;
-        if packages.is_empty() {
+        if ingredients.is_empty() {
             return Ok(base);
         }
-        let names: Vec<_> = packages.iter().map(String::as_str).collect();
-        let key = packages_key(&base, packages);
+        let names: Vec<_> = ingredients.iter().filter_map(Ingredient::package).collect();
+        let key = self.recipe(&base, ingredients);
         let lock = self.lock(&key);
         let _making = lock.lock().await;
         if let Some(found) = self.recall(&key) {
             return Ok(found);
         }
         log.line(&format!("-----> Preparing the image with {} (once)", names.join(", ")));
-        let layer = self.install(&base, &key, &names).await?;
+        let layer = self.install(&base, &key, ingredients).await?;
         let spec = ImageSpec {
             base: Some(base),
             layers: vec![AddedLayer { layer, created_by: format!("packages {}", names.join(" ")) }],
@@ -281,7 +281,12 @@ impl Images {
 
     // --- packages ---------------------------------------------------------------------------------------------------
 
-    async fn install(&self, base: &ImageDigest, key: &str, packages: &[&str]) -> Result<Layer, BuildFailure> {
+    async fn install(
+        &self,
+        base: &ImageDigest,
+        key: &str,
+        ingredients: &BTreeSet<Ingredient>,
+    ) -> Result<Layer, BuildFailure> {
         self.load(base).await?;
         let sandbox = format!("packages-{}", &key[..12]);
         let spec = SandboxSpec {
@@ -295,15 +300,16 @@ impl Images {
         // What an interrupted attempt left is of no use.
         self.engine.close_sandbox(&sandbox).await.map_err(engine)?;
         self.engine.open_sandbox(&spec).await.map_err(engine)?;
-        let installed = self.install_in(&sandbox, packages).await;
+        let installed = self.install_in(&sandbox, ingredients).await;
         let closed = self.engine.close_sandbox(&sandbox).await.map_err(engine);
         let layer = installed?;
         closed?;
         Ok(layer)
     }
 
-    async fn install_in(&self, sandbox: &str, packages: &[&str]) -> Result<Layer, BuildFailure> {
+    async fn install_in(&self, sandbox: &str, ingredients: &BTreeSet<Ingredient>) -> Result<Layer, BuildFailure> {
         self.place_bundle(sandbox).await?;
+        let packages: Vec<_> = ingredients.iter().filter_map(Ingredient::package).collect();
         let update = ["apt-get", "-q", "-o", "Acquire::Retries=2", "update"];
         let install = [
             "apt-get",
@@ -318,9 +324,17 @@ impl Images {
             "--",
         ];
         for command in [update.to_vec(), [install.as_slice(), packages].concat()] {
-            let (exit, tail) = self.run(sandbox, &command).await.map_err(|error| messages::engine(&error))?;
+            let ran = self.run(sandbox, &command, BTreeMap::new()).await;
+            let (exit, tail) = ran.map_err(|error| messages::engine(&error))?;
             if exit != 0 {
                 return Err(messages::packages_failed(&packages.join(", "), exit, &tail));
+            }
+        }
+        for ingredient in ingredients {
+            if let Ingredient::Prepared(id) = ingredient
+                && let Some(buildpack) = self.buildpacks.iter().find(|b| b.id == *id)
+            {
+                self.prepare(sandbox, buildpack).await?;
             }
         }
         let changes = self.engine.changes(sandbox).await.map_err(|error| messages::engine(&error))?;
@@ -335,9 +349,29 @@ impl Images {
             .map_err(|error| messages::platform("storing packages", &export::chain(&error)))
     }
 
+    async fn prepare(&self, sandbox: &str, buildpack: &Buildpack) -> Result<(), BuildFailure> {
+        let layer = self.buildpack_layer().await?;
+        self.put(sandbox, &layer.digest).await?;
+        let at = format!("/cnb/buildpacks/{}", buildpack.path());
+        let variables = BTreeMap::from([("CNB_BUILDPACK_DIR".to_owned(), at.clone())]);
+        let ran = self.run(sandbox, &[&format!("{at}/bin/prepare")], variables).await;
+        let (exit, tail) = ran.map_err(|error| messages::engine(&error))?;
+        if exit == 0 { Ok(()) } else { Err(messages::packages_failed(&buildpack.name, exit, &tail)) }
+    }
+
+    async fn buildpack_layer(&self) -> Result<Layer, BuildFailure> {
+        let blobs = self.blobs.clone();
+        self.blocking("the build image", move || pack::layer(&blobs, &pack::embedded())).await
+    }
+
     /// Exit code and the last lines.
-    async fn run(&self, sandbox: &str, command: &[&str]) -> Result<(i64, Vec<String>), EngineError> {
-        let mut variables = self.variables();
+    async fn run(
+        &self,
+        sandbox: &str,
+        command: &[&str],
+        mut variables: BTreeMap<String, String>,
+    ) -> Result<(i64, Vec<String>), EngineError> {
+        variables.extend(self.variables());
         variables.insert("DEBIAN_FRONTEND".into(), "noninteractive".into());
         variables.insert("LC_ALL".into(), "C.UTF-8".into());
         let spec = ExecSpec {
@@ -362,6 +396,18 @@ impl Images {
 
     // --- memory -----------------------------------------------------------------------------------------------------
 
+    fn recipe(&self, base: &ImageDigest, ingredients: &BTreeSet<Ingredient>) -> String {
+        let words = ingredients.iter().map(|ingredient| match ingredient {
+            Ingredient::Package(name) => name.clone(),
+            Ingredient::Prepared(id) => {
+                let content = self.buildpacks.iter().find(|b| b.id == *id).map(Buildpack::content_hash);
+                format!("{id} {}", content.unwrap_or_default())
+            }
+        });
+        let words: Vec<_> = ["packages".to_owned(), base.to_string()].into_iter().chain(words).collect();
+        key(&words.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
     fn base_key(&self) -> String {
         if self.config.base == "debian" {
             let mirror = self.config.mirror.as_deref().unwrap_or("");
@@ -371,7 +417,7 @@ impl Images {
         }
     }
 
-    fn made(&self) -> std::sync::MutexGuard<'_, HashMap<BTreeSet<String>, ImageDigest>> {
+    fn made(&self) -> std::sync::MutexGuard<'_, HashMap<BTreeSet<Ingredient>, ImageDigest>> {
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -424,11 +470,6 @@ fn stacks(layers: &[Layer]) -> Vec<[u8; 32]> {
             below
         })
         .collect()
-}
-
-fn packages_key(base: &ImageDigest, packages: &BTreeSet<String>) -> String {
-    let names = packages.iter().map(String::as_str);
-    key(&["packages", base.as_str()].into_iter().chain(names).collect::<Vec<_>>())
 }
 
 fn key(words: &[&str]) -> String {

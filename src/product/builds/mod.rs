@@ -29,6 +29,7 @@ mod result;
 mod session;
 
 pub use builder::Builder;
+use pack::Ingredient;
 
 /// Writes the source tree as a tar stream; called on a thread that may block.
 pub type Source = Box<dyn FnOnce(&mut dyn io::Write) -> io::Result<()> + Send>;
@@ -58,8 +59,8 @@ pub struct Detected {
     pub group: Vec<String>,
     /// By id: its part of the build plan, as TOML.
     plans: BTreeMap<String, String>,
-    build_packages: BTreeSet<String>,
-    run_packages: BTreeSet<String>,
+    build_ingredients: BTreeSet<Ingredient>,
+    run_packages: BTreeSet<Ingredient>,
     /// Of the source that was put into the sandbox; a sandbox with another mark gets the source anew.
     mark: String,
 }
@@ -73,7 +74,7 @@ pub struct Built {
     environment: BTreeMap<String, String>,
     labels: BTreeMap<String, String>,
     /// Of the image beneath.
-    run_packages: BTreeSet<String>,
+    run_packages: BTreeSet<Ingredient>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use libcnb_data::buildpack::ComponentBuildpackDescriptor;
 use rust_embed::RustEmbed;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::machinery::image::{BlobStore, ImageError, Layer, LayerWriter};
 
@@ -47,11 +48,31 @@ pub(super) struct Needs {
     /// For people: by which files the buildpack knows its apps.
     pub looks_for: String,
     pub build_packages: Vec<String>,
+    /// `bin/prepare` is run as root when the build image is made, and leaves under /opt/hythe what all apps share.
+    pub prepare: bool,
     pub run_packages: Vec<String>,
     /// What a build may add to its image by the label `io.hythe.run-packages`.
     pub run_packages_on_request: Vec<String>,
     /// Further ones, by the entry of the build plan that calls for them.
     pub plan: BTreeMap<String, Needs>,
+}
+
+/// What an image gets on top of the base.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Ingredient {
+    Package(String),
+    /// The work of `bin/prepare` of the buildpack with this id.
+    Prepared(String),
+}
+
+impl Ingredient {
+    pub fn package(&self) -> Option<&str> {
+        match self {
+            Self::Package(name) => Some(name),
+            Self::Prepared(_) => None,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -63,6 +84,27 @@ impl Buildpack {
     /// The id as a directory name (buildpack specification: `/` becomes `_`); the first part of its layers' paths.
     pub fn directory(&self) -> String {
         self.id.replace('/', "_")
+    }
+
+    /// What its build image is made of, beyond the base: Debian packages, and itself if it has something to prepare.
+    pub fn ingredients(&self) -> impl Iterator<Item = Ingredient> {
+        let packages = self.needs.build_packages.iter().cloned().map(Ingredient::Package);
+        let prepared = self.needs.prepare.then(|| Ingredient::Prepared(self.id.clone()));
+        packages.chain(prepared)
+    }
+
+    /// Hash of all its files.
+    pub fn content_hash(&self) -> String {
+        let folder = self.id.rsplit('/').next().unwrap_or(&self.id);
+        let mut paths: Vec<_> = Files::iter().filter(|path| path.starts_with(&format!("{folder}/"))).collect();
+        paths.sort();
+        let mut hasher = Sha256::new();
+        for path in paths {
+            hasher.update(path.as_bytes());
+            hasher.update([0]);
+            hasher.update(Sha256::digest(content(&path)));
+        }
+        hex::encode(hasher.finalize())
     }
 
     /// Below `/cnb/buildpacks`.

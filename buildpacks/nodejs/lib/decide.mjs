@@ -1,17 +1,16 @@
 // Decides how a Node.js app is built and started, and fetches the runtime and npm for it. Runs on the builder's own
 // Node.js, only when one of its inputs changed. Writes <layers>/decisions/{values,launch.toml} and the layers node, npm
 // and headers. A failure is a code with facts; the platform puts the words to it.
-import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
-import path from 'node:path';
+
+import * as registry from './registry.mjs';
+import { Tampered, Unreachable, pins, place, platform } from './registry.mjs';
 
 const require = createRequire('/usr/share/nodejs/');
 const semver = require('semver');
 const [layers, plan] = process.argv.slice(2);
-const pins = JSON.parse(fs.readFileSync(new URL('../versions.json', import.meta.url)));
-const platform = `node-linux-${process.arch === 'arm64' ? 'arm64' : 'x64'}`;
 const exists = (file) => fs.existsSync(file);
 
 function fail(code, facts, evidence = []) {
@@ -65,47 +64,11 @@ function asked(manifest) {
   return { range: null, text: 'the default, as nothing asks for a version' };
 }
 
-class Unreachable extends Error {}
-
-function curl(...args) {
-  try {
-    const common = ['-fsSL', '--retry', '2', '--connect-timeout', '10', '--max-time', '600'];
-    return execFileSync('curl', [...common, ...args], { maxBuffer: 64 << 20, stdio: ['ignore', 'pipe', 'pipe'] });
-  } catch (error) {
-    throw new Unreachable(String(error.stderr ?? error.message).trim().split('\n').pop());
-  }
-}
-
-async function registry() {
-  const named = process.env.NPM_CONFIG_REGISTRY || process.env.npm_config_registry;
-  if (named) return named.replace(/\/+$/, '');
-  const here = process.cwd();
-  process.chdir('/'); // an .npmrc of the app is about its dependencies, not about the runtime
-  const { default: registryUrl } = await import('/usr/share/nodejs/registry-url/index.js');
-  process.chdir(here);
-  return registryUrl().replace(/\/+$/, '');
-}
-
-// Unpacks the package, checked against its integrity, and gives the directory.
-async function fetchPackage(name, version, integrity) {
-  const base = await registry();
-  const at = fs.mkdtempSync('/tmp/package-');
-  const file = path.join(at, 'package.tgz');
-  curl('-o', file, `${base}/${name}/-/${name}-${version}.tgz`);
-  const [algorithm, expected] = integrity.split(/-(.*)/s);
-  const found = createHash(algorithm).update(fs.readFileSync(file)).digest('base64');
-  if (found !== expected) fail('integrity', { what: `${name}@${version}`, expected, found });
-  execFileSync('tar', ['-xzf', file, '--no-same-owner', '-C', at]);
-  fs.rmSync(file);
-  return fs.readdirSync(at).map((entry) => path.join(at, entry))[0];
-}
-
 async function chooseNode({ range }) {
   if (range === null || semver.satisfies(pins.node, range)) {
     return { version: pins.node, integrity: pins.integrity[`${platform}@${pins.node}`] };
   }
-  const base = await registry();
-  const document = JSON.parse(curl('-H', 'accept: application/vnd.npm.install-v1+json', `${base}/${platform}`));
+  const document = await registry.describe(platform);
   const versions = Object.keys(document.versions ?? {});
   const version = semver.maxSatisfying(versions, range);
   if (!version) {
@@ -113,12 +76,6 @@ async function chooseNode({ range }) {
     fail('node_unknown', { range, available: majors.map((m) => semver.maxSatisfying(versions, `${m}.x`)).filter(Boolean).slice(-8).join(', ') });
   }
   return { version, integrity: document.versions[version].dist.integrity };
-}
-
-function place(from, to) {
-  fs.rmSync(to, { recursive: true, force: true });
-  fs.mkdirSync(path.dirname(to), { recursive: true });
-  execFileSync('mv', [from, to]);
 }
 
 const layerText = (name) => (exists(`${layers}/${name}.toml`) ? fs.readFileSync(`${layers}/${name}.toml`, 'utf8') : '');
@@ -129,13 +86,18 @@ async function provideNode(wanted) {
     chosen = await chooseNode(wanted);
     const held = exists(`${layers}/node/bin/node`) && layerText('node').includes(`"${chosen.version}"`);
     const needsHeaders = fs.readFileSync(plan, 'utf8').includes('"native-modules"');
-    if (!held || (needsHeaders && !exists(`${layers}/headers`))) {
+    const prepared = `${registry.PREPARED}/node-${chosen.version}/bin/node`;
+    if (needsHeaders && !exists(`${layers}/headers`) || !held && !exists(prepared)) {
       console.log(`-----> Fetching Node.js ${chosen.version}`);
-      const at = await fetchPackage(platform, chosen.version, chosen.integrity);
+      const at = await registry.fetchPackage(platform, chosen.version, chosen.integrity);
       fs.rmSync(`${layers}/node`, { recursive: true, force: true });
       place(`${at}/bin/node`, `${layers}/node/bin/node`);
       if (needsHeaders) place(`${at}/include`, `${layers}/headers/include`);
-      fs.rmSync(path.dirname(at), { recursive: true, force: true });
+      registry.discard(at);
+    } else if (!held) {
+      fs.rmSync(`${layers}/node`, { recursive: true, force: true });
+      fs.mkdirSync(`${layers}/node/bin`, { recursive: true });
+      fs.copyFileSync(prepared, `${layers}/node/bin/node`);
     }
     return { version: chosen.version, source: 'registry', note: '-' };
   } catch (error) {
@@ -150,17 +112,11 @@ async function provideNode(wanted) {
 }
 
 async function provideNpm() {
-  const main = `${layers}/npm/lib/bin/npm-cli.js`;
-  if (exists(main) && JSON.parse(fs.readFileSync(`${layers}/npm/lib/package.json`)).version === pins.npm) return;
+  const held = `${layers}/npm/lib/package.json`;
+  if (exists(held) && readJson(held).version === pins.npm) return;
   fs.rmSync(`${layers}/npm`, { recursive: true, force: true });
   try {
-    const at = await fetchPackage('npm', pins.npm, pins.integrity[`npm@${pins.npm}`]);
-    place(at, `${layers}/npm/lib`);
-    fs.mkdirSync(`${layers}/npm/bin`, { recursive: true });
-    for (const tool of ['npm', 'npx']) {
-      fs.chmodSync(`${layers}/npm/lib/bin/${tool}-cli.js`, 0o755);
-      fs.symlinkSync(`../lib/bin/${tool}-cli.js`, `${layers}/npm/bin/${tool}`);
-    }
+    await registry.provideNpm(`${layers}/npm`);
   } catch (error) {
     if (!(error instanceof Unreachable)) throw error;
     fail('npm_unreachable', { cause: error.message });
@@ -184,6 +140,12 @@ function startOf(scripts) {
   }
   return exists('server.js') ? ['node', 'server.js'] : null;
 }
+
+process.on('uncaughtException', (error) => {
+  if (error instanceof Tampered) fail('integrity', error.facts);
+  console.error(error);
+  process.exit(1);
+});
 
 const manifest = readJson('package.json');
 const scripts = manifest.scripts ?? {};
