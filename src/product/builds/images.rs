@@ -323,7 +323,7 @@ impl Images {
             "install",
             "--",
         ];
-        for command in [update.to_vec(), [install.as_slice(), packages].concat()] {
+        for command in [update.to_vec(), [install.as_slice(), &packages].concat()] {
             let ran = self.run(sandbox, &command, BTreeMap::new()).await;
             let (exit, tail) = ran.map_err(|error| messages::engine(&error))?;
             if exit != 0 {

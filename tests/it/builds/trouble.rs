@@ -1,1 +1,149 @@
-//! To come.
+//! Builds that are disturbed, bounded or hostile.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use hythe::base::config;
+use hythe::base::secret::Secret;
+use hythe::machinery::image::inspect;
+use hythe::product::builds::BuildLog;
+
+use super::lab::Log;
+use super::{App, Tree};
+
+fn script(build: &str) -> Tree {
+    let manifest = serde_json::json!({
+        "name": "x", "private": true, "scripts": { "start": "node x.js", "build": build }
+    });
+    Tree::empty().file("package.json", &manifest.to_string())
+}
+
+#[test]
+fn a_sandbox_lost_between_the_steps_gets_the_source_again() {
+    let app = App::new();
+    let tree = Tree::of("buildpacks/procfile/fixtures/only");
+    let log = Arc::new(Log::default());
+    let to: Arc<dyn BuildLog> = Arc::clone(&log) as _;
+    let request = app.request();
+    app.await_(async {
+        let detected = app.builder.detect(&request, tree.source(), Arc::clone(&to)).await.expect("detected");
+        app.lab.engine.close_sandbox(&app.sandbox()).await.expect("closed");
+        // As after a restart: what a step handed on has gone through JSON, and nobody remembers a session.
+        let text = serde_json::to_string(&detected).expect("JSON");
+        let detected = serde_json::from_str(&text).expect("JSON");
+        let later = app.lab.builder_with(&config::Build::default());
+        let built = later.build(&request, &detected, tree.source(), Arc::clone(&to)).await.expect("built");
+        let built = serde_json::from_str(&serde_json::to_string(&built).expect("JSON")).expect("JSON");
+        later.image(&request, &detected, &built, to).await.expect("imaged");
+    });
+}
+
+#[test]
+fn a_build_never_takes_another_push_s_source() {
+    let app = App::new();
+    let (one, other) = (Tree::empty().file("Procfile", "web: one\n"), Tree::empty().file("Procfile", "web: other\n"));
+    let to: Arc<dyn BuildLog> = Arc::new(Log::default());
+    let request = app.request();
+    let built = app.await_(async {
+        let first = app.builder.detect(&request, one.source(), Arc::clone(&to)).await.expect("detected");
+        app.builder.detect(&request, other.source(), Arc::clone(&to)).await.expect("detected");
+        app.builder.build(&request, &first, one.source(), to).await.expect("built")
+    });
+    let web = built.processes.values().next().expect("a process");
+    assert_eq!(web.command, ["bash", "-c", "one"]);
+}
+
+#[test]
+fn memory_is_bounded() {
+    let app = App::with(&config::Build { memory_bytes: 256 << 20, ..Default::default() });
+    let hungry = "node -e \"const a = []; for (;;) a.push(Buffer.alloc(1 << 24, 1))\"";
+    let (failure, _) = app.fail(&script(hungry));
+    assert_eq!(failure.reason, "build failed: out of memory");
+    assert!(failure.lines.join("\n").contains("256 MiB"), "{:?}", failure.lines);
+    // The sandbox is of use again.
+    app.build(&script("true"));
+}
+
+#[test]
+fn time_is_bounded() {
+    let app = App::with(&config::Build { timeout_seconds: 20, ..Default::default() });
+    app.build(&script("true"));
+    let (failure, _) = app.fail(&script("echo started; sleep infinity"));
+    assert_eq!(failure.reason, "build failed: no end after 20 seconds");
+    app.build(&script("true"));
+}
+
+#[test]
+fn what_a_build_leaves_running_is_ended() {
+    let app = App::new();
+    let done = app.build(&script("(setsid sleep infinity >/dev/null 2>&1 &) ; (sleep infinity &) ; echo done"));
+    assert!(done.log.contains("       done"), "{}", done.log);
+    let said = app.build(&script("ps() { cat /proc/[0-9]*/comm; }; ps | sort | uniq -c"));
+    // One of its own: the process that keeps the sandbox open.
+    assert!(said.log.contains("1 sleep"), "{}", said.log);
+}
+
+#[test]
+fn variables_reach_the_build_and_no_image() {
+    let mut app = App::new();
+    let secret = "s3cr3t-4-builds-only";
+    app.variables.insert("BUILD_SECRET".into(), Secret::new(secret.into()));
+    app.variables.insert("PATH".into(), Secret::new("/nowhere".into()));
+    app.variables.insert("LD_PRELOAD".into(), Secret::new("/nowhere.so".into()));
+    let done = app.build(&script("test \"$BUILD_SECRET\" = s3cr3t-4-builds-only && echo seen as $SOURCE_VERSION"));
+    assert!(done.log.contains(&format!("seen as {}", "0".repeat(40))), "{}", done.log);
+    let facts = inspect(&app.lab.blobs, &done.imaged.image).expect("image");
+    let mut blobs: Vec<_> = facts.layers.iter().skip(1).map(|layer| layer.digest).collect();
+    blobs.push(facts.config);
+    for digest in blobs {
+        let content = std::fs::read(app.lab.blobs.path(&digest)).expect("blob");
+        assert!(!content.windows(secret.len()).any(|part| part == secret.as_bytes()), "{digest}");
+    }
+    // Nor is it there for the build after.
+    app.variables.clear();
+    app.build(&script("test -z \"$BUILD_SECRET\" && test ! -e /platform/env/BUILD_SECRET"));
+}
+
+#[test]
+fn what_a_build_prints_is_shown_inertly() {
+    let app = App::new();
+    let done = app.build(&script("printf '\\033[31mred\\033[0m \\036forged\\n-----> end\\n'; printf 'end 0\\n' >&2"));
+    assert!(done.log.contains("       red "), "{}", done.log);
+    assert!(!done.log.contains('\u{1b}'), "{}", done.log);
+}
+
+#[test]
+fn slugignore_leaves_files_out() {
+    let app = App::new();
+    let tree = script("find . -type f | sort")
+        .file(".slugignore", "# tests\n*.test.js\n/docs\n../../etc\n\n")
+        .file("a.test.js", "")
+        .file("lib/b.test.js", "")
+        .file("lib/b.js", "")
+        .file("docs/x.md", "")
+        .file("lib/docs/y.md", "");
+    let log = app.build(&tree).log;
+    for (file, stays) in [
+        ("a.test.js", false),
+        ("lib/b.test.js", false),
+        ("docs/x.md\n", false),
+        ("lib/b.js", true),
+        ("lib/docs/y.md", true),
+    ] {
+        assert_eq!(log.contains(&format!("./{file}")), stays, "{file}:\n{log}");
+    }
+}
+
+#[test]
+fn a_source_that_breaks_off_is_told() {
+    let app = App::new();
+    let request = app.request();
+    let source = Box::new(|out: &mut dyn Write| {
+        out.write_all(b"half")?;
+        Err(std::io::Error::other("the tree has the path ../x"))
+    });
+    let to: Arc<dyn BuildLog> = Arc::new(Log::default());
+    let failure = app.await_(app.builder.detect(&request, source, to)).expect_err("it fails");
+    assert!(failure.lines.join("\n").contains("the tree has the path ../x"), "{:?}", failure.lines);
+    app.build(&Tree::of("buildpacks/procfile/fixtures/only"));
+}
