@@ -351,6 +351,9 @@ impl Builder {
             self.images.put(place.sandbox(), &digest).await?;
             restored.push(layer);
         }
+        // The directories above a layer came with it as the image has them; here the buildpacks must write into them.
+        let above = detected.group.iter().map(|id| format!("layers/{}", id.replace('/', "_")));
+        self.images.own(place.sandbox(), std::iter::once("layers".to_owned()).chain(above).collect()).await?;
         Ok(restored)
     }
 

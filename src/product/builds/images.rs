@@ -263,6 +263,20 @@ impl Images {
         self.put(sandbox, &layer.digest).await
     }
 
+    /// Makes directories of a sandbox, there or not, the app's.
+    pub async fn own(&self, sandbox: &str, directories: Vec<String>) -> Result<(), BuildFailure> {
+        let blobs = self.blobs.clone();
+        let layer = self.blocking("a build sandbox", move || {
+            let mut writer = LayerWriter::new(&blobs);
+            for path in &directories {
+                writer.directory(path, 0o755, pack::OWNER)?;
+            }
+            writer.finish()
+        });
+        let layer = layer.await?;
+        self.put(sandbox, &layer.digest).await
+    }
+
     /// Unpacks a stored layer at the root of a sandbox.
     pub async fn put(&self, sandbox: &str, layer: &Digest) -> Result<(), BuildFailure> {
         let tar = export::stream(&self.blobs, layer)
