@@ -1,7 +1,10 @@
-//! The socket of a client: a client that takes no byte for too long is cut, tunnels included.
+//! The socket of a client: one that takes no byte for too long is cut, tunnels included; one that
+//! is still sending when its answer is complete is listened to a little longer, because closing on
+//! unread bytes would destroy the answer on its way (RFC 9112 §9.6).
 
 use std::future::Future;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,17 +15,41 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+/// How long a client may go on sending after its answer.
+const LONGEST_LINGER: Duration = Duration::from_secs(5);
+
 pub(super) struct ClientIo {
     stream: TcpStream,
     longest: Duration,
     stalls: Option<Pin<Box<Sleep>>>,
+    lingers: Option<Pin<Box<Sleep>>>,
     /// Set with the first byte from the client.
     spoke: Arc<AtomicBool>,
 }
 
 impl ClientIo {
     pub(super) fn new(stream: TcpStream, longest: Duration, spoke: Arc<AtomicBool>) -> Self {
-        Self { stream, longest, stalls: None, spoke }
+        Self { stream, longest, stalls: None, lingers: None, spoke }
+    }
+
+    /// Throws away what still comes. Ready at once when nothing is there to be read.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut scrap = [MaybeUninit::uninit(); 8 << 10];
+        loop {
+            let mut scrap = ReadBuf::uninit(&mut scrap);
+            let read = Pin::new(&mut self.stream).poll_read(cx, &mut scrap);
+            let over = match (&read, &mut self.lingers) {
+                (Poll::Ready(Ok(())), _) if scrap.filled().is_empty() => return Poll::Ready(()),
+                (Poll::Ready(Err(_)), _) | (Poll::Pending, None) => return Poll::Ready(()),
+                (_, lingers) => lingers
+                    .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + LONGEST_LINGER)))
+                    .as_mut()
+                    .poll(cx),
+            };
+            if over.is_ready() || read.is_pending() {
+                return over;
+            }
+        }
     }
 
     fn watch<T>(&mut self, cx: &mut Context<'_>, wrote: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -74,6 +101,10 @@ impl AsyncWrite for ClientIo {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        let this = self.get_mut();
+        if this.lingers.is_none() {
+            std::task::ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+        }
+        this.poll_linger(cx).map(Ok)
     }
 }

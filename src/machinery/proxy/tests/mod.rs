@@ -1,5 +1,6 @@
 //! The proxy between real sockets: backends and clients here are TCP, most of them byte for byte.
 
+mod access;
 mod balance;
 mod bounds;
 mod drain;

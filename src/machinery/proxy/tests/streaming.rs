@@ -285,3 +285,31 @@ async fn an_app_may_decline_to_switch() {
     }
     assert_eq!(shop.connections(), 1);
 }
+
+#[tokio::test]
+async fn an_answer_before_the_end_of_the_upload_reaches_the_client() {
+    const SIZE: usize = 16 << 20;
+    // Says no after the head and closes, as applications do with bodies that are too large for them.
+    let shop = Backend::start(|mut stream, _| async move {
+        read_to(&mut stream, "\r\n\r\n").await;
+        let no = "HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno";
+        stream.write_all(no.as_bytes()).await.expect("writes");
+    })
+    .await;
+    let upstream = shop.upstream();
+    let bench = Bench::shop(vec![Arc::clone(&upstream)]).await;
+    for (name, code) in [("nobody.test", 404), ("shop.test", 413)] {
+        let mut stream = bench.connect().await;
+        let head = format!("POST / HTTP/1.1\r\nHost: {name}\r\nContent-Length: {SIZE}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.expect("writes");
+        // This client reads nothing before it has sent everything, which a reset would keep it from.
+        let piece = vec![b'x'; 1 << 20];
+        for _ in 0..SIZE >> 20 {
+            soon(stream.write_all(&piece)).await.expect("the proxy still listens");
+        }
+        let answer = rest(&mut stream).await;
+        // An app that closes on unread bytes may destroy its own answer; the proxy never adds to that.
+        assert!(status(&answer) == code || (code == 413 && status(&answer) == 502), "{name}: {answer}");
+    }
+    until(|| upstream.in_flight() == 0).await;
+}
