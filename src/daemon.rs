@@ -34,6 +34,7 @@ use crate::state::vault::Vault;
 const PARALLEL_JOBS: usize = 4;
 /// How long listeners may take to finish what they serve.
 const DRAIN: Duration = Duration::from_secs(20);
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 const SETUP_TOKEN_FILE: &str = "setup-token";
 
 /// Runs the platform until SIGTERM or SIGINT. Apps go on serving after it has ended.
@@ -43,7 +44,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         .map_err(|_| anyhow!("a TLS provider was installed before"))?;
     let dir = config.data.dir.clone();
     std::fs::create_dir_all(&dir).with_context(|| format!("the data directory {} cannot be made", dir.display()))?;
-    let _lock = lock(&dir)?;
+    let _lock = lock(&dir, LOCK_PATIENCE).await?;
 
     // Ports first: a start that cannot serve changes nothing.
     let proxy_listener = bind(config.http.proxy_listen, "http.proxy_listen", "HYTHE_HTTP_PROXY_LISTEN").await?;
@@ -156,12 +157,17 @@ pub async fn prepare(config: Config) -> anyhow::Result<()> {
     builder.ready().await.map_err(|failure| anyhow!("{failure}\n{}", failure.lines.join("\n")))
 }
 
-/// Two servers on one data directory would undo each other's work.
-fn lock(dir: &Path) -> anyhow::Result<std::fs::File> {
+/// Two servers on one data directory would undo each other's work. One that was just killed may hold it a moment longer.
+async fn lock(dir: &Path, patience: Duration) -> anyhow::Result<std::fs::File> {
     let path = dir.join("lock");
     let file = std::fs::File::create(&path).with_context(|| format!("{} cannot be made", path.display()))?;
-    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
-        .map_err(|_| anyhow!("another hythe serves from {}; stop it first, or set HYTHE_DATA_DIR", dir.display()))?;
+    let until = tokio::time::Instant::now() + patience;
+    while rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+        if tokio::time::Instant::now() >= until {
+            return Err(anyhow!("another hythe serves from {}; stop it first, or set HYTHE_DATA_DIR", dir.display()));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     Ok(file)
 }
 
@@ -276,10 +282,13 @@ mod tests {
         assert!(text.contains("git.listen") && text.contains(&address.to_string()), "{text}");
     }
 
-    #[test]
-    fn a_data_directory_serves_one() {
+    #[tokio::test]
+    async fn a_data_directory_serves_one() {
         let dir = tempfile::tempdir().expect("dir");
-        let _held = lock(dir.path()).expect("free");
-        assert!(lock(dir.path()).expect_err("held").to_string().contains("HYTHE_DATA_DIR"));
+        let held = lock(dir.path(), Duration::ZERO).await.expect("free");
+        let refused = lock(dir.path(), Duration::ZERO).await.expect_err("held");
+        assert!(refused.to_string().contains("HYTHE_DATA_DIR"));
+        drop(held);
+        lock(dir.path(), Duration::ZERO).await.expect("free again");
     }
 }
