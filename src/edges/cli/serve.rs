@@ -11,11 +11,19 @@ use crate::base::config::Config;
 
 const QUIET: &str = "info,hyper=warn,sqlx=warn,russh=warn,tower=warn";
 
+/// These write what they send to the engine at debug level, and with it the variables of apps: whatever is asked for,
+/// they stay silent.
+const SECRETIVE: [&str; 3] = ["bollard=info", "bollard::docker=info", "bollard::read=info"];
+
+fn without_secrets(wanted: EnvFilter) -> EnvFilter {
+    SECRETIVE.iter().filter_map(|text| text.parse().ok()).fold(wanted, EnvFilter::add_directive)
+}
+
 /// What needs the configuration of the server and a runtime of its own.
 pub(super) fn run<F: Future<Output = anyhow::Result<()>>>(verb: &Serve, work: impl FnOnce(Config) -> F) -> u8 {
-    let filter = EnvFilter::try_from_env("HYTHE_LOG").unwrap_or_else(|_| EnvFilter::new(QUIET));
+    let wanted = EnvFilter::try_from_env("HYTHE_LOG").unwrap_or_else(|_| EnvFilter::new(QUIET));
     tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(without_secrets(wanted))
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_writer(std::io::stderr)
         .init();
@@ -47,4 +55,20 @@ pub(super) fn configuration(file: Option<&Path>) -> anyhow::Result<Config> {
 pub(super) async fn openapi(s: &mut Session) -> Result<()> {
     let document = s.client.document().await?;
     Ok(s.io.json(&document).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_wish_for_detail_brings_variables_into_the_log() {
+        for wish in ["trace", "debug,bollard=trace", "bollard::docker=debug", "info,bollard::read=trace,sqlx=debug"] {
+            let filter = without_secrets(EnvFilter::new(wish)).to_string();
+            for directive in SECRETIVE {
+                assert!(filter.split(',').any(|d| d == directive), "{wish}: {filter}");
+            }
+            assert!(!filter.contains("bollard=trace") && !filter.contains("docker=debug"), "{wish}: {filter}");
+        }
+    }
 }

@@ -323,6 +323,8 @@ pub async fn commands_have_a_user_a_place_and_variables(rig: &dyn Rig) {
     assert_eq!(text(finished(engine.exec(&spec.name, there).await.expect("exec")).await).0, "/tmp\n");
     let with = ExecSpec { variables: [("B".into(), "inner $A".into())].into(), ..command(&["printenv", "A", "B"]) };
     assert_eq!(text(finished(engine.exec(&spec.name, with).await.expect("exec")).await).0, "outer\ninner $A\n");
+    let over = ExecSpec { variables: [("A".into(), "mine".into())].into(), ..command(&["printenv", "A"]) };
+    assert_eq!(text(finished(engine.exec(&spec.name, over).await.expect("exec")).await).0, "mine\n");
 }
 
 pub async fn files_are_put_and_read_back(rig: &dyn Rig) {

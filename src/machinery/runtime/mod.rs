@@ -77,6 +77,7 @@ pub struct SandboxSpec {
     /// Stable and unique within this platform, of the grammar of `AppName`'s label plus `_`.
     pub name: String,
     pub image: ImageDigest,
+    /// Limits and variables hold from when it is made; finding it open changes neither.
     pub limits: Limits,
     pub variables: BTreeMap<String, String>,
     pub privileges: Privileges,
@@ -96,7 +97,9 @@ pub struct ExecSpec {
     /// `uid:gid`; none means the image's user.
     pub user: Option<String>,
     pub working_dir: Option<String>,
+    /// Beside those of the sandbox, and before them.
     pub variables: BTreeMap<String, String>,
+    /// Fed while the output is read.
     pub stdin: Option<ByteStream>,
 }
 
@@ -138,11 +141,12 @@ pub trait Engine: Send + Sync {
     /// Loads a docker-archive. Layers that the engine has may be left out of it.
     async fn load(&self, archive: ByteStream) -> Result<()>;
 
-    /// Opens the sandbox, or finds it open (resuming it when paused). One with another image, or dead, is replaced.
+    /// Opens the sandbox, or finds it open (resuming it when paused). One with another image,
+    /// other privileges, or dead, is replaced.
     /// True when it is new, that is, when nothing put into it before is there any more.
     async fn open_sandbox(&self, spec: &SandboxSpec) -> Result<bool>;
 
-    /// Unpacks a tar stream below `path`, which must exist.
+    /// Unpacks a tar stream below `path`, which must exist. Owners and modes are those of the archive.
     async fn put(&self, sandbox: &str, path: &str, tar: ByteStream) -> Result<()>;
 
     /// `path` and all below it as a tar stream whose names start with the last part of `path`.
@@ -150,7 +154,8 @@ pub trait Engine: Send + Sync {
 
     async fn exec(&self, sandbox: &str, spec: ExecSpec) -> Result<Exec>;
 
-    /// All that differs from the sandbox's image, as one layer (OCI image layer with whiteouts), uncompressed.
+    /// All that differs from the sandbox's image, as one layer (OCI image layer with whiteouts), uncompressed. One reader
+    /// of one sandbox at a time.
     async fn changes(&self, sandbox: &str) -> Result<ByteStream>;
 
     /// Freezes it: no processor time until it is opened again. Not open is success.

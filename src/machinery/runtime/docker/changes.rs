@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::super::tarball::{Entry, Kind, Reader, without};
 use super::super::{ByteStream, EngineError, Result};
+use super::images::patient;
 use super::{Docker, LONG, QUICK, names};
 
 /// Digest of an empty layer (1024 zeros), which an export may show as a link to another empty layer.
@@ -56,7 +57,7 @@ impl Docker {
                 }
             }
         });
-        Ok(without(layer.boxed(), is_of_the_engine))
+        Ok(without(patient(layer.boxed()), is_of_the_engine))
     }
 }
 

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex};
 
 use bollard::errors::Error;
 use bollard::query_parameters::{ImportImageOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptionsBuilder};
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::super::{ByteStream, EngineError, Result};
 use super::faults::{self, gone_is_fine};
-use super::{Docker, LONG, QUICK, names};
+use super::{Docker, LONG, QUICK, START, names};
 use crate::base::model::ImageDigest;
 
 impl Docker {
@@ -78,6 +78,17 @@ const MISSING: &str = "a layer is missing";
 fn missing_layer(error: Error) -> Error {
     let text = faults::text(&error);
     if text.contains("no such file") { Error::DockerStreamError { error: MISSING.into() } } else { error }
+}
+
+/// `stream`, ended by a fault when nothing comes for a while: the engine hangs.
+pub(super) fn patient(stream: ByteStream) -> ByteStream {
+    stream::try_unfold(stream, |mut stream| async move {
+        match tokio::time::timeout(START, stream.try_next()).await {
+            Ok(piece) => Ok(piece?.map(|piece| (piece, stream))),
+            Err(elapsed) => Err(std::io::Error::new(std::io::ErrorKind::TimedOut, elapsed)),
+        }
+    })
+    .boxed()
 }
 
 /// `stream`, and where to look for the fault that broke it: to the client a broken body looks like a lost engine.

@@ -7,7 +7,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::super::{ByteStream, EngineError, Privileges, Result, SandboxSpec};
 use super::faults::{self, refused};
-use super::images::watched;
+use super::images::{patient, watched};
 use super::names::{self, Labels};
 use super::rollout::confined;
 use super::{Docker, LONG, QUICK};
@@ -91,7 +91,7 @@ impl Docker {
         let mut pieces = self.api()?.download_from_container(&name, Some(options)).boxed();
         // The first piece tells whether there is anything.
         let first = self.call("read", &subject, LONG, |_| pieces.try_next()).await?;
-        let rest = pieces.map_err(std::io::Error::other);
+        let rest = patient(pieces.map_err(std::io::Error::other).boxed());
         Ok(stream::iter(first.map(Ok)).chain(rest).boxed())
     }
 
