@@ -70,6 +70,3 @@ async fn call(router: axum::Router, actor: Actor, request: LocalRequest) -> Loca
     let body = answer.into_body().into_data_stream().map(|part| part.map_err(std::io::Error::other)).boxed();
     LocalAnswer { status, body }
 }
-
-#[cfg(test)]
-mod tests;

@@ -157,6 +157,3 @@ async fn run(s: &mut Session, verb: Verb) -> Result<()> {
         Verb::DeploymentsInfo { at, deployment } => delivery::deployment(s, &at, &deployment).await,
     }
 }
-
-#[cfg(test)]
-mod tests;
