@@ -78,6 +78,8 @@ impl<'a> Planner<'a> {
         if gave_up {
             status.reason.clone_from(&before.reason);
         } else {
+            // A rollout given up before is not this one's fault.
+            status.state = EnvironmentState::Converging;
             let all_ready = self.bring_up(rollout, before.live, &processes, &mut status);
             status.state = match (all_ready, &self.desired.release) {
                 _ if status.state == EnvironmentState::Blocked => EnvironmentState::Blocked,

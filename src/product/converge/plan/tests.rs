@@ -183,6 +183,18 @@ fn what_was_given_up_is_cleared_away_and_not_tried_again() {
 }
 
 #[test]
+fn what_was_given_up_does_not_stick_to_what_comes_after() {
+    for (rollout, state) in [(1, EnvironmentState::Live), (3, EnvironmentState::Converging)] {
+        let mut wanted = desired(rollout, 1, &[]);
+        wanted.environment.status.state = EnvironmentState::Blocked;
+        wanted.environment.status.observed_generation = wanted.environment.generation - 1;
+        wanted.environment.status.reason = Some("web exited with 1".into());
+        let changes = run(&wanted, &with(vec![seen(&wanted, "web", 1, 1, true)]));
+        assert_eq!((changes.status.state, changes.status.reason), (state, None), "rollout {rollout}");
+    }
+}
+
+#[test]
 fn a_failed_first_rollout_leaves_nothing_running() {
     let mut wanted = desired(1, 0, &[]);
     let replica = seen(&wanted, "web", 1, 1, false);
