@@ -1,98 +1,131 @@
-//! SCRATCH
-use crate::base::error::Result;
-use crate::base::model::JobId;
-use futures_util::Stream;
-use std::collections::HashMap;
-use std::path::Path;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+//! Logs of jobs: append and follow. One stream serves the pusher, the API and the CLI.
+//!
+//! Invariants:
+//! - An appended line is in its file when `append` returns: it survives the end of the process, not a
+//!   power cut (no sync per line, because a pusher waits for it).
+//! - Lines hold text only: escape sequences and control characters are taken out before a line is
+//!   written, so that no follower's terminal obeys a log. See `line`.
+//! - The end of a log is in its file: who follows it again after a restart sees it end. A line
+//!   appended after the end opens the log again (a step that runs twice after a crash).
+//! - Lines and files are bounded; the last line of a full log says so.
+//!
+//! Followers wait for the writer in this process; nothing polls. Left to others: whose log it is.
 
+mod follow;
+mod line;
+mod live;
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::Stream;
+
+use crate::base::error::{Error, Result};
+use crate::base::model::{Id, JobId};
+use live::Live;
+
+/// Name of a log's file, made of what has a grammar.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LogName(String);
+
 impl LogName {
     pub fn job(id: &JobId) -> Self {
-        Self(id.to_string())
+        Self(id.as_str().to_owned())
     }
 }
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogEvent {
     Line(String),
+    /// The last event.
     End,
 }
+
 pub type LogStream = Pin<Box<dyn Stream<Item = LogEvent> + Send>>;
-struct One {
-    lines: Vec<String>,
-    closed: bool,
-    tick: tokio::sync::watch::Sender<u64>,
-}
-#[derive(Clone, Default)]
+
+/// Cheap to clone; clones share their followers.
+#[derive(Clone)]
 pub struct LogStore {
-    all: Arc<Mutex<HashMap<LogName, One>>>,
+    dir: Arc<Path>,
+    live: Arc<Mutex<HashMap<LogName, Arc<Live>>>>,
 }
+
+/// Logs that are known in memory before the idle ones among them are forgotten.
+const REMEMBERED: usize = 128;
+
 impl LogStore {
-    pub fn open(_dir: &Path) -> Result<Self> {
-        Ok(Self::default())
+    /// `dir` holds the logs and nothing else.
+    pub fn open(dir: &Path) -> Result<Self> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|e| unusable(dir, e))?;
+        Ok(Self { dir: dir.into(), live: Arc::default() })
     }
-    fn with<T>(&self, name: &LogName, f: impl FnOnce(&mut One) -> T) -> T {
-        let mut all = self.all.lock().expect("lock");
-        f(all.entry(name.clone()).or_insert_with(|| One {
-            lines: vec![],
-            closed: false,
-            tick: tokio::sync::watch::Sender::new(0),
-        }))
-    }
+
+    /// Appends the lines of `text`; an empty text is an empty line.
     pub fn append(&self, name: &LogName, text: &str) -> Result<()> {
-        self.with(name, |o| {
-            for l in text.lines() {
-                o.lines.push(l.to_owned());
-            }
-            o.tick.send_modify(|t| *t += 1);
-        });
-        Ok(())
+        self.live(name)?.append(text)
     }
+
+    /// The lines from `from_line` (0 is the first) on, as they come, then `End`. A log that does not
+    /// exist yet is waited for.
     pub fn follow(&self, name: &LogName, from_line: usize) -> LogStream {
-        let me = self.clone();
-        let name = name.clone();
-        let rx = self.with(&name, |o| o.tick.subscribe());
-        Box::pin(futures_util::stream::unfold(
-            (me, name, rx, from_line, false),
-            |(me, name, mut rx, at, over)| async move {
-                if over {
-                    return None;
-                }
-                loop {
-                    rx.mark_unchanged();
-                    let next = me.with(&name, |o| {
-                        if at < o.lines.len() {
-                            Some(LogEvent::Line(o.lines[at].clone()))
-                        } else if o.closed {
-                            Some(LogEvent::End)
-                        } else {
-                            None
-                        }
-                    });
-                    match next {
-                        Some(LogEvent::End) => return Some((LogEvent::End, (me, name, rx, at, true))),
-                        Some(l) => return Some((l, (me, name, rx, at + 1, false))),
-                        None => {
-                            rx.changed().await.ok()?;
-                        }
-                    }
-                }
-            },
-        ))
+        match self.live(name) {
+            Ok(live) => follow::stream(live, from_line),
+            Err(error) => follow::unreadable(&error),
+        }
     }
+
+    /// Marks the end; no change when the log has ended.
     pub fn close(&self, name: &LogName) -> Result<()> {
-        self.with(name, |o| {
-            o.closed = true;
-            o.tick.send_modify(|t| *t += 1);
-        });
-        Ok(())
+        self.live(name)?.close()
     }
+
+    /// The lines so far; none when there is no such log.
     pub async fn read(&self, name: &LogName) -> Result<Vec<String>> {
-        Ok(self.with(name, |o| o.lines.clone()))
+        let path = self.path(name);
+        let read = tokio::task::spawn_blocking(move || match fs::read(&path) {
+            Ok(bytes) => Ok(line::split(&bytes)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(e) => Err(unusable(&path, e)),
+        });
+        read.await.map_err(Error::internal)?
     }
-    pub async fn delete(&self, _: &LogName) -> Result<()> {
-        Ok(())
+
+    /// Removes the log; whoever follows it sees it end.
+    pub async fn delete(&self, name: &LogName) -> Result<()> {
+        let live = self.live(name)?;
+        live.delete()
+    }
+
+    fn live(&self, name: &LogName) -> Result<Arc<Live>> {
+        let mut known = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(live) = known.get(name) {
+            return Ok(Arc::clone(live));
+        }
+        if known.len() >= REMEMBERED {
+            // What nobody else holds is idle, and nobody can come to hold it while the map is locked.
+            known.retain(|_, live| Arc::strong_count(live) > 1);
+        }
+        let live = Arc::new(Live::find(self.path(name))?);
+        known.insert(name.clone(), Arc::clone(&live));
+        Ok(live)
+    }
+
+    fn path(&self, name: &LogName) -> PathBuf {
+        self.dir.join(format!("{}.log", name.0))
     }
 }
+
+fn unusable(path: &Path, fault: std::io::Error) -> Error {
+    let text = match fault.kind() {
+        std::io::ErrorKind::StorageFull => "the disk of the logs is full; free some space and try again".to_owned(),
+        _ => format!("the log {} cannot be used", path.display()),
+    };
+    Error::unavailable(text, fault)
+}
+
+#[cfg(test)]
+mod tests;

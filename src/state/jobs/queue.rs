@@ -1,0 +1,84 @@
+//! The queue as its users see it: enqueue, wake the runner, wait for an end.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::base::clock::Clock;
+use crate::base::error::{Error, Result};
+use crate::base::model::{Id, Job, JobId, JobState};
+use crate::state::logs::LogStore;
+use crate::state::store::{self, Store, Tx};
+
+/// How long news from another process can take: those of this one are signalled.
+pub(super) const RECHECK: Duration = Duration::from_secs(2);
+
+/// Cheap to clone; clones share their signals.
+#[derive(Clone)]
+pub struct Queue {
+    pub(super) store: Store,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) logs: LogStore,
+    /// Something was enqueued, or can be tried again.
+    pub(super) enqueued: Arc<watch::Sender<()>>,
+    /// Some job ended.
+    pub(super) ended: Arc<watch::Sender<()>>,
+    kinds: Arc<RwLock<HashMap<&'static str, &'static [&'static str]>>>,
+}
+
+impl Queue {
+    pub fn new(store: Store, clock: Arc<dyn Clock>, logs: LogStore) -> Self {
+        Self {
+            store,
+            clock,
+            logs,
+            enqueued: Arc::new(watch::Sender::new(())),
+            ended: Arc::new(watch::Sender::new(())),
+            kinds: Arc::default(),
+        }
+    }
+
+    /// Adds a job to the transaction that made it necessary; call [`Queue::notify`] after its commit.
+    pub async fn enqueue(&self, tx: &mut Tx, kind: &str, subject: &str, payload: Value) -> Result<JobId> {
+        let job = Job {
+            id: JobId::fresh(),
+            kind: kind.to_owned(),
+            subject: subject.to_owned(),
+            payload,
+            state: JobState::Queued,
+            reason: None,
+            created_at: self.clock.now(),
+            finished_at: None,
+        };
+        // Of a kind that no runner here has told of, the runner adds the steps.
+        let steps = self.kinds.read().unwrap_or_else(PoisonError::into_inner).get(kind).copied().unwrap_or_default();
+        store::jobs::insert(tx, &job, steps).await?;
+        Ok(job.id)
+    }
+
+    /// Call after the commit of the transaction that enqueued.
+    pub fn notify(&self) {
+        self.enqueued.send_replace(());
+    }
+
+    /// Waits until the job is final.
+    pub async fn finished(&self, id: &JobId) -> Result<Job> {
+        let mut news = self.ended.subscribe();
+        loop {
+            let job = store::jobs::find(&mut self.store.read().await?, id).await?;
+            let job = job.ok_or_else(|| Error::not_found("the job"))?;
+            if job.state.is_final() {
+                return Ok(job);
+            }
+            let _ = timeout(RECHECK, news.changed()).await;
+        }
+    }
+
+    pub(super) fn learn(&self, kind: &'static str, steps: &'static [&'static str]) {
+        self.kinds.write().unwrap_or_else(PoisonError::into_inner).insert(kind, steps);
+    }
+}

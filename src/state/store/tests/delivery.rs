@@ -1,0 +1,271 @@
+use std::collections::BTreeMap;
+
+use super::variables::SealedVariables;
+use super::*;
+
+const ALL: Scope = Scope::Platform;
+
+fn image(digit: &str) -> ImageDigest {
+    format!("sha256:{}", digit.repeat(64)).parse().expect("digest")
+}
+
+fn processes() -> Processes {
+    let web = Process { command: vec!["node".into(), "it's \"quoted\".js".into()], working_dir: Some("/app".into()) };
+    BTreeMap::from([(name("web"), web)])
+}
+
+fn build(app: &AppId) -> Build {
+    Build {
+        id: BuildId::fresh(),
+        app_id: app.clone(),
+        job_id: JobId::fresh(),
+        commit: "c".repeat(40),
+        state: BuildState::Running,
+        image: None,
+        processes: Processes::new(),
+        reason: None,
+        created_at: at(10),
+        finished_at: None,
+    }
+}
+
+fn release(environment: &EnvironmentId, number: i64) -> Release {
+    Release {
+        id: ReleaseId::fresh(),
+        environment_id: environment.clone(),
+        number,
+        build_id: None,
+        commit: None,
+        image: image("a"),
+        processes: processes(),
+        variables_version: 3,
+        formation: BTreeMap::from([(name("web"), 2)]),
+        hosts: vec![name("shop.example.com")],
+        description: "push cccc".into(),
+        created_by: None,
+        created_at: at(11),
+    }
+}
+
+fn deployment(environment: &EnvironmentId) -> Deployment {
+    Deployment {
+        id: DeploymentId::fresh(),
+        environment_id: environment.clone(),
+        job_id: JobId::fresh(),
+        kind: DeploymentKind::Push,
+        release_id: None,
+        state: DeploymentState::Running,
+        reason: None,
+        created_by: None,
+        created_at: at(12),
+        finished_at: None,
+    }
+}
+
+/// One of each, inserted.
+pub(super) async fn delivered(tx: &mut Tx, environment: &Environment) -> (Build, Release, Deployment) {
+    let build = build(&environment.app_id);
+    builds::insert(tx, &build).await.expect("build");
+    let release =
+        Release { build_id: Some(build.id.clone()), commit: Some(build.commit.clone()), ..release(&environment.id, 1) };
+    releases::insert(tx, &release).await.expect("release");
+    let deployment = deployment(&environment.id);
+    deployments::insert(tx, &deployment).await.expect("deployment");
+    (build, release, deployment)
+}
+
+#[tokio::test]
+async fn an_environments_spec_is_guarded_by_its_generation() {
+    for_each_database(|store| async move {
+        let mut tx = store.begin().await.expect("begin");
+        let world = World::insert(&mut tx).await;
+        let env = environment(&mut tx, &world.shop, "production").await;
+        let spec = EnvironmentSpec {
+            release: Some(ReleaseId::fresh()),
+            rollout: Generation(4),
+            formation: BTreeMap::from([(name("web"), 3)]),
+            check: Some(Check::Http { path: "/up".into() }),
+            stopped: true,
+        };
+        assert!(environments::write_spec(&mut tx, &env.id, 1, &spec).await.expect("write"));
+        assert!(!environments::write_spec(&mut tx, &env.id, 1, &spec).await.expect("write"), "it moved on");
+        let status = EnvironmentStatus {
+            observed_generation: 2,
+            state: EnvironmentState::Blocked,
+            live: Generation(3),
+            live_release: Some(ReleaseId::fresh()),
+            ready: BTreeMap::from([(name("web"), 1)]),
+            reason: Some("web exits with 1".into()),
+        };
+        assert!(environments::write_status(&mut tx, &env.id, &status).await.expect("write"));
+        assert!(!environments::write_status(&mut tx, &EnvironmentId::fresh(), &status).await.expect("write"));
+        environments::set_branch(&mut tx, &env.id, &name("trunk")).await.expect("branch");
+        let found = environments::find(&mut tx, &ALL, &env.id).await.expect("find").expect("environment");
+        let expected = Environment { spec, status, generation: 2, branch: name("trunk"), ..env.clone() };
+        assert_eq!(format!("{found:?}"), format!("{expected:?}"));
+
+        environment(&mut tx, &world.blog, "production").await;
+        let all = environments::all(&mut tx).await.expect("all");
+        let pairs: Vec<_> = all.iter().map(|(e, a)| (e.app_id == a.id, a.name.as_str())).collect();
+        assert_eq!(pairs, [(true, "shop"), (true, "blog")]);
+        assert_eq!(format!("{:?}", all[0].1), format!("{:?}", world.shop));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn variables_are_versions() {
+    for_each_database(|store| async move {
+        let mut tx = store.begin().await.expect("begin");
+        let world = World::insert(&mut tx).await;
+        let env = environment(&mut tx, &world.shop, "production").await;
+        let ann = world.user(&mut tx, "ann").await;
+        assert!(variables::latest(&mut tx, &env.id).await.expect("latest").is_none());
+        for version in [1, 2] {
+            let sealed = SealedVariables {
+                environment_id: env.id.clone(),
+                version,
+                names: vec![name("A"), name("B")],
+                sealed: vec![0, 255, u8::try_from(version).expect("small")],
+                created_at: at(version),
+                created_by: Some(ann.id.clone()),
+            };
+            variables::insert(&mut tx, &sealed).await.expect("insert");
+        }
+        let latest = variables::latest(&mut tx, &env.id).await.expect("latest").expect("a version");
+        assert_eq!(
+            (latest.version, latest.sealed.clone(), latest.created_by.clone()),
+            (2, vec![0, 255, 2], Some(ann.id))
+        );
+        assert_eq!(latest.names, [name("A"), name("B")]);
+        let first = variables::at(&mut tx, &env.id, 1).await.expect("at").expect("the first");
+        assert_eq!(first.sealed, [0, 255, 1]);
+        assert!(variables::at(&mut tx, &env.id, 3).await.expect("at").is_none());
+        let error = variables::insert(&mut tx, &latest).await.expect_err("written once");
+        assert_eq!(error.kind, crate::base::Kind::Exists);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn releases_are_numbered_and_listed_newest_first() {
+    for_each_database(|store| async move {
+        let mut tx = store.begin().await.expect("begin");
+        let world = World::insert(&mut tx).await;
+        let env = environment(&mut tx, &world.shop, "production").await;
+        let (_, first, _) = delivered(&mut tx, &env).await;
+        for expected in 2..=5 {
+            let number = releases::next_number(&mut tx, &env.id).await.expect("number");
+            assert_eq!(number, expected);
+            releases::insert(&mut tx, &release(&env.id, number)).await.expect("insert");
+        }
+        let found = releases::find(&mut tx, &ALL, &first.id).await.expect("find").expect("release");
+        assert_eq!(format!("{found:?}"), format!("{first:?}"));
+        let third = releases::by_number(&mut tx, &env.id, 3).await.expect("find").expect("release");
+        assert_eq!(third.number, 3);
+        assert!(releases::by_number(&mut tx, &env.id, 9).await.expect("find").is_none());
+        let numbers = |list: Vec<Release>| list.into_iter().map(|r| r.number).collect::<Vec<_>>();
+        assert_eq!(numbers(releases::list(&mut tx, &env.id, None, 3).await.expect("list")), [5, 4, 3]);
+        assert_eq!(numbers(releases::list(&mut tx, &env.id, Some(3), 3).await.expect("list")), [2, 1]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn builds_and_deployments_finish_once() {
+    for_each_database(|store| async move {
+        let mut tx = store.begin().await.expect("begin");
+        let world = World::insert(&mut tx).await;
+        let env = environment(&mut tx, &world.shop, "production").await;
+        let (build, release, deployment) = delivered(&mut tx, &env).await;
+
+        let (done, made) = (BuildState::Succeeded, image("b"));
+        assert!(
+            builds::finish(&mut tx, &build.id, done, Some(&made), &processes(), None, at(20)).await.expect("finish")
+        );
+        let (bad, none) = (BuildState::Failed, Processes::new());
+        let again = builds::finish(&mut tx, &build.id, bad, None, &none, Some("no"), at(21));
+        assert!(!again.await.expect("finish"), "it stays as it was");
+        let found = builds::of_job(&mut tx, &build.job_id).await.expect("find").expect("build");
+        let expected =
+            Build { state: done, image: Some(made), processes: processes(), finished_at: Some(at(20)), ..build };
+        assert_eq!(format!("{found:?}"), format!("{expected:?}"));
+        let failed = super::delivery::build(&world.shop.id);
+        builds::insert(&mut tx, &failed).await.expect("insert");
+        assert!(
+            builds::finish(&mut tx, &failed.id, bad, None, &none, Some("npm\0 exited 1"), at(22)).await.expect("ok")
+        );
+        let listed = builds::list(&mut tx, &ALL, &world.shop.id, 9).await.expect("list");
+        assert_eq!(listed.iter().map(|b| &b.id).collect::<Vec<_>>(), [&failed.id, &expected.id]);
+        assert_eq!(listed[0].reason.as_deref(), Some("npm exited 1"));
+        assert_eq!(builds::list(&mut tx, &ALL, &world.shop.id, 1).await.expect("list").len(), 1);
+
+        assert!(deployments::set_release(&mut tx, &deployment.id, &release.id).await.expect("set"));
+        assert!(deployments::set_release(&mut tx, &deployment.id, &release.id).await.expect("set"), "again");
+        let over = DeploymentState::Superseded;
+        assert!(deployments::finish(&mut tx, &deployment.id, over, Some("later push"), at(30)).await.expect("finish"));
+        let again = deployments::finish(&mut tx, &deployment.id, DeploymentState::Succeeded, None, at(31));
+        assert!(!again.await.expect("finish"));
+        assert!(!deployments::set_release(&mut tx, &deployment.id, &release.id).await.expect("set"), "it is over");
+        let found = deployments::of_job(&mut tx, &deployment.job_id).await.expect("find").expect("deployment");
+        let expected = Deployment {
+            release_id: Some(release.id),
+            state: over,
+            reason: Some("later push".into()),
+            finished_at: Some(at(30)),
+            ..deployment
+        };
+        assert_eq!(format!("{found:?}"), format!("{expected:?}"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_host_has_one_route() {
+    for_each_database(|store| async move {
+        let mut tx = store.begin().await.expect("begin");
+        let world = World::insert(&mut tx).await;
+        let env = environment(&mut tx, &world.shop, "production").await;
+        let route = |host: &str| Route {
+            id: RouteId::fresh(),
+            environment_id: env.id.clone(),
+            host: name(host),
+            created_at: at(1),
+        };
+        let (a, b) = (route("b.example.com"), route("a.example.com"));
+        routes::insert(&mut tx, &a).await.expect("insert");
+        routes::insert(&mut tx, &b).await.expect("insert");
+        let hosts = |routes: Vec<Route>| routes.into_iter().map(|r| r.host.to_string()).collect::<Vec<_>>();
+        assert_eq!(hosts(routes::all(&mut tx).await.expect("all")), ["a.example.com", "b.example.com"]);
+        assert_eq!(
+            hosts(routes::of_environment(&mut tx, &env.id).await.expect("of")),
+            ["b.example.com", "a.example.com"]
+        );
+        routes::set_host(&mut tx, &a.id, &name("c.example.com")).await.expect("set");
+        let found = routes::find_by_host(&mut tx, &name("c.example.com")).await.expect("find").expect("route");
+        assert_eq!(found.id, a.id);
+        assert!(routes::find_by_host(&mut tx, &a.host).await.expect("find").is_none());
+        let error = routes::set_host(&mut tx, &a.id, &b.host).await.expect_err("taken");
+        assert_eq!(error.kind, crate::base::Kind::Exists);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_app_goes_with_all_that_belongs_to_it() {
+    for_each_database(|store| async move {
+        let mut tx = store.begin().await.expect("begin");
+        let world = World::insert(&mut tx).await;
+        let env = environment(&mut tx, &world.shop, "production").await;
+        let (build, release, deployment) = delivered(&mut tx, &env).await;
+        assert!(deployments::set_release(&mut tx, &deployment.id, &release.id).await.expect("set"));
+        world.member(&mut tx, "sham", MembershipScope::App(world.shop.id.clone())).await;
+        assert!(apps::delete(&mut tx, &ALL, &world.shop.id).await.expect("delete"));
+        assert!(environments::find(&mut tx, &ALL, &env.id).await.expect("find").is_none());
+        assert!(releases::by_number(&mut tx, &env.id, 1).await.expect("find").is_none());
+        assert!(builds::of_job(&mut tx, &build.job_id).await.expect("find").is_none());
+        assert!(deployments::of_job(&mut tx, &deployment.job_id).await.expect("find").is_none());
+        assert_eq!(apps::list(&mut tx, &ALL, None, 9).await.expect("list").len(), 2);
+    })
+    .await;
+}
