@@ -22,20 +22,34 @@ fn truncated_packs_are_a_lost_connection() {
 }
 
 #[test]
-fn a_flipped_byte_anywhere_is_never_accepted() {
+fn a_flipped_bit_anywhere_is_never_accepted() {
     let world = World::new();
     world.commit("a", "text\n".repeat(20));
     let tip = world.commit("a", "text\n".repeat(21));
     let pack = world.pack_of("HEAD");
     for at in 0..pack.len() {
         let mut bad = pack.clone();
-        bad[at] ^= 0x20;
-        if let Ok(quarantine) = world.receive("flip", &bad) {
-            quarantine.check(&[tip]).expect_err(&format!("byte {at} of {}", pack.len()));
+        bad[at] ^= 1 << (at % 8);
+        assert!(world.receive("flip", &bad).is_err(), "byte {at} of {}", pack.len());
+
+        // And when the checksum is made to fit: whatever still passes must be what was sent.
+        bad.truncate(pack.len() - 20);
+        let Ok(quarantine) = world.receive("flip", &sealed(bad)) else { continue };
+        if quarantine.check(&[tip]).is_ok() {
+            let read = read_file(&world.repo, Some(&quarantine), &tip, "a", 1_000).unwrap();
+            assert_eq!(read, Some("text\n".repeat(21).into_bytes()), "byte {at}");
         }
-        world.assert_nothing_left();
     }
+    world.assert_nothing_left();
     assert_eq!(world.packs(), 0);
+}
+
+/// A pack with its checksum.
+fn sealed(mut pack: Vec<u8>) -> Vec<u8> {
+    let mut hasher = gix::hash::hasher(gix::hash::Kind::Sha1);
+    hasher.update(&pack);
+    pack.extend_from_slice(hasher.try_finalize().unwrap().as_slice());
+    pack
 }
 
 #[test]
@@ -50,6 +64,7 @@ fn random_bytes_in_the_place_of_entries_never_panic() {
             pack.push((seed >> 33) as u8);
         }
         assert!(world.receive("fuzz", &pack).is_err());
+        let _ = world.receive("fuzz", &sealed(pack));
     }
     world.assert_nothing_left();
 }
@@ -71,12 +86,52 @@ fn a_bomb_is_stopped_by_its_size() {
     let world = World::new();
     let blob = world.object("blob", &vec![0; 40 << 20]);
     refused(world.receive("bomb", &world.pack(&[blob])), "limit is 16.8 MB");
-    // The same, hidden in a delta: two large blobs of which one is stored as the difference.
-    let first = world.object("blob", &vec![1; 1 << 20]);
-    let second = world.object("blob", &[vec![1; 1 << 20], vec![2; 1 << 20]].concat());
-    let pack = world.pack(&[first, second]);
-    let limits = Limits { object_bytes: 3 << 19, ..limits() };
-    refused(world.receive_within("bomb", &pack, &limits), "limit is");
+    // The same, hidden in a delta: a megabyte that is copied twenty times, and a delta that lies about it.
+    let base = vec![0; 1 << 20];
+    for (claimed, word) in [(20 << 20, "limit is 16.8 MB"), (1 << 20, "damaged")] {
+        let delta = [varint(1 << 20), varint(claimed), [0xc0, 0x10].repeat(20)].concat();
+        refused(world.receive("bomb", &pack_with_delta(&base, &delta)), word);
+    }
+    let delta = [varint(1 << 20), varint(2 << 20), [0xc0, 0x10].repeat(2)].concat();
+    world.receive("harmless", &pack_with_delta(&base, &delta)).unwrap().check(&[]).unwrap();
+}
+
+/// Seven bits at a time, lowest first.
+fn varint(mut value: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+    bytes
+}
+
+/// A blob, and a delta on it.
+fn pack_with_delta(base: &[u8], delta: &[u8]) -> Vec<u8> {
+    let deflate = |bytes: &[u8]| {
+        let mut out = gix::zlib::stream::deflate::Write::new(Vec::new(), gix::zlib::Compression::DEFAULT);
+        out.write_all(bytes).unwrap();
+        out.flush().unwrap();
+        out.into_inner()
+    };
+    // The type sits in the first byte, above four bits of the size.
+    let head = |kind: u8, size: usize| {
+        let mut bytes = varint(size >> 4);
+        bytes.insert(0, 0x80 | kind << 4 | (size & 0xf) as u8);
+        bytes
+    };
+    let blob = [head(3, base.len()), deflate(base)].concat();
+    let mut distance = vec![blob.len() as u8 & 0x7f];
+    let mut rest = blob.len() >> 7;
+    while rest > 0 {
+        rest -= 1;
+        distance.insert(0, rest as u8 & 0x7f | 0x80);
+        rest >>= 7;
+    }
+    let mut pack = b"PACK\0\0\0\x02\0\0\0\x02".to_vec();
+    pack.extend([blob, head(6, delta.len()), distance, deflate(delta)].concat());
+    sealed(pack)
 }
 
 #[test]

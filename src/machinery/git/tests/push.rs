@@ -64,7 +64,8 @@ fn branches_tags_force_and_deletion() {
 
     git(&world.work(), &["push", "-q", "origin", ":feature/one", ":again"]);
     assert_eq!(world.repo.head_of("feature/one").unwrap(), None);
-    // The directory that the deleted branch left does not block one of its name.
+    // Directories that deleted branches left do not block one of their name.
+    std::fs::create_dir_all(world.repo.path().join("refs/heads/feature/left/over")).unwrap();
     git(&world.work(), &["push", "-q", "origin", "main:refs/heads/feature"]);
     fsck(world.repo.path());
 
