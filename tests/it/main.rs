@@ -1,5 +1,6 @@
 //! The integration tests: one binary.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "the tests drive real programs and read the real clock")]
 
 mod api;

@@ -7,6 +7,7 @@ mod crash;
 mod refs;
 mod surroundings;
 mod trees;
+mod verbs;
 
 use std::collections::BTreeSet;
 use std::fs;

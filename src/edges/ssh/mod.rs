@@ -44,7 +44,7 @@ pub struct SshServer {
 }
 
 /// What every connection needs.
-pub(self) struct Shared {
+struct Shared {
     pub ctx: Ctx,
     pub repositories: Arc<Repositories>,
     pub verbs: Verbs,

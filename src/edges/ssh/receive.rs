@@ -103,7 +103,7 @@ impl Session {
         let band = request.capabilities.side_band_64k;
         let mut progress = Progress { out: Sideband::new(&mut output), band };
         let (unpack, outcomes) = self.take(&repository, &request, &mut input, &mut progress)?;
-        let unpack = unpack.as_ref().map(|()| ()).map_err(String::as_str);
+        let unpack = unpack.as_ref().copied().map_err(String::as_str);
         git::report(&mut output, band, unpack, &outcomes)?;
         output.flush().map_err(GitError::Disconnected)
     }

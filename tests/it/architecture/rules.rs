@@ -246,7 +246,7 @@ fn purity(source: &Source, out: &mut Vec<Violation>) {
             }
         };
         let starts = |p: &&str| path == **p || path.starts_with(&format!("{p}::"));
-        if SIDE_EFFECTS.iter().any(|p| starts(&p)) || (is_plan && CLOCKS.iter().any(|p| starts(&p))) {
+        if SIDE_EFFECTS.iter().any(starts) || (is_plan && CLOCKS.iter().any(starts)) {
             out.push(violation(rule, source, reference.line, format!("uses {path} in pure code")));
         }
     }

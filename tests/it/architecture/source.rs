@@ -325,7 +325,7 @@ fn use_tree(tokens: &[Token], i: &mut usize, prefix: Vec<String>, leaves: &mut V
             }
             Kind::Word(w) => {
                 // `a::{self}` names `a` itself.
-                if !(w == "self" && !path.is_empty()) {
+                if w != "self" || path.is_empty() {
                     path.push(w.clone());
                 }
                 *i += 1;

@@ -32,7 +32,9 @@ impl Container {
         eventually(&format!("{url} answers"), || {
             let mut command = program("curl");
             command.args(["-s", "-i", "--compressed", "--max-time", "5", &url]);
-            headers.iter().for_each(|header| drop(command.args(["-H", header])));
+            for header in headers {
+                command.args(["-H", header]);
+            }
             let said = run(&mut command);
             let (head, body) = said.out.split_once("\r\n\r\n")?;
             let status = head.split(' ').nth(1)?.parse().ok()?;

@@ -36,11 +36,6 @@ impl Journal {
         self.runtime.block_on(sqlx::query_as(text).fetch_all(&self.pool)).unwrap_or_default()
     }
 
-    /// The step of the newest job that runs now.
-    pub fn running(&self) -> Option<StepRow> {
-        self.newest().into_iter().find(|row| row.job_state == "running" && row.state == "running")
-    }
-
     pub fn unfinished(&self) -> i64 {
         let text = "SELECT count(*) FROM jobs WHERE state IN ('queued', 'running')";
         self.runtime.block_on(sqlx::query_scalar(text).fetch_one(&self.pool)).unwrap_or(-1)

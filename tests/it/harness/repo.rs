@@ -1,7 +1,7 @@
 //! A work tree of a pusher, driven by real git with a configuration of its own.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
@@ -34,7 +34,6 @@ impl Pushed {
 }
 
 pub struct Repo {
-    pub app: String,
     remote: String,
     ssh: String,
     dir: TempDir,
@@ -44,7 +43,7 @@ impl Repo {
     /// Without a commit.
     pub fn empty(server: &RealServer, persona: &Persona, app: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("repo-").tempdir_in(scratch()).expect("directory");
-        let repo = Self { app: app.into(), remote: server.remote(app), ssh: server.ssh_command(persona), dir };
+        let repo = Self { remote: server.remote(app), ssh: server.ssh_command(persona), dir };
         repo.git(&["init", "-q", "-b", "main"]).expect("git init");
         repo
     }
@@ -59,10 +58,6 @@ impl Repo {
     /// A Node.js app without dependencies that answers `text`.
     pub fn node(server: &RealServer, app: &str, text: &str) -> Self {
         Self::with(server, app, &node_files(text).each_ref().map(|(name, content)| (*name, content.as_str())))
-    }
-
-    pub fn path(&self) -> &Path {
-        self.dir.path()
     }
 
     pub fn file(&self, name: &str) -> PathBuf {

@@ -160,11 +160,6 @@ impl RealServer {
         }
     }
 
-    pub fn restart(&mut self) {
-        self.kill();
-        self.boot();
-    }
-
     pub fn data(&self) -> &Path {
         &self.data
     }

@@ -142,7 +142,7 @@ fn the_switch_moves_all_traffic_and_retires_only_what_is_drained() {
     old.traffic = Traffic::Leaving { since: NOW.plus_millis(-LINGER_MILLIS), in_flight: 0 };
     let drained = run(&wanted, &with(vec![old.clone(), new.clone()]));
     let below = Change::Retire { workload: old.replica.workload.clone(), below: Generation(2) };
-    assert_eq!(drained.list, [below.clone()]);
+    assert_eq!(drained.list, std::slice::from_ref(&below));
     old.traffic = Traffic::Leaving { since: NOW.plus_millis(-SETTINGS.grace_millis), in_flight: 3 };
     assert_eq!(run(&wanted, &with(vec![old, new])).list, [below], "the grace is over");
 }

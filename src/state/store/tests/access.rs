@@ -111,7 +111,7 @@ async fn names_are_found_in_and_across_organizations_and_pages_lose_none() {
         let both = apps::find_by_name(&mut tx, &all, None, &shop).await.expect("find");
         assert_eq!(ids(&both), [w.shop.id.clone(), w.other_shop.id.clone()]);
         let south = apps::find_by_name(&mut tx, &all, Some(&w.south.name), &shop).await.expect("find");
-        assert_eq!(ids(&south), [w.other_shop.id.clone()]);
+        assert_eq!(ids(&south), std::slice::from_ref(&w.other_shop.id));
         let nobody = apps::find_by_name(&mut tx, &all, Some(&name("nobody")), &shop).await.expect("find");
         assert!(nobody.is_empty());
 
