@@ -651,25 +651,3 @@ fn delays_double_up_to_a_minute() {
     assert_eq!([seconds(1, 1), seconds(1, 2), seconds(1, 6), seconds(1, 7), seconds(1, 20)], [1, 2, 32, 60, 60]);
     assert_eq!([seconds(300, 1), seconds(300, 5)], [300, 300]);
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn zz_measure() {
-    for_each_database(|store| async move {
-        let bench = Bench::new(store);
-        let queue = bench.queue();
-        let work = Script::new(|step, _| done(step));
-        let run = runner(&queue, &work);
-        let mut set = tokio::task::JoinSet::new();
-        set.spawn(run.run(CancellationToken::new()));
-        let mut times = vec![];
-        for _ in 0..200 {
-            let t = std::time::Instant::now();
-            let id = enqueue(&queue, "script", "app").await;
-            queue.finished(&id).await.expect("job");
-            times.push(t.elapsed());
-        }
-        times.sort();
-        eprintln!("3 steps: min {:?} median {:?} p95 {:?}", times[0], times[100], times[190]);
-    })
-    .await;
-}
