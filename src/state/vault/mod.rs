@@ -28,7 +28,7 @@ impl Vault {
     /// `dir` is the data directory. Fails when the master key is not the one that the database was
     /// sealed with.
     pub async fn open(dir: &Path, store: &Store) -> Result<Self> {
-        let given = std::env::var(VARIABLE).ok().map(Secret::new);
+        let given = std::env::var_os(VARIABLE).map(|text| Secret::new(text.to_string_lossy().into_owned()));
         Self::with_key(dir, store, given).await
     }
 
