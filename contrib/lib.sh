@@ -22,6 +22,12 @@ root() {
   if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo --preserve-env "$@"; fi
 }
 
+# The same in place of this shell: as the last words of a background job, so that $! is theirs. In a session of
+# its own: Ctrl-C reaches us first, and we stop it in our order.
+become_root() {
+  if [ "$(id -u)" -eq 0 ]; then exec setsid "$@"; else exec sudo --preserve-env setsid "$@"; fi
+}
+
 at_exit() { stop_list=("$1" "${stop_list[@]}"); }
 
 run_stop_list() {
@@ -148,8 +154,7 @@ start_engine() {
     choose_iptables
     # A PID file left by a machine that went down is no engine.
     root rm -f /var/run/docker.pid
-    # Its own session: Ctrl-C reaches us first, and we stop it last.
-    root setsid dockerd >"$engine_log" 2>&1 </dev/null &
+    become_root dockerd >"$engine_log" 2>&1 </dev/null &
     engine_pid=$!
   fi
   if ! until_true 60 engine_answers; then

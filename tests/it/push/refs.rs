@@ -122,5 +122,7 @@ fn a_forced_update_goes_back_and_a_plain_one_does_not() {
     app.repo.push("main").refused(&["non-fast-forward"]);
     assert_eq!(app.server.get("hello"), ok("second"));
     app.repo.push("--force main").accepted();
-    app.untouched();
+    assert_eq!(app.server.get("hello"), ok("first"));
+    assert_eq!(app.repo.remote_tip("main"), Some(first));
+    app.nothing_left();
 }
