@@ -359,8 +359,8 @@ impl Builder {
 
     // --- layers -----------------------------------------------------------------------------------------------------
 
-    /// What is remembered of each layer, with a blob for those that go into the image. Those whose content is as it was
-    /// at their last export are not read.
+    /// What is remembered of each layer, with a blob for those that go into the image or come back into a fresh sandbox.
+    /// Those whose content is as it was at their last export are not read.
     async fn keep_layers(
         &self,
         place: &Place,
@@ -368,16 +368,22 @@ impl Builder {
         cache: &Cache,
     ) -> Result<Vec<KeptLayer>, BuildFailure> {
         let mut kept = Vec::new();
+        let mut is_new = false;
         for layer in outcome.layers.iter().filter(|layer| layer.launch || layer.build || layer.cache) {
             let before = cache.layer(&layer.path());
             let known = before.and_then(|before| before.blob).filter(|(digest, _)| self.blobs.has(digest));
-            let unchanged = known.filter(|_| before.is_some_and(|b| b.fingerprint == layer.fingerprint));
-            let blob = match (layer.launch, layer.has_directory, unchanged) {
+            let is_as_before =
+                layer.fingerprint.is_some() && before.is_some_and(|b| b.fingerprint == layer.fingerprint);
+            let blob = match known {
                 // A layer for launch without content is the one of the last image (buildpack specification).
-                (true, false, _) => known,
-                (true, true, Some(blob)) if layer.fingerprint.is_some() => Some(blob),
-                (true, true, _) => Some(self.fetch_layer(place, layer).await?),
-                (false, ..) => None,
+                known if layer.launch && !layer.has_directory => known,
+                Some(known) if layer.launch && is_as_before => Some(known),
+                _ if layer.launch => {
+                    is_new = true;
+                    Some(self.fetch_layer(place, layer).await?)
+                }
+                // No fingerprint is made of it: it is taken to change only together with what it says of itself.
+                known => known.filter(|_| before.is_some_and(|before| before.metadata == layer.metadata)),
             };
             kept.push(KeptLayer {
                 buildpack: layer.buildpack.clone(),
@@ -388,6 +394,16 @@ impl Builder {
                 fingerprint: layer.fingerprint.clone(),
                 blob,
             });
+        }
+        if is_new {
+            // This build was slow anyway: now is the time to store what only builds need. Without it they are slower.
+            let found = outcome.layers.iter().filter(|layer| layer.cache && !layer.launch && layer.has_directory);
+            for layer in found {
+                let blob = self.fetch_layer(place, layer).await.ok();
+                if let Some(kept) = kept.iter_mut().find(|kept| kept.path() == layer.path()) {
+                    kept.blob = blob;
+                }
+            }
         }
         Ok(kept)
     }

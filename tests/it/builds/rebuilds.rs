@@ -25,6 +25,26 @@ fn a_change_of_code_makes_one_new_layer() {
     assert_eq!((third.imaged.image, third.imaged.layers_new), (second.imaged.image, 0));
 }
 
+/// Content of a layer that nobody touched is not read again: its fingerprint is as it was.
+#[test]
+fn a_change_of_code_touches_no_other_layer() {
+    for sample in ["hello-node", "hello-python", "hello-static"] {
+        let app = App::new();
+        let tree = format!("contrib/samples/{sample}");
+        let prints = || {
+            let text = std::fs::read_to_string(app.lab.data.join(format!("caches/{}.json", app.id))).expect("cache");
+            let cache: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+            let layers = cache["layers"].as_array().expect("layers").iter().filter(|layer| layer["launch"] == true);
+            layers.map(|layer| (layer["name"].to_string(), layer["fingerprint"].to_string())).collect::<Vec<_>>()
+        };
+        app.build(&Tree::of(&tree));
+        let before = prints();
+        app.build(&Tree::of(&tree).file("note.txt", "changed\n"));
+        assert!(!before.is_empty() && before.iter().all(|(_, print)| print.len() == 66), "{before:?}");
+        assert_eq!(before, prints(), "{sample}");
+    }
+}
+
 #[test]
 fn a_change_of_dependencies_installs_them_anew() {
     let app = App::new();
