@@ -50,6 +50,8 @@ struct Shared {
     pub verbs: Verbs,
     pub warm: Warm,
     pub tasks: TaskTracker,
+    /// Sessions stop following what goes on without them.
+    pub stopping: CancellationToken,
     per_address: Mutex<HashMap<IpAddr, usize>>,
 }
 
@@ -78,6 +80,7 @@ impl SshServer {
             verbs,
             warm,
             tasks: TaskTracker::new(),
+            stopping: CancellationToken::new(),
             per_address: Mutex::new(HashMap::new()),
         };
         Self { shared: Arc::new(shared), config: Arc::new(config), sessions }
@@ -110,6 +113,7 @@ impl SshServer {
                 connection(Arc::clone(&self.shared), Arc::clone(&self.config), stream, address, shutdown.clone());
             self.shared.tasks.spawn(hold(permit, place, connection));
         }
+        self.shared.stopping.cancel();
         self.shared.tasks.close();
         let _ = tokio::time::timeout(Duration::from_secs(5), self.shared.tasks.wait()).await;
     }

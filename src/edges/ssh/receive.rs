@@ -220,11 +220,17 @@ impl Session {
         let ctx = &self.shared.ctx;
         let mut events = deploy::follow(ctx, job);
         loop {
-            let next = self.handle.block_on(async { tokio::time::timeout(KEEP_ALIVE, events.next()).await });
+            let next = self.handle.block_on(async {
+                tokio::select! {
+                    () = self.shared.stopping.cancelled() => None,
+                    next = tokio::time::timeout(KEEP_ALIVE, events.next()) => Some(next),
+                }
+            });
             match next {
-                Ok(Some(LogEvent::Line(text))) => progress.line(&text),
-                Ok(Some(LogEvent::End) | None) => break,
-                Err(_) => progress.keep_alive(),
+                Some(Ok(Some(LogEvent::Line(text)))) => progress.line(&text),
+                Some(Ok(Some(LogEvent::End) | None)) => break,
+                Some(Err(_)) => progress.keep_alive(),
+                None => return Some("the server is stopping; the push goes on when it is back".into()),
             }
         }
         match self.handle.block_on(deploy::finished(ctx, job)) {
