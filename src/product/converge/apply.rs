@@ -24,7 +24,8 @@ pub const PORT: u16 = 8080;
 pub enum Busy {
     Ensure(WorkloadId),
     Retire(WorkloadId),
-    Replica(String),
+    Probe(String),
+    Remove(String),
     GiveUp(EnvironmentId),
 }
 
@@ -86,7 +87,8 @@ impl Hands {
         }
     }
 
-    /// Tries the check without a pause longer than `PROBE_PAUSE`, for a while; the driver asks again.
+    /// Tries the check again and again for `PROBE_SPAN`; the driver asks anew. A replica that has exited meanwhile may not
+    /// even refuse.
     pub async fn probe(self, replica: Replica, check: Check, clock: Arc<dyn Clock>) -> Outcome {
         if let Check::Alive { millis } = check {
             let ran = replica.started_at.map_or(0, |at| clock.now().since(at));
@@ -98,7 +100,8 @@ impl Hands {
             return Outcome::Done;
         }
         let Some(address) = replica.address else { return Outcome::Done };
-        for _ in 0..PROBE_TRIES {
+        let until = tokio::time::Instant::now() + PROBE_SPAN;
+        while tokio::time::Instant::now() < until {
             if runtime::probe::ready(address, &check, PROBE_TIMEOUT).await.is_ok() {
                 return Outcome::Ready { replica: replica.id };
             }
@@ -179,6 +182,6 @@ impl Hands {
     }
 }
 
-const PROBE_TRIES: u32 = 200;
+const PROBE_SPAN: Duration = Duration::from_secs(2);
 const PROBE_PAUSE: Duration = Duration::from_millis(10);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -198,14 +198,14 @@ impl Converger {
                     let processes = desired.processes();
                     let Some(process) = processes.into_iter().find(|p| p.id == replica.workload) else { continue };
                     let clock = Arc::clone(&self.hands.ctx.clock);
-                    self.spawn(Busy::Replica(replica.id.clone()), hands.clone().probe(replica, process.check, clock));
+                    self.spawn(Busy::Probe(replica.id.clone()), hands.clone().probe(replica, process.check, clock));
                 }
                 Change::Retire { workload, below } => {
                     self.spawn(Busy::Retire(workload.clone()), hands.clone().retire(workload, below));
                 }
                 Change::Remove { replica } => {
                     let Some(replica) = find(&replica) else { continue };
-                    self.spawn(Busy::Replica(replica.id.clone()), hands.clone().remove(replica));
+                    self.spawn(Busy::Remove(replica.id.clone()), hands.clone().remove(replica));
                 }
                 Change::GiveUp { replica, cause } => {
                     let replica = replica.as_deref().and_then(find);
