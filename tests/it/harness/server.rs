@@ -126,7 +126,7 @@ impl RealServer {
         self.curl(&[&format!("{}/v1/healthz", self.api())]).status == 200
     }
 
-    fn set_up(&mut self) {
+    pub fn set_up(&mut self) {
         let token = eventually("the set-up token", || fs::read_to_string(self.data.join("setup-token")).ok());
         let key = self.owner.public_key_file();
         let said = run(self
