@@ -97,7 +97,10 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        // In memory where that can be had: what is synced here need not outlive a power cut.
+        let memory = Path::new("/dev/shm");
+        let place = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        let directory = tempfile::tempdir_in(place).unwrap();
         let repos = Repositories::open(directory.path().join("repos")).unwrap();
         let repo = repos.create("app").unwrap();
         let world = Self { directory, repos, repo };
