@@ -39,9 +39,26 @@ impl GitError {
         matches!(self, Self::Storage { .. } | Self::Disconnected(_))
     }
 
+    /// Somewhere below lies a write for which there was no space.
+    fn is_full(&self) -> bool {
+        let mut next = std::error::Error::source(self);
+        while let Some(cause) = next {
+            let full = cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::StorageFull);
+            // Libraries in between may have kept the text only (strerror of ENOSPC).
+            if full || cause.to_string().contains("No space left on device") {
+                return true;
+            }
+            next = cause.source();
+        }
+        false
+    }
+
     /// The text for the person at the other end; none when the fault is the server's and only its log may have the details.
     pub fn public(&self) -> Option<String> {
         match self {
+            Self::Storage { .. } if self.is_full() => {
+                Some("the disk of the server is full; nothing was changed. Free space there, then push again".into())
+            }
             Self::Storage { .. } => None,
             other => Some(other.to_string()),
         }

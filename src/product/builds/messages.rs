@@ -336,10 +336,13 @@ pub(super) fn disk_full() -> BuildFailure {
 }
 
 pub(super) fn sandbox_lost() -> BuildFailure {
-    copy("the build environment was lost", "The build environment ended in the middle of the build.")
-        .remedy("Push again. If it happens each time, the build may use more memory than it may.")
-        .temporary()
-        .into()
+    copy(
+        "the build environment was lost",
+        "The build environment ended in the middle of the build, or the container engine did.",
+    )
+    .remedy("Push again. If it happens each time, the build may use more memory than it may.")
+    .temporary()
+    .into()
 }
 
 pub(super) fn source_unreadable(cause: &str) -> BuildFailure {
