@@ -1,7 +1,7 @@
 //! Composition root: config → store → engine → jobs → converge → listeners → drain. The only file
 //! that knows everybody; it decides nothing but the order.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use crate::machinery::proxy::{self, Proxy, ProxySettings, RouteTable};
 use crate::machinery::runtime::{Engine, docker::Docker};
 use crate::product::builds::Builder;
 use crate::product::converge::{Converger, EngineObservatory};
-use crate::product::deploy::{ActivateWork, PushWork, Sweeper};
+use crate::product::deploy::{ActivateWork, ClearWork, PushWork, Sweeper};
 use crate::product::{Ctx, accounts};
 use crate::state::jobs::{Queue, Runner};
 use crate::state::logs::LogStore;
@@ -98,6 +98,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         vec![
             Arc::new(PushWork::new(ctx.clone(), Arc::clone(&repositories), Arc::clone(&builder), handle.clone())),
             Arc::new(ActivateWork::new(ctx.clone(), Arc::clone(&builder), handle)),
+            Arc::new(ClearWork::new(Arc::clone(&repositories), Arc::clone(&builder))),
         ],
         PARALLEL_JOBS,
     );
@@ -118,7 +119,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
 
     let sweeper = Sweeper::new(ctx.clone(), Arc::clone(&repositories), Arc::clone(&builder));
     sweeper.quarantines().await.map_err(told)?;
-    announce_setup(&ctx, &dir).await?;
+    announce_setup(&ctx, &dir, api_address).await?;
     tracing::info!(
         proxy.address = %proxy_listener.local_addr()?, api.address = %api_address, ssh.address = %ssh_listener.local_addr()?,
         data.dir = %dir.display(), "hythe serves"
@@ -178,14 +179,17 @@ async fn bind(address: SocketAddr, setting: &str, variable: &str) -> anyhow::Res
 }
 
 /// The first start has no user: whoever reads this token becomes the first administrator.
-async fn announce_setup(ctx: &Ctx, dir: &Path) -> anyhow::Result<()> {
+async fn announce_setup(ctx: &Ctx, dir: &Path, api: SocketAddr) -> anyhow::Result<()> {
     let path = dir.join(SETUP_TOKEN_FILE);
     match accounts::ensure_setup_token(ctx).await.map_err(told)? {
         Some(token) => {
             write_private(&path, &token)?;
+            let host = if api.ip().is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { api.ip() };
+            let url = format!("http://{}", SocketAddr::new(host, api.port()));
+            let url = if url == cli::DEFAULT_URL { String::new() } else { format!("--url {url} ") };
             println!("set-up token: {token}");
             println!(
-                "make the first administrator with: hythe setup --token {token} --name NAME --email ADDRESS --key ~/.ssh/id_ed25519.pub"
+                "make the first administrator with: hythe setup {url}--token {token} --name NAME --email ADDRESS --key ~/.ssh/id_ed25519.pub"
             );
         }
         None => {

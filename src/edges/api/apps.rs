@@ -15,6 +15,7 @@ use crate::base::error::Error;
 use crate::base::model::App;
 use crate::product::Ctx;
 use crate::product::apps::{self, NewApp};
+use crate::product::deploy;
 
 /// The apps that the caller can see, by name.
 #[utoipa::path(get, path = "/v1/apps", tag = "apps", params(Paging),
@@ -82,7 +83,7 @@ pub(super) async fn destroy(
     Path(app): Path<String>,
 ) -> Answer<StatusCode> {
     let app = apps::resolve(&state.ctx, &actor, &app).await?;
-    apps::destroy(&state.ctx, &actor, &app).await?;
+    deploy::destroy(&state.ctx, &actor, &app).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

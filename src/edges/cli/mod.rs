@@ -25,6 +25,7 @@ use failure::{Failure, Result};
 use near::Near;
 
 pub use io::Io;
+pub use near::DEFAULT_URL;
 
 /// What a verb has at hand.
 struct Session {

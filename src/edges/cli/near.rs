@@ -8,7 +8,8 @@ use super::settings::Settings;
 use crate::base::secret::Secret;
 use crate::edges::client::Transport;
 
-const DEFAULT_URL: &str = "http://127.0.0.1:8081";
+/// Where the API of a server with embedded defaults listens.
+pub const DEFAULT_URL: &str = "http://127.0.0.1:8081";
 
 pub(super) struct Near {
     pub(super) folder: PathBuf,

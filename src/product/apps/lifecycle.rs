@@ -79,16 +79,10 @@ pub async fn rename(ctx: &Ctx, actor: &Actor, app: &App, name: AppName) -> Resul
     Ok(App { name, ..app.clone() })
 }
 
-pub async fn destroy(ctx: &Ctx, actor: &Actor, app: &App) -> Result<()> {
+/// Removes the rows of the app. What is kept of it elsewhere is for `deploy::destroy`, the verb around this one.
+pub async fn delete(tx: &mut Tx, actor: &Actor, app: &App) -> Result<()> {
     actor.may(Action::DestroyApp, &app.into())?;
-    let mut tx = ctx.store.begin().await?;
-    if !apps::delete(&mut tx, &actor.scope(), &app.id).await? {
-        return Err(Error::not_found("app"));
-    }
-    tx.commit().await?;
-    ctx.wake.notify_one();
-    tracing::info!(app.id = %app.id, app.name = %app.name, user.id = %actor.user.id, "app destroyed");
-    Ok(())
+    if apps::delete(tx, &actor.scope(), &app.id).await? { Ok(()) } else { Err(Error::not_found("app")) }
 }
 
 /// The actor with the memberships it has now: the first app of a user brings an organization, and a membership in it.

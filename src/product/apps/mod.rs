@@ -14,7 +14,7 @@ pub use environments::{
     EnvironmentChange, EnvironmentOverview, change_environment, environment, environments, overview,
 };
 pub use find::{AppOverview, AppRef, describe, list, resolve};
-pub use lifecycle::{NewApp, create, destroy, refreshed, rename};
+pub use lifecycle::{NewApp, create, delete, refreshed, rename};
 pub use observatory::{NoObservatory, Observatory, ReplicaView, logs, replicas};
 pub use processes::{ProcessView, processes, restart, scale};
-pub use variables::{VariableChanges, read_variables, variables, write_variables};
+pub use variables::{VariableChanges, read_variables, restore_variables, variables, write_variables};

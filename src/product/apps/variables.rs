@@ -79,12 +79,43 @@ pub async fn write_variables(
     if set.values.len() > MOST_VARIABLES {
         return Err(Error::limit(format!("an environment has at most {MOST_VARIABLES} variables")));
     }
+    insert_next(tx, ctx, organization, set, by).await
+}
+
+/// Makes the variables of an earlier version the newest again, as a version of their own; the newest one where they are
+/// the same. The caller has asked the actor.
+pub async fn restore_variables(
+    tx: &mut Tx,
+    ctx: &Ctx,
+    organization: &OrganizationId,
+    environment: &EnvironmentId,
+    version: i64,
+    by: Option<&UserId>,
+) -> Result<i64> {
+    let newest = rows::latest(tx, environment).await?.map_or(0, |row| row.version);
+    let now = read_variables(tx, ctx, organization, environment, newest).await?;
+    let then = read_variables(tx, ctx, organization, environment, version).await?;
+    if then.values == now.values {
+        return Ok(newest);
+    }
+    insert_next(tx, ctx, organization, VariableSet { version: newest, ..then }, by).await
+}
+
+/// Writes the values as the version behind that of the set.
+async fn insert_next(
+    tx: &mut Tx,
+    ctx: &Ctx,
+    organization: &OrganizationId,
+    set: VariableSet,
+    by: Option<&UserId>,
+) -> Result<i64> {
+    let environment = &set.environment_id;
     let plain: BTreeMap<&VariableName, &str> = set.values.iter().map(|(n, v)| (n, v.reveal().as_str())).collect();
     let plain = Secret::new(serde_json::to_vec(&plain).map_err(Error::internal)?);
     if plain.reveal().len() > LARGEST_SET {
         return Err(Error::limit(format!("the variables of an environment are together at most {LARGEST_SET} bytes")));
     }
-    let version = version + 1;
+    let version = set.version + 1;
     let sealed = ctx.vault.seal(tx, &scope(organization), &bound_to(environment, version), plain.reveal()).await?;
     let row = SealedVariables {
         environment_id: environment.clone(),

@@ -237,11 +237,13 @@ impl Builder {
     }
 
     /// Removes the sandbox and the caches of an app.
-    pub async fn forget(&self, app: &AppId) {
+    pub async fn forget(&self, app: &AppId) -> Result<(), BuildFailure> {
         let place = self.place(app);
-        place.lock().await.close(&*self.engine).await;
+        let mut place = place.lock().await;
+        place.remove(&*self.engine).await.map_err(|error| messages::engine(&error))?;
         Cache::remove(&self.caches, app);
         self.places.lock().unwrap_or_else(PoisonError::into_inner).remove(app);
+        Ok(())
     }
 
     // --- phases in the sandbox --------------------------------------------------------------------------------------

@@ -106,10 +106,15 @@ impl Place {
         }
     }
 
-    pub async fn close(&mut self, engine: &dyn Engine) {
+    pub async fn remove(&mut self, engine: &dyn Engine) -> Result<(), EngineError> {
         self.session = None;
         self.image = None;
-        if let Err(error) = engine.close_sandbox(&self.sandbox).await {
+        engine.close_sandbox(&self.sandbox).await
+    }
+
+    /// Removes the sandbox where that can be done.
+    pub async fn close(&mut self, engine: &dyn Engine) {
+        if let Err(error) = self.remove(engine).await {
             tracing::warn!(sandbox = self.sandbox, error = %export::chain(&error), "a build sandbox could not be removed");
         }
     }

@@ -14,9 +14,9 @@ use crate::base::error::{Error, Result};
 use crate::base::model::{
     App, Deployment, DeploymentId, DeploymentKind, DeploymentState, Environment, EnvironmentId, Id, Release, ReleaseId,
 };
-use crate::product::Ctx;
 use crate::product::builds::Builder;
 use crate::product::converge::Handle;
+use crate::product::{Ctx, apps};
 use crate::state::jobs::{StepContext, StepError, Work};
 use crate::state::store::{self, Tx};
 
@@ -28,6 +28,8 @@ const STEPS: [&str; 2] = ["release", "rollout"];
 pub struct Order {
     pub source: ReleaseId,
     pub variables_version: i64,
+    /// The version to come back to when this deployment fails; the same where the new one stays.
+    pub variables_before: i64,
     pub restores_formation: bool,
     pub description: String,
 }
@@ -121,6 +123,22 @@ impl ActivateWork {
         let ended = rollout::wait(&self.ctx, &self.converger, &payload.environment, &release, &cx.cancel).await?;
         rollout::conclude(&self.ctx, ended, cx, (began, before)).await
     }
+
+    async fn put_back(&self, payload: &Payload, reason: &str) -> Result<()> {
+        undo(&self.ctx, &payload.environment, &payload.deployment, reason).await?;
+        let (order, ctx) = (&payload.order, &self.ctx);
+        let mut tx = ctx.store.begin().await?;
+        let newest = store::variables::latest(&mut tx, &payload.environment).await?.map_or(0, |set| set.version);
+        // Somebody who wrote variables since then has the last word.
+        if newest != order.variables_version || newest == order.variables_before {
+            return Ok(());
+        }
+        let environment = environment(&mut tx, &payload.environment).await?;
+        let Some(app) = store::apps::find(&mut tx, &PLATFORM, &environment.app_id).await? else { return Ok(()) };
+        let (organization, before) = (&app.organization_id, order.variables_before);
+        apps::restore_variables(&mut tx, ctx, organization, &environment.id, before, None).await?;
+        tx.commit().await
+    }
 }
 
 #[async_trait]
@@ -147,7 +165,7 @@ impl Work for ActivateWork {
 
     async fn failed(&self, cx: &StepContext, reason: &str) {
         let Ok(payload) = serde_json::from_value::<Payload>(cx.job.payload.clone()) else { return };
-        if let Err(error) = undo(&self.ctx, &payload.environment, &payload.deployment, reason).await {
+        if let Err(error) = self.put_back(&payload, reason).await {
             tracing::error!(job.id = %cx.job.id, error = error.for_log(), "a failed deployment could not be cleared away");
         }
         cx.log.append(&messages::problem(reason));

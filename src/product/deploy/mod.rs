@@ -24,7 +24,7 @@ pub use activate::ActivateWork;
 pub use follow::{LogEvent, finished, follow};
 pub use intake::{Accepted, PushOrder, RefUpdate, accept, decide, open_for_fetch, open_for_push};
 pub use push::PushWork;
-pub use sweep::Sweeper;
+pub use sweep::{ClearWork, Sweeper, destroy};
 
 /// The new version of the variables and, where the environment has a release, the deployment of one that has them.
 pub async fn set_variables(
@@ -45,6 +45,7 @@ pub async fn set_variables(
             let order = Order {
                 source: release.id,
                 variables_version: version,
+                variables_before: version,
                 restores_formation: false,
                 description: describe(changes),
             };
@@ -79,6 +80,11 @@ pub async fn rollback(
     actor.may(Action::Deploy, &Place::from(app))?;
     let mut tx = ctx.store.begin().await?;
     let target = rollback_target(&mut tx, environment, number).await?;
+    let before = store::variables::latest(&mut tx, &environment.id).await?.map_or(0, |set| set.version);
+    // The next push starts from what was gone back to, not from what was left.
+    let (organization, by) = (&app.organization_id, Some(&actor.user.id));
+    let version =
+        apps::restore_variables(&mut tx, ctx, organization, &environment.id, target.variables_version, by).await?;
     let deployment = activate::enqueue(
         ctx,
         &mut tx,
@@ -86,7 +92,8 @@ pub async fn rollback(
         app,
         environment,
         Order {
-            variables_version: target.variables_version,
+            variables_version: version,
+            variables_before: before,
             description: format!("rollback to v{}", target.number),
             source: target.id,
             restores_formation: true,

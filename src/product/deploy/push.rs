@@ -1,6 +1,7 @@
 //! The job of a push: from objects in quarantine to a release that serves. Every step can be run
 //! again after a crash; the ref moves in the last one only.
 
+use std::io;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,7 +14,7 @@ use super::releases::{self, NewRelease};
 use super::{messages, rollout};
 use crate::base::error::{Error, Result};
 use crate::base::model::{App, BuildState, CommitId, DeploymentState, Id, Processes};
-use crate::machinery::git::{ObjectId, Quarantine, Repositories, Repository, TreeLimits, export_tree};
+use crate::machinery::git::{GitError, ObjectId, Quarantine, Repositories, Repository, TreeLimits, export_tree};
 use crate::product::Ctx;
 use crate::product::builds::{BuildFailure, BuildLog, BuildRequest, Builder, Built, Detected, Imaged, Source};
 use crate::product::converge::Handle;
@@ -77,8 +78,8 @@ impl PushWork {
             depth: DEEPEST,
         };
         Ok(Box::new(move |out| {
-            let quarantine = Quarantine::reopen(&repository, &key).map_err(std::io::Error::other)?;
-            export_tree(&repository, quarantine.as_ref(), &commit, &limits, out).map_err(std::io::Error::other)?;
+            let quarantine = Quarantine::reopen(&repository, &key).map_err(told)?;
+            export_tree(&repository, quarantine.as_ref(), &commit, &limits, out).map_err(told)?;
             Ok(())
         }))
     }
@@ -236,6 +237,15 @@ impl PushWork {
         }
         Ok(())
     }
+}
+
+/// The pusher reads this: what is the server's own goes to its log alone.
+fn told(error: GitError) -> io::Error {
+    let text = error.public().unwrap_or_else(|| {
+        tracing::error!(error = &error as &dyn std::error::Error, "a pushed tree could not be read");
+        "the server cannot read its repository now; its log says why".into()
+    });
+    io::Error::other(text)
 }
 
 struct Lines(JobLog);

@@ -1,20 +1,26 @@
 //! What nobody needs any more: quarantines of pushes that never became a job or whose job has ended, repositories and
-//! build caches of apps that were destroyed.
+//! build caches of apps that were destroyed. Destroying an app enqueues the job that clears it away; the sweeper finds
+//! what such a job had to leave.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::intake::{PLATFORM, quarantines_in_use};
+use crate::base::access::Actor;
 use crate::base::error::{Error, Result};
-use crate::base::model::AppId;
+use crate::base::model::{App, AppId, Id};
 use crate::machinery::git::{Repositories, Repository};
-use crate::product::Ctx;
 use crate::product::builds::Builder;
+use crate::product::{Ctx, apps};
+use crate::state::jobs::{StepContext, StepError, Work};
 use crate::state::store;
 
+const CLEAR: &str = "clear";
 const EVERY: Duration = Duration::from_secs(600);
 
 pub struct Sweeper {
@@ -61,9 +67,7 @@ impl Sweeper {
                 continue;
             }
             drop(tx);
-            self.builder.forget(&app).await;
-            self.repositories.remove(&app.to_string()).map_err(Error::internal)?;
-            tracing::info!(app.id = %app, "removed what a destroyed app had left");
+            clear(&self.builder, &self.repositories, &app).await?;
         }
         Ok(())
     }
@@ -78,4 +82,55 @@ impl Sweeper {
         }
         Ok(all)
     }
+}
+
+async fn clear(builder: &Builder, repositories: &Repositories, app: &AppId) -> Result<()> {
+    builder.forget(app).await.map_err(|failure| Error::unavailable(failure.reason.clone(), failure))?;
+    repositories.remove(app.as_str()).map_err(Error::internal)?;
+    tracing::info!(app.id = %app, "removed what a destroyed app had left");
+    Ok(())
+}
+
+/// Destroys the app: its rows now, what runs of it as soon as the converger sees that, its repository and its build
+/// sandbox behind the work that is still under way for it.
+pub async fn destroy(ctx: &Ctx, actor: &Actor, app: &App) -> Result<()> {
+    let mut tx = ctx.store.begin().await?;
+    apps::delete(&mut tx, actor, app).await?;
+    ctx.queue.enqueue(&mut tx, CLEAR, app.id.as_str(), Value::String(app.id.to_string())).await?;
+    tx.commit().await?;
+    ctx.wake.notify_one();
+    ctx.queue.notify();
+    tracing::info!(app.id = %app.id, app.name = %app.name, user.id = %actor.user.id, "app destroyed");
+    Ok(())
+}
+
+/// The job that clears a destroyed app away. Jobs of one app run one after the other, so no push is at work in what it removes.
+pub struct ClearWork {
+    repositories: Arc<Repositories>,
+    builder: Arc<Builder>,
+}
+
+impl ClearWork {
+    pub fn new(repositories: Arc<Repositories>, builder: Arc<Builder>) -> Self {
+        Self { repositories, builder }
+    }
+}
+
+#[async_trait]
+impl Work for ClearWork {
+    fn kind(&self) -> &'static str {
+        CLEAR
+    }
+
+    fn steps(&self) -> &'static [&'static str] {
+        &["clear"]
+    }
+
+    async fn run(&self, _: usize, cx: &StepContext) -> Result<Value, StepError> {
+        let app: AppId = serde_json::from_value(cx.job.payload.clone()).map_err(Error::internal)?;
+        clear(&self.builder, &self.repositories, &app).await?;
+        Ok(Value::Null)
+    }
+
+    async fn failed(&self, _: &StepContext, _: &str) {}
 }

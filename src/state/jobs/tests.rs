@@ -294,9 +294,11 @@ async fn a_retry_waits_longer_each_time_and_keeps_its_subject() {
         for (attempt, seconds) in [(1, 10), (2, 20)] {
             // Another subject is worked meanwhile; when it is through, this one has given up for now.
             let rested = async {
-                while bench.steps(&first).await.get(1).and_then(|s| s.error.clone()).is_none()
-                    || bench.steps(&first).await[1].attempt != attempt
-                {
+                loop {
+                    let step = bench.steps(&first).await.swap_remove(1);
+                    if step.attempt == attempt && step.error.is_some() {
+                        break;
+                    }
                     let other = enqueue(&queue, "script", "other").await;
                     queue.finished(&other).await.expect("job");
                 }

@@ -172,7 +172,7 @@ impl App {
 
 impl Drop for App {
     fn drop(&mut self) {
-        self.await_(self.builder.forget(&self.id));
+        self.await_(self.builder.forget(&self.id)).expect("the sandbox is removed");
     }
 }
 

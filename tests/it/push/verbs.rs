@@ -30,6 +30,14 @@ fn variables_reach_the_app_and_make_a_release() {
     assert!(!stored.windows(8).any(|w| w == b"well met"), "variables are stored sealed");
     app.server.cli(owner, &["config:unset", "-a", "hello", "GREETING"]).expect("config:unset");
     assert_eq!(app.server.get("hello"), ok("none"));
+
+    app.server.cli(owner, &["rollback", "v3", "-a", "hello"]).expect("rollback");
+    assert_eq!(app.server.get("hello"), ok("well met"));
+    let shown = app.server.cli(owner, &["config", "-a", "hello"]).expect("config");
+    assert!(shown.contains("GREETING"), "a rollback is of the whole state: {shown}");
+    app.repo.commit(&[("note.txt", "another commit")]);
+    app.repo.push("main").accepted();
+    assert_eq!(app.server.get("hello"), ok("well met"));
 }
 
 #[test]
@@ -47,4 +55,8 @@ fn the_same_verbs_work_over_ssh() {
     app.server.ssh(owner, &["apps:destroy", "-a", "hello", "--confirm", "hello"]).expect("apps:destroy");
     eventually("nothing of the app runs", || app.server.replicas("hello").is_empty().then_some(()));
     assert_eq!(app.server.get("hello").status, 404);
+    eventually("neither sandbox nor repository is kept", || {
+        let repositories = std::fs::read_dir(app.server.data().join("repos")).expect("repos").count();
+        (app.server.containers().is_empty() && repositories == 0).then_some(())
+    });
 }
