@@ -4,6 +4,7 @@
 mod apps;
 mod builds;
 mod crash;
+mod manifest;
 mod refs;
 mod surroundings;
 mod trees;

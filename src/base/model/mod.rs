@@ -4,6 +4,7 @@ mod app;
 mod deployment;
 mod ids;
 mod job;
+mod manifest;
 mod names;
 mod release;
 mod route;
@@ -17,6 +18,7 @@ pub use ids::{
     RouteId, SpaceId, SshKeyId, TokenId, UserId,
 };
 pub use job::{Job, JobState, JobStep, StepState};
+pub use manifest::{CronEntry, Manifest, ManifestFault, Scripts, Wish};
 pub use names::{
     AppName, BranchName, CommitId, EnvironmentName, Host, NameError, ProcessName, TenantName, VariableName,
 };

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BuildId, EnvironmentId, Formation, Host, NameError, ProcessName, ReleaseId, UserId};
+use super::{BuildId, EnvironmentId, Formation, Host, Manifest, NameError, ProcessName, ReleaseId, UserId};
 use crate::base::clock::Timestamp;
 
 /// Digest of an image's manifest, `sha256:` and 64 hexadecimal digits (OCI image spec, descriptor).
@@ -80,6 +80,8 @@ pub struct Release {
     pub variables_version: i64,
     pub formation: Formation,
     pub hosts: Vec<Host>,
+    /// `app.json` of the pushed tree.
+    pub manifest: Manifest,
     /// What made it, for people: "push 1f0c…", "set A, B", "rollback to v3".
     pub description: String,
     pub created_by: Option<UserId>,

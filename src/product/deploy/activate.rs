@@ -99,6 +99,7 @@ impl ActivateWork {
             processes: source.processes,
             variables_version: order.variables_version,
             formation,
+            manifest: source.manifest,
             description: order.description.clone(),
             created_by: deployment.created_by,
         };

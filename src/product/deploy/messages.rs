@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::model::{ImageDigest, ProcessName, Release};
+use crate::base::model::{AppName, ImageDigest, ProcessName, Release, VariableName};
 
 pub fn heading(text: &str, millis: i64) -> String {
     if millis > 500 { format!("-----> {text} … {:.1}s", millis as f64 / 1000.0) } else { format!("-----> {text}") }
@@ -60,6 +60,18 @@ pub fn no_engine(seconds: u64, seen: Option<String>) -> String {
 
 pub fn unknown_branch(branch: &str, known: &str) -> String {
     format!("branch {branch} deploys nowhere; push to {known}, for example: git push hythe {branch}:{known}")
+}
+
+/// Cause, then each variable with what the developer says of it, then the remedy.
+pub fn missing_variables(app: &AppName, missing: &[(&VariableName, Option<&str>)]) -> Vec<String> {
+    let mut lines = vec!["app.json requires variables that this environment does not have:".to_owned()];
+    for (name, description) in missing {
+        let description = description.map(|text| format!(": {}", text.lines().next().unwrap_or_default()));
+        lines.push(format!("  {name}{}", description.unwrap_or_default()));
+    }
+    let words: Vec<_> = missing.iter().map(|(name, _)| format!("{name}=…")).collect();
+    lines.push(format!("Set them and push again: hythe config:set -a {app} {}", words.join(" ")));
+    lines
 }
 
 #[cfg(test)]

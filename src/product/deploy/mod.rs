@@ -5,6 +5,7 @@
 mod activate;
 mod follow;
 mod intake;
+mod manifest;
 pub mod messages;
 mod push;
 mod releases;

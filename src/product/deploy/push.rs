@@ -13,7 +13,7 @@ use super::intake::{PLATFORM, PushOrder};
 use super::releases::{self, NewRelease};
 use super::{messages, rollout};
 use crate::base::error::{Error, Result};
-use crate::base::model::{App, BuildState, CommitId, DeploymentState, Id, Processes};
+use crate::base::model::{App, BuildState, CommitId, DeploymentState, Formation, Id, Processes};
 use crate::machinery::git::{GitError, ObjectId, Quarantine, Repositories, Repository, TreeLimits, export_tree};
 use crate::product::Ctx;
 use crate::product::builds::{BuildFailure, BuildLog, BuildRequest, Builder, Built, Detected, Imaged, Source};
@@ -46,7 +46,11 @@ impl PushWork {
         store::apps::find(&mut tx, &PLATFORM, &order.app).await?.ok_or_else(|| Error::not_found("the app"))
     }
 
-    fn repository(&self, order: &PushOrder) -> Result<Repository> {
+    pub(super) fn ctx(&self) -> &Ctx {
+        &self.ctx
+    }
+
+    pub(super) fn repository(&self, order: &PushOrder) -> Result<Repository> {
         let found = self.repositories.find(order.app.as_str()).map_err(Error::internal)?;
         found.ok_or_else(|| Error::not_found("the app's repository"))
     }
@@ -99,6 +103,8 @@ impl PushWork {
     async fn detect(&self, order: &PushOrder, cx: &StepContext) -> Result<Value, StepError> {
         self.check_not_stale(order)?;
         let app = self.app(order).await?;
+        let manifest = self.manifest(order).await?;
+        self.grant_wishes(order, &app, &manifest, cx).await?;
         let request = self.request(order, &app).await?;
         let detected = self.builder.detect(&request, self.source(order)?, lines(cx)).await;
         output(&detected.map_err(|f| failure(&f, cx))?)
@@ -125,6 +131,7 @@ impl PushWork {
 
     async fn release(&self, order: &PushOrder, cx: &StepContext) -> Result<Value, StepError> {
         let imaged: Imaged = earlier(cx, 2)?;
+        let manifest = self.manifest(order).await?;
         let mut tx = self.ctx.store.begin().await?;
         let row = deployment(&mut tx, &order.deployment).await?;
         if row.release_id.is_some() {
@@ -139,7 +146,8 @@ impl PushWork {
             image: imaged.image.clone(),
             processes: imaged.processes.clone(),
             variables_version: variables,
-            formation: place.spec.formation.clone(),
+            formation: with_wishes(&place.spec.formation, &manifest.formation),
+            manifest,
             description: format!("push {}", &order.new.as_str()[..12]),
             created_by: Some(order.user.clone()),
         };
@@ -268,8 +276,15 @@ fn failure(failure: &BuildFailure, cx: &StepContext) -> StepError {
 }
 
 /// A `CommitId` holds nothing but a SHA-1, so it always is an object id.
-fn object_id(commit: &CommitId) -> ObjectId {
+pub(super) fn object_id(commit: &CommitId) -> ObjectId {
     commit.as_str().parse().unwrap_or_else(|_| unreachable!("a commit id is 40 hexadecimal digits"))
+}
+
+/// What people said of a process type goes before what `app.json` says.
+fn with_wishes(said: &Formation, wished: &Formation) -> Formation {
+    let mut formation = wished.clone();
+    formation.extend(said.iter().map(|(name, count)| (name.clone(), *count)));
+    formation
 }
 
 fn null_id() -> ObjectId {

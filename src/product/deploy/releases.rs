@@ -4,7 +4,8 @@ use crate::base::access::Scope;
 use crate::base::clock::Timestamp;
 use crate::base::error::Result;
 use crate::base::model::{
-    BuildId, DeploymentState, Environment, EnvironmentId, Id, ImageDigest, Processes, Release, ReleaseId, UserId,
+    BuildId, DeploymentState, Environment, EnvironmentId, Id, ImageDigest, Manifest, Processes, Release, ReleaseId,
+    UserId,
 };
 use crate::state::store::{self, Tx};
 
@@ -15,6 +16,7 @@ pub struct NewRelease {
     pub processes: Processes,
     pub variables_version: i64,
     pub formation: crate::base::model::Formation,
+    pub manifest: Manifest,
     pub description: String,
     pub created_by: Option<UserId>,
 }
@@ -31,6 +33,7 @@ pub async fn make(tx: &mut Tx, environment: &Environment, new: NewRelease, now: 
         processes: new.processes,
         variables_version: new.variables_version,
         formation: new.formation,
+        manifest: new.manifest,
         hosts: hosts.into_iter().map(|r| r.host).collect(),
         description: new.description,
         created_by: new.created_by,

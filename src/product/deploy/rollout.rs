@@ -41,6 +41,9 @@ pub async fn begin(ctx: &Ctx, environment: &EnvironmentId, release: &Release, re
     if restores_formation {
         spec.formation.clone_from(&release.formation);
     }
+    for (process, count) in &release.formation {
+        spec.formation.entry(process.clone()).or_insert(*count);
+    }
     if !store::environments::write_spec(&mut tx, environment, found.generation, &spec).await? {
         return Err(Error::conflict("the environment was changed at the same moment; try again"));
     }

@@ -21,6 +21,7 @@ struct Row {
     variables_version: i64,
     formation: String,
     hosts: String,
+    manifest: String,
     description: String,
     created_by: Option<String>,
     created_at: i64,
@@ -40,6 +41,7 @@ impl TryFrom<Row> for Release {
             variables_version: row.variables_version,
             formation: from_json(&row.formation)?,
             hosts: from_json(&row.hosts)?,
+            manifest: from_json(&row.manifest)?,
             description: row.description,
             created_by: parse_some(row.created_by.as_deref())?,
             created_at: Timestamp(row.created_at),
@@ -50,10 +52,10 @@ impl TryFrom<Row> for Release {
 /// Exists when the environment has a release of this number.
 pub async fn insert(tx: &mut Tx, release: &Release) -> Result<()> {
     const SQL: &str = "INSERT INTO releases (id, environment_id, number, build_id, commit_id, image, processes,
-            variables_version, formation, hosts, description, created_by, created_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+            variables_version, formation, hosts, manifest, description, created_by, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
     let (processes, formation) = (json(&release.processes)?, json(&release.formation)?);
-    let (hosts, description) = (json(&release.hosts)?, text(&release.description));
+    let (hosts, manifest, description) = (json(&release.hosts)?, json(&release.manifest)?, text(&release.description));
     touched!(tx, c => sqlx::query(SQL)
         .bind(release.id.as_str())
         .bind(release.environment_id.as_str())
@@ -65,6 +67,7 @@ pub async fn insert(tx: &mut Tx, release: &Release) -> Result<()> {
         .bind(release.variables_version)
         .bind(formation.as_str())
         .bind(hosts.as_str())
+        .bind(manifest.as_str())
         .bind(description.as_ref())
         .bind(release.created_by.as_ref().map(Id::as_str))
         .bind(release.created_at.0)

@@ -175,6 +175,7 @@ impl TestApi {
             variables_version: 0,
             formation: BTreeMap::new(),
             hosts: Vec::new(),
+            manifest: Manifest::default(),
             description: "push 1f0c1f0c".into(),
             created_by: None,
             created_at: self.ctx.now(),

@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::base::model::{
-    App, AppId, Environment, EnvironmentId, EnvironmentSpec, Formation, Id, OrganizationId, Process, ProcessName,
-    Release, ReleaseId, SpaceId,
+    App, AppId, Environment, EnvironmentId, EnvironmentSpec, Formation, Id, Manifest, OrganizationId, Process,
+    ProcessName, Release, ReleaseId, SpaceId,
 };
 use crate::product::converge::observed::Crashes;
 
@@ -36,6 +36,7 @@ fn desired(rollout: i64, live: i64, formation: &[(&str, u32)]) -> Desired {
         variables_version: 0,
         formation: Formation::new(),
         hosts: Vec::new(),
+        manifest: Manifest::default(),
         description: String::new(),
         created_by: None,
         created_at: NOW,

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use super::variables::SealedVariables;
 use super::*;
+use crate::base::model::Manifest;
 
 const ALL: Scope = Scope::Platform;
 
@@ -41,6 +42,7 @@ fn release(environment: &EnvironmentId, number: i64) -> Release {
         variables_version: 3,
         formation: BTreeMap::from([(name("web"), 2)]),
         hosts: vec![name("shop.example.com")],
+        manifest: Manifest { formation: BTreeMap::from([(name("worker"), 3)]), ..Manifest::default() },
         description: "push cccc".into(),
         created_by: None,
         created_at: at(11),

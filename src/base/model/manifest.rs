@@ -1,0 +1,217 @@
+//! `app.json` of a pushed tree: what its developer says of how the app runs. Pure: text in, manifest or faults out.
+//! The keys are those that users of the field know (Heroku's and Dokku's `app.json`); keys of no meaning here are left alone.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{ProcessName, VariableName};
+
+/// Every part may be missing; none at all is an app without the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Manifest {
+    pub env: BTreeMap<VariableName, Wish>,
+    /// Replicas that a first release starts with.
+    pub formation: BTreeMap<ProcessName, u32>,
+    pub scripts: Scripts,
+    pub cron: Vec<CronEntry>,
+}
+
+/// A variable that the app wants to have.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Wish {
+    /// Taken when the environment has no such variable.
+    pub value: Option<String>,
+    /// Without a value, of whatever origin, there is no release.
+    pub required: bool,
+    /// A random value is made when the environment has none.
+    pub generate: bool,
+    pub description: Option<String>,
+}
+
+/// Commands of a deployment, each an argument vector inside a container of the new image.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Scripts {
+    /// Before the new release receives traffic.
+    pub predeploy: Option<String>,
+    /// After it does.
+    pub postdeploy: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CronEntry {
+    pub name: Option<String>,
+    /// Five fields (POSIX crontab) or a word such as `@daily`; whoever schedules it judges it.
+    pub schedule: String,
+    pub command: String,
+    /// IANA name; none is UTC.
+    pub timezone: Option<String>,
+}
+
+/// What is wrong with the file: where, and what is expected there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("app.json: {0}")]
+pub struct ManifestFault(String);
+
+const MOST_REPLICAS: u32 = 100;
+const MOST_CRON: usize = 100;
+const LONGEST_COMMAND: usize = 4096;
+
+impl Manifest {
+    /// Faults name the place as a path of keys, such as `formation.web.quantity`.
+    pub fn parse(text: &[u8]) -> Result<Self, ManifestFault> {
+        let file: File = serde_json::from_slice(text).map_err(|error| ManifestFault(error.to_string()))?;
+        let mut manifest = Self::default();
+        for (name, value) in file.env {
+            let at = format!("env.{name}");
+            let name = name.parse().map_err(|error| fault(&at, error))?;
+            manifest.env.insert(name, wish(&at, value)?);
+        }
+        for (name, value) in file.formation {
+            let at = format!("formation.{name}");
+            let name: ProcessName = name.parse().map_err(|error| fault(&at, error))?;
+            let Some(count) = read::<Formation>(&at, value)?.quantity else { continue };
+            if count > MOST_REPLICAS {
+                return Err(fault(&format!("{at}.quantity"), format!("must be 0 to {MOST_REPLICAS}")));
+            }
+            manifest.formation.insert(name, count);
+        }
+        let command =
+            |name: &str, text: Option<String>| text.map(|t| command(&format!("scripts.{name}"), t)).transpose();
+        manifest.scripts = Scripts {
+            predeploy: command("predeploy", file.scripts.predeploy)?,
+            postdeploy: command("postdeploy", file.scripts.postdeploy)?,
+        };
+        if file.cron.len() > MOST_CRON {
+            return Err(fault("cron", format!("has {} entries, the limit is {MOST_CRON}", file.cron.len())));
+        }
+        for (index, value) in file.cron.into_iter().enumerate() {
+            let at = format!("cron[{index}]");
+            let mut entry: CronEntry = read(&at, value)?;
+            entry.command = self::command(&format!("{at}.command"), entry.command)?;
+            if entry.schedule.trim().is_empty() {
+                return Err(fault(&format!("{at}.schedule"), "must not be empty"));
+            }
+            manifest.cron.push(entry);
+        }
+        Ok(manifest)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(default)]
+#[derive(Default)]
+struct File {
+    env: BTreeMap<String, Value>,
+    formation: BTreeMap<String, Value>,
+    scripts: Scripts,
+    cron: Vec<Value>,
+}
+
+#[derive(Deserialize)]
+struct Formation {
+    quantity: Option<u32>,
+}
+
+/// Heroku's long form; the short one is the value alone.
+#[derive(Deserialize)]
+struct LongWish {
+    value: Option<String>,
+    #[serde(default = "yes")]
+    required: bool,
+    generator: Option<String>,
+    description: Option<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn wish(at: &str, value: Value) -> Result<Wish, ManifestFault> {
+    if let Value::String(value) = value {
+        return Ok(Wish { value: Some(value), required: true, ..Wish::default() });
+    }
+    let long: LongWish = read(at, value)?;
+    let generate = match long.generator.as_deref() {
+        None => false,
+        Some("secret") => true,
+        Some(other) => {
+            return Err(fault(&format!("{at}.generator"), format!("is \"{other}\"; there is only \"secret\"")));
+        }
+    };
+    Ok(Wish { value: long.value, required: long.required, generate, description: long.description })
+}
+
+fn command(at: &str, text: String) -> Result<String, ManifestFault> {
+    if text.trim().is_empty() {
+        return Err(fault(at, "must not be empty"));
+    }
+    if text.len() > LONGEST_COMMAND || text.contains('\0') {
+        return Err(fault(at, format!("must be at most {LONGEST_COMMAND} bytes without a NUL character")));
+    }
+    Ok(text)
+}
+
+fn read<T: DeserializeOwned>(at: &str, value: Value) -> Result<T, ManifestFault> {
+    serde_json::from_value(value).map_err(|error| fault(at, error))
+}
+
+fn fault(at: &str, what: impl fmt::Display) -> ManifestFault {
+    ManifestFault(format!("{at}: {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> String {
+        Manifest::parse(text.as_bytes()).expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn all_that_is_known_is_read_and_the_rest_left_alone() {
+        let text = r#"{
+            "name": "shop", "buildpacks": [{"url": "x"}],
+            "env": {"PLAIN": "a", "SECRET": {"generator": "secret"}, "MAY": {"required": false}, "MUST": {"description": "why"}},
+            "formation": {"web": {"quantity": 2, "size": "small"}, "worker": {}},
+            "scripts": {"postdeploy": "bin/seed", "test": "x"},
+            "cron": [{"command": "bin/tidy", "schedule": "@daily", "timezone": "Europe/Zurich"}]
+        }"#;
+        let manifest = Manifest::parse(text.as_bytes()).expect("manifest");
+        let wish = |name: &str| manifest.env[&name.parse::<VariableName>().expect("name")].clone();
+        assert_eq!(wish("PLAIN").value.as_deref(), Some("a"));
+        assert!(wish("SECRET").generate && wish("MUST").required && !wish("MAY").required);
+        assert_eq!(manifest.formation.values().copied().collect::<Vec<_>>(), [2]);
+        assert_eq!(manifest.scripts.postdeploy.as_deref(), Some("bin/seed"));
+        assert_eq!(manifest.cron[0].timezone.as_deref(), Some("Europe/Zurich"));
+        let stored = serde_json::to_string(&manifest).expect("json");
+        assert_eq!(serde_json::from_str::<Manifest>(&stored).expect("manifest"), manifest);
+        assert_eq!(serde_json::from_str::<Manifest>("{}").expect("of an older row"), Manifest::default());
+    }
+
+    #[test]
+    fn a_fault_names_its_place() {
+        for (text, place) in [
+            ("{", "line 1"),
+            ("[]", "expected"),
+            (r#"{"env": {"PORT": "1"}}"#, "env.PORT"),
+            (r#"{"env": {"A": 7}}"#, "env.A"),
+            (r#"{"env": {"A": {"generator": "uuid"}}}"#, "env.A.generator"),
+            (r#"{"formation": {"We b": {"quantity": 1}}}"#, "formation.We b"),
+            (r#"{"formation": {"web": {"quantity": -1}}}"#, "formation.web"),
+            (r#"{"formation": {"web": {"quantity": 1000}}}"#, "formation.web.quantity"),
+            (r#"{"scripts": {"predeploy": " "}}"#, "scripts.predeploy"),
+            (r#"{"cron": [{"command": "x"}]}"#, "cron[0]"),
+            (r#"{"cron": [{"command": "x", "schedule": ""}]}"#, "cron[0].schedule"),
+        ] {
+            let said = refused(text);
+            assert!(said.starts_with("app.json: ") && said.contains(place), "{text}: {said}");
+        }
+    }
+}
