@@ -137,7 +137,9 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     edge_tasks.spawn(ssh.serve(ssh_listener, edges.clone()));
     edge_tasks.spawn(serve_api(api_router, api_listener, edges.clone()));
 
+    tell_supervisor("READY=1");
     stop_signal().await?;
+    tell_supervisor("STOPPING=1");
     tracing::info!("stopping; apps go on running");
     edges.cancel();
     edge_tasks.close();
@@ -254,6 +256,22 @@ async fn save_tables(
         if let Ok(Err(error)) = saved {
             tracing::warn!(%error, "the route table could not be saved");
         }
+    }
+}
+
+/// To the supervisor that started this process, if one wants to know (sd_notify(3)): what is started after the server finds
+/// it serving.
+fn tell_supervisor(state: &str) {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let address = match path.as_encoded_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
+        _ => SocketAddr::from_pathname(&path),
+    };
+    let told = address.and_then(|address| UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address));
+    if let Err(error) = told {
+        tracing::warn!(%error, "the supervisor could not be told: {state}");
     }
 }
 

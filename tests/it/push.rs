@@ -6,6 +6,7 @@ mod builds;
 mod crash;
 mod manifest;
 mod refs;
+mod scaling;
 mod surroundings;
 mod trees;
 mod verbs;

@@ -15,6 +15,18 @@ use crate::base::secret::Secret;
 /// Replicas wanted per process type. A type that is missing runs one replica if it is `web`, else none.
 pub type Formation = BTreeMap<ProcessName, u32>;
 
+/// Within which bounds the platform itself chooses the number of replicas of a process type.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scaling {
+    /// 0: no replica runs while there are no requests; the next one wakes the app.
+    pub min: u32,
+    pub max: u32,
+    /// Requests that one replica shall have inside it at a time, on average.
+    pub in_flight: u32,
+    /// With `min` 0: how long there must have been no request.
+    pub idle_seconds: u32,
+}
+
 #[derive(Debug, Clone)]
 pub struct App {
     pub id: AppId,
@@ -50,6 +62,8 @@ pub struct EnvironmentSpec {
     /// The check of `web` replicas; none means: accepts connections on `PORT`.
     pub check: Option<Check>,
     pub stopped: bool,
+    /// A process type that is here is counted by the platform and not by `formation`.
+    pub scaling: BTreeMap<ProcessName, Scaling>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +75,8 @@ pub struct EnvironmentStatus {
     /// The rollout whose replicas receive traffic now.
     pub live: Generation,
     pub live_release: Option<ReleaseId>,
+    /// Replicas that the platform chose, per process type that has a `Scaling`.
+    pub scaled: BTreeMap<ProcessName, u32>,
     /// Ready replicas of the live rollout per process type.
     pub ready: BTreeMap<ProcessName, u32>,
     /// Why the desired rollout is not live, for people: cause, evidence, remedy.
@@ -79,6 +95,8 @@ pub enum EnvironmentState {
     /// The spec cannot be reached; `reason` says why. What was live before still is.
     Blocked,
     Stopped,
+    /// Live without a replica, as its scaling allows; a request wakes it.
+    Asleep,
 }
 
 /// The variables of an environment at one version; a release keeps the version it was made with.

@@ -11,7 +11,9 @@ mod route;
 mod tenancy;
 mod workload;
 
-pub use app::{App, Environment, EnvironmentSpec, EnvironmentState, EnvironmentStatus, Formation, VariableSet};
+pub use app::{
+    App, Environment, EnvironmentSpec, EnvironmentState, EnvironmentStatus, Formation, Scaling, VariableSet,
+};
 pub use deployment::{Build, BuildState, Deployment, DeploymentKind, DeploymentState};
 pub use ids::{
     AppId, BuildId, CustomerId, DeploymentId, EnvironmentId, Id, JobId, MembershipId, OrganizationId, ReleaseId,

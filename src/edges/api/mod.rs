@@ -15,6 +15,7 @@ mod problem;
 mod processes;
 mod releases;
 mod routes;
+mod scaling;
 mod throttle;
 pub mod types;
 mod variables;

@@ -58,7 +58,7 @@ pub(super) async fn restart(
     Ok((StatusCode::ACCEPTED, Json(view(&state.ctx, &actor, &app, &environment).await?)))
 }
 
-async fn view(ctx: &Ctx, actor: &Actor, app: &App, environment: &Environment) -> Answer<Page<ProcessItem>> {
+pub(super) async fn view(ctx: &Ctx, actor: &Actor, app: &App, environment: &Environment) -> Answer<Page<ProcessItem>> {
     let processes = apps::processes(ctx, actor, app, environment).await?;
     let replicas = apps::replicas(ctx, actor, app, environment).await?;
     Ok(Page { items: processes.iter().map(|process| ProcessItem::new(process, &replicas)).collect(), next: None })

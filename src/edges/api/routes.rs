@@ -5,7 +5,9 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, Secur
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{ApiState, accounts, apps, builds, deployments, environments, platform, processes, releases, variables};
+use super::{
+    ApiState, accounts, apps, builds, deployments, environments, platform, processes, releases, scaling, variables,
+};
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -41,6 +43,7 @@ pub(super) fn table() -> OpenApiRouter<ApiState> {
         .routes(routes!(variables::show, variables::change))
         .routes(routes!(processes::list, processes::scale))
         .routes(routes!(processes::restart))
+        .routes(routes!(scaling::set, scaling::unset))
         .routes(routes!(releases::list))
         .routes(routes!(releases::show))
         .routes(routes!(releases::rollback))

@@ -178,6 +178,27 @@ pub(super) enum Verb {
         #[arg(value_name = "PROCESS=NUMBER", required = true)]
         numbers: Vec<String>,
     },
+    /// Let the platform choose the number of web replicas; --min 0 lets an idle app sleep.
+    #[command(name = "ps:autoscale")]
+    PsAutoscale {
+        #[command(flatten)]
+        at: AtFlag,
+        #[arg(default_value = "web")]
+        process: String,
+        #[arg(long, default_value_t = 1)]
+        min: u32,
+        #[arg(long, required_unless_present = "off")]
+        max: Option<u32>,
+        /// Requests that one replica shall have at a time, on average
+        #[arg(long, default_value_t = crate::edges::api::types::ScalingBody::IN_FLIGHT)]
+        in_flight: u32,
+        /// With --min 0: seconds without a request after which no replica runs
+        #[arg(long, default_value_t = crate::edges::api::types::ScalingBody::IDLE_SECONDS)]
+        idle: u32,
+        /// Back to the number that ps:scale sets
+        #[arg(long)]
+        off: bool,
+    },
     #[command(name = "ps:restart", about = "Replace all replicas, without a gap")]
     PsRestart(AtWord),
     #[command(name = "ps:stop", about = "Stop all replicas")]

@@ -19,6 +19,7 @@ mod text;
 
 use clap::Parser;
 
+use crate::edges::api::types::ScalingBody;
 use crate::edges::client::{Client, Transport};
 use args::{Arguments, Verb};
 use failure::{Failure, Result};
@@ -144,6 +145,10 @@ async fn run(s: &mut Session, verb: Verb) -> Result<()> {
         Verb::ConfigSet { at, values } => config::set(s, &at, &values).await,
         Verb::ConfigUnset { at, names } => config::unset(s, &at, names).await,
         Verb::Ps(at) => processes::list(s, &at).await,
+        Verb::PsAutoscale { at, process, min, max, in_flight, idle: idle_seconds, off } => {
+            let scaling = max.filter(|_| !off).map(|max| ScalingBody { min, max, in_flight, idle_seconds });
+            processes::autoscale(s, &at, &process, scaling.as_ref()).await
+        }
         Verb::PsScale { at, numbers } => processes::scale(s, &at, &numbers).await,
         Verb::PsRestart(at) => processes::restart(s, &at).await,
         Verb::PsStop(at) => processes::stop(s, &at, true).await,

@@ -8,7 +8,7 @@ use super::Session;
 use super::args::{AtFlag, AtWord};
 use super::failure::{Failure, Result};
 use super::text::time;
-use crate::edges::api::types::{EnvironmentChangeBody, ProcessItem, ReplicaItem};
+use crate::edges::api::types::{EnvironmentChangeBody, ProcessItem, ReplicaItem, ScalingBody};
 use crate::edges::client::Logs;
 
 pub(super) async fn list(s: &mut Session, at: &AtWord) -> Result<()> {
@@ -25,12 +25,19 @@ async fn show(s: &mut Session, processes: &[ProcessItem]) -> Result<()> {
     }
     for process in processes {
         let command = shlex::try_join(process.command.iter().map(String::as_str)).unwrap_or_default();
-        s.io.out(&format!("{}: {} of {} ready: {command}", process.name, process.ready, process.wanted)).await?;
+        let scaled = process.scaling.as_ref().map_or_else(String::new, bounds);
+        let (name, ready, wanted) = (&process.name, process.ready, process.wanted);
+        s.io.out(&format!("{name}: {ready} of {wanted} ready{scaled}: {command}")).await?;
         for replica in &process.replicas {
             s.io.out(&format!("  {}", line(replica))).await?;
         }
     }
     Ok(())
+}
+
+fn bounds(scaling: &ScalingBody) -> String {
+    let sleeps = if scaling.min == 0 { format!(", asleep after {} s", scaling.idle_seconds) } else { String::new() };
+    format!(" (scaled {} to {}{sleeps})", scaling.min, scaling.max)
 }
 
 fn line(replica: &ReplicaItem) -> String {
@@ -61,6 +68,20 @@ pub(super) async fn scale(s: &mut Session, at: &AtFlag, numbers: &[String]) -> R
         wanted.insert(name.to_owned(), number);
     }
     let processes = s.client.scale(&s.app_flag(&at.app)?, &at.environment.environment, &wanted).await?;
+    if processes.items.is_empty() {
+        return Ok(s.io.say("kept for the first release").await?);
+    }
+    show(s, &processes.items).await
+}
+
+pub(super) async fn autoscale(
+    s: &mut Session,
+    at: &AtFlag,
+    process: &str,
+    scaling: Option<&ScalingBody>,
+) -> Result<()> {
+    let app = s.app_flag(&at.app)?;
+    let processes = s.client.autoscale(&app, &at.environment.environment, process, scaling).await?;
     if processes.items.is_empty() {
         return Ok(s.io.say("kept for the first release").await?);
     }

@@ -8,7 +8,7 @@ use super::{Client, Result, escaped, lines};
 use crate::edges::api::types::{
     AppChange, AppDetail, AppView, BuildView, DeploymentDetail, DeploymentView, EnvironmentChangeBody, EnvironmentView,
     HealthView, KeyView, NewAppBody, NewKeyBody, NewTokenBody, Page, PlatformView, ProcessItem, ReleaseView,
-    RollbackBody, SetupBody, SetupView, TokenView, UserView, VariablesChanged, VariablesView,
+    RollbackBody, ScalingBody, SetupBody, SetupView, TokenView, UserView, VariablesChanged, VariablesView,
 };
 
 pub type Lines = BoxStream<'static, std::io::Result<String>>;
@@ -138,6 +138,19 @@ impl Client {
         numbers: &BTreeMap<String, u32>,
     ) -> Result<Page<ProcessItem>> {
         self.call("PATCH", within(name, environment, "/processes"), Some(numbers)).await
+    }
+
+    /// None gives the number back to people.
+    pub async fn autoscale(
+        &self,
+        name: &str,
+        environment: &str,
+        process: &str,
+        scaling: Option<&ScalingBody>,
+    ) -> Result<Page<ProcessItem>> {
+        let method = if scaling.is_some() { "PUT" } else { "DELETE" };
+        let path = format!("/processes/{}/scaling", escaped(process));
+        self.call(method, within(name, environment, &path), scaling).await
     }
 
     pub async fn restart(&self, name: &str, environment: &str) -> Result<Page<ProcessItem>> {

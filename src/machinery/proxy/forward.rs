@@ -242,10 +242,15 @@ impl Shared {
             Err(Fault::Stopped)
         } else if target.upstreams.iter().any(|upstream| !upstream.is_retired()) {
             Ok(Some(Arc::clone(target)))
-        } else if target.state == TargetState::Starting {
-            Ok(None)
         } else {
-            Err(Fault::NoReplica)
+            match target.state {
+                TargetState::Starting => Ok(None),
+                TargetState::Asleep => {
+                    target.bell.ring();
+                    Ok(None)
+                }
+                TargetState::Live | TargetState::Stopped => Err(Fault::NoReplica),
+            }
         }
     }
 
@@ -256,7 +261,8 @@ impl Shared {
             Some(target) if target.upstreams[0].address() == address => Arc::clone(target),
             _ => {
                 let upstreams = vec![Upstream::new(address, "api")];
-                let target = Arc::new(Target { app: "api".into(), upstreams, state: TargetState::Live });
+                let target =
+                    Arc::new(Target { app: "api".into(), upstreams, state: TargetState::Live, bell: Arc::default() });
                 *api = Some(Arc::clone(&target));
                 target
             }

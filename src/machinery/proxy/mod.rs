@@ -35,7 +35,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use saved::{TableError, load, save};
-pub use table::{RouteTable, Target, TargetState};
+pub use table::{Bell, RouteTable, Target, TargetState};
 pub use upstream::Upstream;
 
 /// Bounds of the data plane. Every wait has one.

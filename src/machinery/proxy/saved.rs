@@ -118,7 +118,12 @@ impl From<Saved> for RouteTable {
                 let key = (u.address, u.replica.clone());
                 known.entry(key).or_insert_with(|| Upstream::new(u.address, u.replica)).clone()
             });
-            let whole = Arc::new(Target { app: target.app, upstreams: upstreams.collect(), state: target.state });
+            let whole = Arc::new(Target {
+                app: target.app,
+                upstreams: upstreams.collect(),
+                state: target.state,
+                bell: Arc::default(),
+            });
             routes.extend(target.hosts.into_iter().map(|host| (host, Arc::clone(&whole))));
         }
         Self::new(saved.api.map(|api| (api.host, api.address)), routes)

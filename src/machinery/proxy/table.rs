@@ -4,8 +4,10 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 use super::Upstream;
 use crate::base::model::Host;
@@ -25,6 +27,8 @@ pub struct Target {
     pub app: String,
     pub upstreams: Vec<Arc<Upstream>>,
     pub state: TargetState,
+    /// Rung by requests that find the target asleep.
+    pub bell: Arc<Bell>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +40,32 @@ pub enum TargetState {
     Stopped,
     /// Requests go to an upstream; without one they wait for a table that has one.
     Starting,
+    /// As `Starting`; a request that has to wait rings the bell.
+    Asleep,
+}
+
+/// How the proxy tells whoever sends its tables that requests wait for replicas that are not there.
+#[derive(Debug, Default)]
+pub struct Bell {
+    rung: AtomicU64,
+    listener: Arc<Notify>,
+}
+
+impl Bell {
+    /// Each ring notifies the listener.
+    pub fn new(listener: Arc<Notify>) -> Self {
+        Self { rung: AtomicU64::new(0), listener }
+    }
+
+    pub fn ring(&self) {
+        self.rung.fetch_add(1, Ordering::Relaxed);
+        self.listener.notify_one();
+    }
+
+    /// Whether it was rung since it was last asked.
+    pub fn was_rung(&self) -> bool {
+        self.rung.swap(0, Ordering::Relaxed) > 0
+    }
 }
 
 /// Where a host leads.

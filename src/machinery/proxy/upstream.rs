@@ -27,6 +27,7 @@ pub struct Upstream {
     address: SocketAddr,
     replica: String,
     in_flight: AtomicUsize,
+    entered: AtomicU64,
     failures: AtomicU64,
     avoid_until: Mutex<Option<Instant>>,
     /// Kept beside `avoid_until` so that the usual case takes no lock.
@@ -46,6 +47,7 @@ impl Upstream {
             address,
             replica: replica.into(),
             in_flight: AtomicUsize::new(0),
+            entered: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             avoid_until: Mutex::new(None),
             avoided: AtomicBool::new(false),
@@ -67,6 +69,11 @@ impl Upstream {
     pub fn in_flight(&self) -> usize {
         fence(Ordering::SeqCst);
         self.in_flight.load(Ordering::SeqCst)
+    }
+
+    /// Requests that went in since the start.
+    pub fn entered(&self) -> u64 {
+        self.entered.load(Ordering::Relaxed)
     }
 
     /// Connections that were refused, and connections that broke before an answer, since the start.
@@ -109,6 +116,7 @@ impl Upstream {
     /// `None` when it is retired.
     pub(super) fn enter(self: &Arc<Self>) -> Option<Pass> {
         self.in_flight.fetch_add(1, Ordering::SeqCst);
+        self.entered.fetch_add(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         let pass = Pass(Arc::clone(self));
         // Either this sees `retired`, or whoever retired sees the request counted.

@@ -7,6 +7,7 @@ mod find;
 mod lifecycle;
 mod observatory;
 mod processes;
+mod scaling;
 mod variables;
 
 pub use delivered::{build, builds, output, release, releases};
@@ -17,4 +18,5 @@ pub use find::{AppOverview, AppRef, describe, list, resolve};
 pub use lifecycle::{NewApp, create, delete, refreshed, rename};
 pub use observatory::{NoObservatory, Observatory, ReplicaView, logs, replicas};
 pub use processes::{ProcessView, processes, restart, scale};
+pub use scaling::autoscale;
 pub use variables::{VariableChanges, read_variables, restore_variables, variables, write_variables};

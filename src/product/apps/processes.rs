@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use super::environments::{find, write};
 use crate::base::access::{Action, Actor};
 use crate::base::error::{Error, Kind, Result};
-use crate::base::model::{App, Environment, Formation, Generation, ProcessName};
+use crate::base::model::{App, Environment, Formation, Generation, ProcessName, Scaling};
 use crate::product::Ctx;
 use crate::state::store::releases;
 
-const MOST_REPLICAS: u32 = 100;
+pub(super) const MOST_REPLICAS: u32 = 100;
 
 #[derive(Debug, Clone)]
 pub struct ProcessView {
@@ -17,6 +17,8 @@ pub struct ProcessView {
     pub command: Vec<String>,
     pub wanted: u32,
     pub ready: u32,
+    /// The platform chose `wanted`, within these bounds.
+    pub scaling: Option<Scaling>,
 }
 
 /// Those of the release that shall be live.
@@ -26,7 +28,8 @@ pub async fn processes(ctx: &Ctx, actor: &Actor, app: &App, environment: &Enviro
     let Some(id) = &environment.spec.release else { return Ok(Vec::new()) };
     let Some(release) = releases::find(&mut tx, &actor.scope(), id).await? else { return Ok(Vec::new()) };
     let view = |(name, process): (&ProcessName, &crate::base::model::Process)| ProcessView {
-        wanted: if environment.spec.stopped { 0 } else { wanted(&environment.spec.formation, name) },
+        wanted: if environment.spec.stopped { 0 } else { wanted(environment, name) },
+        scaling: environment.spec.scaling.get(name).cloned(),
         ready: environment.status.ready.get(name).copied().unwrap_or(0),
         name: name.clone(),
         command: process.command.clone(),
@@ -52,6 +55,9 @@ pub async fn scale(ctx: &Ctx, actor: &Actor, app: &App, environment: &str, numbe
         } else if let Some(known) = known.as_ref().filter(|known| !known.contains_key(name)) {
             let names: Vec<_> = known.keys().map(ProcessName::as_str).filter(|n| *n != "release").collect();
             format!("is no process type of this app; it has {}", names.join(", "))
+        } else if let Some(scaling) = environment.spec.scaling.get(name) {
+            let (min, max) = (scaling.min, scaling.max);
+            format!("is scaled by the platform, {min} to {max}; first: hythe ps:autoscale {name} --off")
         } else {
             continue;
         };
@@ -86,6 +92,10 @@ pub async fn restart(ctx: &Ctx, actor: &Actor, app: &App, environment: &str) -> 
     Ok(environment)
 }
 
-fn wanted(formation: &Formation, name: &ProcessName) -> u32 {
-    formation.get(name).copied().unwrap_or_else(|| u32::from(name.as_str() == "web"))
+fn wanted(environment: &Environment, name: &ProcessName) -> u32 {
+    let scaled = environment.status.scaled.get(name).filter(|_| environment.spec.scaling.contains_key(name));
+    scaled
+        .or_else(|| environment.spec.formation.get(name))
+        .copied()
+        .unwrap_or_else(|| u32::from(name.as_str() == "web"))
 }

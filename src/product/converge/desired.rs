@@ -61,11 +61,17 @@ impl Desired {
 
     /// The process types that shall run, those with a count of 0 included.
     pub fn processes(&self) -> Vec<DesiredProcess> {
+        self.processes_with(&self.environment.status.scaled)
+    }
+
+    /// `scaled`: numbers that the platform chose.
+    pub fn processes_with(&self, scaled: &BTreeMap<ProcessName, u32>) -> Vec<DesiredProcess> {
         let Some(release) = &self.release else { return Vec::new() };
         let spec = &self.environment.spec;
         counts(&release.processes, &spec.formation)
             .into_iter()
             .map(|(process, count)| {
+                let count = scaled.get(&process).copied().unwrap_or(count);
                 let has_port = process.as_str() == "web";
                 let check = match &spec.check {
                     Some(check) if has_port => check.clone(),

@@ -15,6 +15,7 @@ use super::apply::{Busy, Hands, Outcome};
 use super::desired::{Desired, Settings};
 use super::observed::Memory;
 use super::plan::{self, Change, Changes};
+use super::scale::{Load, Meter};
 use super::table::{Entry, Publisher};
 use crate::base::clock::Timestamp;
 use crate::base::error::{Error, Result};
@@ -57,9 +58,9 @@ impl Converger {
         Self {
             hands: Hands { ctx, engine, builder },
             settings,
-            wake,
+            wake: Arc::clone(&wake),
             ticks: watch::Sender::new(0),
-            publisher: Publisher::new(table, api),
+            publisher: Publisher::new(table, api, Arc::clone(&wake)),
             memory: Memory::default(),
             counted_crashes: HashSet::new(),
             refused: HashMap::new(),
@@ -131,10 +132,12 @@ impl Converger {
         let mut entries = Vec::new();
         let mut statuses = Vec::new();
         for desired in &all {
-            let observed = self.memory.observe(&desired.environment.id, &replicas, |id| self.publisher.traffic(id));
+            let mut observed = self.memory.observe(&desired.environment.id, &replicas, |id| self.publisher.traffic(id));
+            observed.load = self.load(desired, &replicas, now);
             let changes = plan::plan(desired, &observed, now, &self.settings);
             look_again = earliest(look_again, changes.look_again_at);
             entries.push(Entry {
+                environment: desired.environment.id.clone(),
                 app: desired.app.name.to_string(),
                 hosts: desired.hosts.clone(),
                 routed: changes.routed.clone(),
@@ -308,6 +311,25 @@ impl Converger {
         tx.commit().await
     }
 
+    /// What the proxy saw of an environment whose replicas the platform counts.
+    fn load(&mut self, desired: &Desired, replicas: &[Replica], now: Timestamp) -> Option<Load> {
+        let environment = &desired.environment;
+        if environment.spec.scaling.is_empty() {
+            self.memory.meters.remove(&environment.id);
+            return None;
+        }
+        let (mut in_flight, mut entered) = (0, 0);
+        for replica in replicas.iter().filter(|r| r.workload.environment == environment.id) {
+            in_flight += self.publisher.traffic(&replica.id).map_or(0, |(_, inside)| inside);
+            entered += self.publisher.entered(&replica.id);
+        }
+        let was_rung = self.publisher.was_rung(&environment.id);
+        let asleep = environment.status.state == EnvironmentState::Asleep;
+        let meter = self.memory.meters.entry(environment.id.clone()).or_insert_with(|| Meter::new(asleep, now));
+        meter.sample(now, u32::try_from(in_flight).unwrap_or(u32::MAX), entered, was_rung);
+        Some(meter.load(now))
+    }
+
     fn refusal(&self, environment: &EnvironmentId) -> Option<String> {
         self.refused.iter().find(|(id, _)| id.environment == *environment).map(|(_, (_, text))| text.clone())
     }
@@ -333,6 +355,7 @@ impl Converger {
     /// Replicas of environments that are no more.
     fn orphans(&mut self, all: &[Desired], replicas: &[Replica]) {
         let known: HashSet<&EnvironmentId> = all.iter().map(|d| &d.environment.id).collect();
+        self.memory.meters.retain(|id, _| known.contains(id));
         let hands = self.hands.clone();
         for replica in replicas.iter().filter(|r| !known.contains(&r.workload.environment)) {
             let workload = replica.workload.clone();

@@ -10,6 +10,7 @@ mod evidence;
 mod observatory;
 mod observed;
 mod plan;
+mod scale;
 mod table;
 
 use std::sync::Arc;

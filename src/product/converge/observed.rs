@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::scale::{Load, Meter};
 use crate::base::clock::Timestamp;
 use crate::base::model::{EnvironmentId, Replica, ReplicaState, WorkloadId};
 
@@ -46,6 +47,8 @@ pub struct Crashes {
 pub struct Observed {
     pub replicas: Vec<Seen>,
     pub crashes: BTreeMap<WorkloadId, Crashes>,
+    /// Of its web replicas together.
+    pub load: Option<Load>,
 }
 
 /// What this process remembers between two looks.
@@ -54,6 +57,7 @@ pub struct Memory {
     pub ready: HashMap<String, Timestamp>,
     pub leaving: HashMap<String, Timestamp>,
     pub crashes: BTreeMap<WorkloadId, Crashes>,
+    pub meters: HashMap<EnvironmentId, Meter>,
 }
 
 /// A workload that ran this long without a crash starts counting from zero again.
@@ -93,6 +97,7 @@ impl Memory {
             Seen { replica: replica.clone(), ready: !exited && self.ready.contains_key(&replica.id), traffic }
         });
         let crashes = self.crashes.iter().filter(|(id, _)| id.environment == *environment);
-        Observed { replicas: seen.collect(), crashes: crashes.map(|(id, c)| (id.clone(), *c)).collect() }
+        let crashes = crashes.map(|(id, c)| (id.clone(), *c)).collect();
+        Observed { replicas: seen.collect(), crashes, load: None }
     }
 }

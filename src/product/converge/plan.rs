@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use super::desired::{Desired, DesiredProcess, Settings};
 use super::observed::{Observed, Seen, Traffic};
+use super::scale;
 use crate::base::clock::Timestamp;
 use crate::base::model::{
     EnvironmentState, EnvironmentStatus, Generation, ProcessName, Replica, ReplicaState, WorkloadId,
@@ -46,6 +47,8 @@ pub struct Changes {
 
 /// After leaving the table a replica may still be handed a request that looked up the table before.
 const LINGER_MILLIS: i64 = 200;
+/// How often the load of an app is looked at whose replicas the platform counts.
+const SCALE_MILLIS: i64 = 1_000;
 const LONGEST_BACKOFF_MILLIS: i64 = 60_000;
 
 pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp, settings: &Settings) -> Changes {
@@ -65,8 +68,9 @@ struct Planner<'a> {
 impl<'a> Planner<'a> {
     fn plan(&mut self) -> Changes {
         let rollout = self.desired.rollout();
-        let processes = self.desired.processes();
         let before = self.desired.status();
+        let scaled = self.scaled(before.live == rollout);
+        let processes = self.desired.processes_with(&scaled);
         let gave_up = before.state == EnvironmentState::Blocked
             && before.observed_generation == self.desired.environment.generation
             && before.live != rollout;
@@ -74,6 +78,7 @@ impl<'a> Planner<'a> {
         let mut status = before.clone();
         status.observed_generation = self.desired.environment.generation;
         status.reason = None;
+        status.scaled = scaled;
 
         if gave_up {
             status.reason.clone_from(&before.reason);
@@ -85,6 +90,9 @@ impl<'a> Planner<'a> {
                 _ if status.state == EnvironmentState::Blocked => EnvironmentState::Blocked,
                 (_, None) => EnvironmentState::Empty,
                 (true, _) if self.desired.environment.spec.stopped => EnvironmentState::Stopped,
+                (true, _) if processes.iter().all(|p| p.count == 0) && !status.scaled.is_empty() => {
+                    EnvironmentState::Asleep
+                }
                 (true, _) => EnvironmentState::Live,
                 (false, _) => EnvironmentState::Converging,
             };
@@ -184,6 +192,23 @@ impl<'a> Planner<'a> {
             n => (1000_i64 << (n - 2).min(10)).min(LONGEST_BACKOFF_MILLIS),
         };
         (wait - self.now.since(crashes.last)).max(0)
+    }
+
+    /// The numbers of the process types that the platform counts; looks again soon while they can change by themselves.
+    fn scaled(&mut self, settled: bool) -> BTreeMap<ProcessName, u32> {
+        let (spec, status) = (&self.desired.environment.spec, self.desired.status());
+        let mut scaled = BTreeMap::new();
+        for (process, scaling) in &spec.scaling {
+            let number = match &self.observed.load {
+                Some(load) => scale::count(scaling, load, settled),
+                None => status.scaled.get(process).copied().unwrap_or(scaling.min.max(1)),
+            };
+            if number > 0 {
+                self.look_again_in(SCALE_MILLIS);
+            }
+            scaled.insert(process.clone(), number);
+        }
+        scaled
     }
 
     fn ready_counts(&self, live: Generation, processes: &[DesiredProcess]) -> BTreeMap<ProcessName, u32> {

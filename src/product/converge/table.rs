@@ -4,13 +4,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
-use crate::base::model::{EnvironmentState, Host, Replica};
-use crate::machinery::proxy::{RouteTable, Target, TargetState, Upstream};
+use crate::base::model::{EnvironmentId, EnvironmentState, Host, Replica};
+use crate::machinery::proxy::{Bell, RouteTable, Target, TargetState, Upstream};
 
 /// What one environment contributes.
 pub struct Entry {
+    pub environment: EnvironmentId,
     pub app: String,
     pub hosts: Vec<Host>,
     /// Ids of ready replicas.
@@ -26,11 +27,29 @@ pub struct Publisher {
     api: Option<(Host, std::net::SocketAddr)>,
     upstreams: HashMap<String, Arc<Upstream>>,
     picture: Option<Picture>,
+    /// One for each environment, in every table.
+    bells: HashMap<EnvironmentId, Arc<Bell>>,
+    listener: Arc<Notify>,
 }
 
 impl Publisher {
-    pub fn new(sender: watch::Sender<Arc<RouteTable>>, api: Option<(Host, std::net::SocketAddr)>) -> Self {
-        Self { sender, api, upstreams: HashMap::new(), picture: None }
+    /// `listener` is notified when requests wait for an app that sleeps.
+    pub fn new(
+        sender: watch::Sender<Arc<RouteTable>>,
+        api: Option<(Host, std::net::SocketAddr)>,
+        listener: Arc<Notify>,
+    ) -> Self {
+        Self { sender, api, upstreams: HashMap::new(), picture: None, bells: HashMap::new(), listener }
+    }
+
+    /// Requests that went into the replica since it was first routed.
+    pub fn entered(&self, replica: &str) -> u64 {
+        self.upstreams.get(replica).map_or(0, |upstream| upstream.entered())
+    }
+
+    /// Whether requests waited for the environment since this was last asked.
+    pub fn was_rung(&self, environment: &EnvironmentId) -> bool {
+        self.bells.get(environment).is_some_and(|bell| bell.was_rung())
     }
 
     /// Whether the replica stands in the published table and its requests in flight.
@@ -71,11 +90,14 @@ impl Publisher {
                     upstreams.push(Arc::clone(upstream));
                 }
             }
-            let target = Arc::new(Target { app: entry.app.clone(), upstreams, state: target_state(entry) });
+            let bell = self.bells.entry(entry.environment.clone());
+            let bell = Arc::clone(bell.or_insert_with(|| Arc::new(Bell::new(Arc::clone(&self.listener)))));
+            let target = Arc::new(Target { app: entry.app.clone(), upstreams, state: target_state(entry), bell });
             for host in &entry.hosts {
                 routes.insert(host.clone(), Arc::clone(&target));
             }
         }
+        self.bells.retain(|id, _| entries.iter().any(|entry| entry.environment == *id));
         self.sender.send_replace(Arc::new(RouteTable::new(self.api.clone(), routes)));
         let before = self.picture.replace(picture).unwrap_or_default();
         let now = self.picture.iter().flat_map(|p| p.values()).flat_map(|(_, ids, _)| ids).collect::<Vec<_>>();
@@ -97,6 +119,7 @@ impl Publisher {
 fn target_state(entry: &Entry) -> TargetState {
     match entry.state {
         EnvironmentState::Stopped => TargetState::Stopped,
+        EnvironmentState::Asleep => TargetState::Asleep,
         EnvironmentState::Converging if entry.routed.is_empty() => TargetState::Starting,
         _ => TargetState::Live,
     }

@@ -70,7 +70,9 @@ pub async fn wait(
         }
         if found.status.observed_generation == found.generation {
             match found.status.state {
-                EnvironmentState::Live | EnvironmentState::Stopped if found.status.live == found.spec.rollout => {
+                EnvironmentState::Live | EnvironmentState::Stopped | EnvironmentState::Asleep
+                    if found.status.live == found.spec.rollout =>
+                {
                     return Ok(Ended::Live(found.status));
                 }
                 EnvironmentState::Blocked => return Ok(Ended::Blocked(found.status.reason.unwrap_or_default())),

@@ -50,6 +50,8 @@ fn table() -> Vec<(&'static str, &'static str, Least, Value)> {
         ("get", at("/variables"), Least::Developer, Value::Null),
         ("patch", at(""), Least::Developer, json!({"check": "/healthz"})),
         ("patch", at("/processes"), Least::Developer, json!({"web": 2})),
+        ("put", at("/processes/{process}/scaling"), Least::Developer, json!({"min": 0, "max": 2})),
+        ("delete", at("/processes/{process}/scaling"), Least::Developer, Value::Null),
         ("post", at("/restart"), Least::Developer, Value::Null),
         ("patch", at("/variables"), Least::Developer, json!({"COLOUR": "blue"})),
         ("post", at("/rollback"), Least::Developer, json!({"release": 1})),
@@ -113,6 +115,7 @@ impl Stage {
             .replace("{environment}", "production")
             .replace("{build}", &self.build)
             .replace("{number}", "1")
+            .replace("{process}", "web")
             .replace("{deployment}", &self.deployment)
             .replace("{name}", if path.contains("tokens") { "ci" } else { "ann@laptop" });
         let body = Some(body).filter(|body| !body.is_null());

@@ -12,6 +12,7 @@ use hythe::state::store::{Store, customers, memberships, organizations, spaces, 
 
 use super::{program, run};
 
+#[derive(Clone)]
 pub struct Persona {
     pub name: String,
     pub home: PathBuf,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::{DeploymentView, ReleaseView};
-use crate::base::model::{Check, EnvironmentState, ReplicaState, VariableSet};
+use crate::base::model::{Check, EnvironmentState, ReplicaState, Scaling, VariableSet};
 use crate::product::apps::{AppOverview, EnvironmentOverview, ProcessView, ReplicaView};
 
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -114,6 +114,7 @@ fn state(state: EnvironmentState) -> &'static str {
         EnvironmentState::Live => "live",
         EnvironmentState::Blocked => "blocked",
         EnvironmentState::Stopped => "stopped",
+        EnvironmentState::Asleep => "asleep",
     }
 }
 
@@ -142,7 +143,49 @@ pub struct ProcessItem {
     pub command: Vec<String>,
     pub wanted: u32,
     pub ready: u32,
+    /// The platform chose `wanted`, within these bounds; none where people set it.
+    #[serde(default)]
+    pub scaling: Option<ScalingBody>,
     pub replicas: Vec<ReplicaItem>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScalingBody {
+    /// 0: no replica runs after `idle_seconds` without a request; the next one wakes the app.
+    pub min: u32,
+    pub max: u32,
+    /// Requests that one replica shall have inside it at a time, on average.
+    #[serde(default = "ScalingBody::in_flight")]
+    pub in_flight: u32,
+    #[serde(default = "ScalingBody::idle_seconds")]
+    pub idle_seconds: u32,
+}
+
+impl ScalingBody {
+    pub const IN_FLIGHT: u32 = 20;
+    pub const IDLE_SECONDS: u32 = 900;
+
+    fn in_flight() -> u32 {
+        Self::IN_FLIGHT
+    }
+
+    fn idle_seconds() -> u32 {
+        Self::IDLE_SECONDS
+    }
+}
+
+impl From<ScalingBody> for Scaling {
+    fn from(body: ScalingBody) -> Self {
+        Self { min: body.min, max: body.max, in_flight: body.in_flight, idle_seconds: body.idle_seconds }
+    }
+}
+
+impl From<&Scaling> for ScalingBody {
+    fn from(scaling: &Scaling) -> Self {
+        let Scaling { min, max, in_flight, idle_seconds } = *scaling;
+        Self { min, max, in_flight, idle_seconds }
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -185,6 +228,7 @@ impl ProcessItem {
             command: process.command.clone(),
             wanted: process.wanted,
             ready: process.ready,
+            scaling: process.scaling.as_ref().map(ScalingBody::from),
             replicas: replicas.iter().filter(|(r, _)| r.process == process.name).map(ReplicaItem::new).collect(),
         }
     }

@@ -8,7 +8,7 @@ mod local;
 pub use account::{KeyView, NewKeyBody, NewTokenBody, SetupBody, SetupView, TokenView, UserView};
 pub use app::{
     AppChange, AppDetail, AppView, EnvironmentChangeBody, EnvironmentView, NewAppBody, ProcessItem, ReplicaItem,
-    VariablesChanged, VariablesView,
+    ScalingBody, VariablesChanged, VariablesView,
 };
 pub use delivery::{BuildView, DeploymentDetail, DeploymentView, ReleaseView, RollbackBody, StepView};
 pub use local::{Local, LocalAnswer, LocalRequest};

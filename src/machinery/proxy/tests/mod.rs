@@ -80,7 +80,7 @@ pub(super) fn host(text: &str) -> Host {
 }
 
 pub(super) fn target(state: TargetState, upstreams: Vec<Arc<Upstream>>) -> Arc<Target> {
-    Arc::new(Target { app: "shop".into(), upstreams, state })
+    Arc::new(Target { app: "shop".into(), upstreams, state, bell: Arc::default() })
 }
 
 pub(super) fn table(state: TargetState, upstreams: Vec<Arc<Upstream>>) -> RouteTable {

@@ -3,9 +3,10 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::base::model::{
     App, AppId, Environment, EnvironmentId, EnvironmentSpec, Formation, Id, Manifest, OrganizationId, Process,
-    ProcessName, Release, ReleaseId, SpaceId,
+    ProcessName, Release, ReleaseId, Scaling, SpaceId,
 };
 use crate::product::converge::observed::Crashes;
+use crate::product::converge::scale::Load;
 
 const SETTINGS: Settings = Settings { ready_millis: 10_000, grace_millis: 30_000 };
 const NOW: Timestamp = Timestamp(1_000_000);
@@ -91,7 +92,7 @@ fn exited(mut seen: Seen, code: i64) -> Seen {
 }
 
 fn with(replicas: Vec<Seen>) -> Observed {
-    Observed { replicas, crashes: BTreeMap::new() }
+    Observed { replicas, crashes: BTreeMap::new(), load: None }
 }
 
 fn run(desired: &Desired, observed: &Observed) -> Changes {
@@ -286,4 +287,50 @@ mod properties {
             prop_assert_eq!(run(&wanted, &with(all)), changes);
         }
     }
+}
+
+fn sleepy(rollout: i64, live: i64) -> Desired {
+    let mut wanted = desired(rollout, live, &[("web", 1)]);
+    wanted.environment.spec.scaling =
+        BTreeMap::from([(name("web"), Scaling { min: 0, max: 3, in_flight: 10, idle_seconds: 60 })]);
+    wanted
+}
+
+fn loaded(replicas: Vec<Seen>, in_flight: u32, idle_millis: i64) -> Observed {
+    Observed { load: Some(Load { in_flight, idle_millis }), ..with(replicas) }
+}
+
+#[test]
+fn an_idle_app_leaves_the_route_before_its_replica_stops_and_is_asleep() {
+    let mut wanted = sleepy(1, 1);
+    let mut web = seen(&wanted, "web", 1, 1, true);
+    web.traffic = Traffic::Routed;
+    let changes = run(&wanted, &loaded(vec![web.clone()], 0, 60_000));
+    assert_eq!((changes.status.state, changes.routed.len()), (EnvironmentState::Asleep, 0));
+    assert!(ensures(&changes).is_empty(), "a request may be on its way: {changes:?}");
+    wanted.environment.status = changes.status;
+    web.traffic = Traffic::Leaving { since: Timestamp(NOW.0 - 1000), in_flight: 0 };
+    assert_eq!(ensures(&run(&wanted, &loaded(vec![web], 0, 61_000))), [("web".to_owned(), 0)]);
+    let asleep = run(&wanted, &loaded(vec![], 0, i64::MAX));
+    assert!(asleep.list.is_empty() && asleep.look_again_at.is_none(), "{asleep:?}");
+}
+
+#[test]
+fn a_request_wakes_it_and_load_adds_replicas() {
+    let mut wanted = sleepy(1, 1);
+    wanted.environment.status.state = EnvironmentState::Asleep;
+    let woken = run(&wanted, &loaded(vec![], 0, 0));
+    assert_eq!(ensures(&woken), [("web".to_owned(), 1)]);
+    assert_eq!(woken.status.state, EnvironmentState::Converging, "requests wait");
+    let web = seen(&wanted, "web", 1, 1, true);
+    assert_eq!(ensures(&run(&wanted, &loaded(vec![web], 25, 0))), [("web".to_owned(), 3)]);
+}
+
+#[test]
+fn a_new_release_of_a_sleeping_app_has_to_prove_itself() {
+    let mut wanted = sleepy(2, 1);
+    wanted.environment.status.state = EnvironmentState::Asleep;
+    let changes = run(&wanted, &loaded(vec![], 0, i64::MAX));
+    assert_eq!(ensures(&changes), [("web".to_owned(), 1)]);
+    assert_eq!(changes.status.live, Generation(1));
 }

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use super::variables::SealedVariables;
 use super::*;
-use crate::base::model::Manifest;
+use crate::base::model::{Manifest, Scaling};
 
 const ALL: Scope = Scope::Platform;
 
@@ -88,6 +88,7 @@ async fn an_environments_spec_is_guarded_by_its_generation() {
             formation: BTreeMap::from([(name("web"), 3)]),
             check: Some(Check::Http { path: "/up".into() }),
             stopped: true,
+            scaling: BTreeMap::from([(name("web"), Scaling { min: 0, max: 3, in_flight: 20, idle_seconds: 60 })]),
         };
         assert!(environments::write_spec(&mut tx, &env.id, 1, &spec).await.expect("write"));
         assert!(!environments::write_spec(&mut tx, &env.id, 1, &spec).await.expect("write"), "it moved on");
@@ -96,6 +97,7 @@ async fn an_environments_spec_is_guarded_by_its_generation() {
             state: EnvironmentState::Blocked,
             live: Generation(3),
             live_release: Some(ReleaseId::fresh()),
+            scaled: BTreeMap::from([(name("web"), 2)]),
             ready: BTreeMap::from([(name("web"), 1)]),
             reason: Some("web exits with 1".into()),
         };

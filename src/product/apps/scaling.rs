@@ -1,0 +1,58 @@
+//! Process types whose replicas the platform counts, within bounds that people set.
+
+use super::environments::{find, write};
+use super::processes::MOST_REPLICAS;
+use crate::base::access::{Action, Actor};
+use crate::base::error::{Error, Result};
+use crate::base::model::{App, Environment, ProcessName, Scaling};
+use crate::product::Ctx;
+
+const MOST_IN_FLIGHT: u32 = 10_000;
+/// Seven days.
+const LONGEST_IDLE_SECONDS: u32 = 604_800;
+
+/// None gives the number back to the formation.
+pub async fn autoscale(
+    ctx: &Ctx,
+    actor: &Actor,
+    app: &App,
+    environment: &str,
+    process: &ProcessName,
+    scaling: Option<Scaling>,
+) -> Result<Environment> {
+    actor.may(Action::Deploy, &app.into())?;
+    if process.as_str() != "web" {
+        let text = "receives no requests, so nothing says how many replicas it needs; set their number with ps:scale";
+        return Err(Error::invalid("process", format!("{process} {text}")));
+    }
+    if let Some(scaling) = &scaling {
+        check(scaling)?;
+    }
+    let mut tx = ctx.store.begin().await?;
+    let environment = find(&mut tx, actor, app, environment).await?;
+    let mut spec = environment.spec.clone();
+    match scaling {
+        Some(scaling) => spec.scaling.insert(process.clone(), scaling),
+        None => spec.scaling.remove(process),
+    };
+    let environment = write(&mut tx, environment, spec).await?;
+    tx.commit().await?;
+    ctx.wake.notify_one();
+    Ok(environment)
+}
+
+fn check(scaling: &Scaling) -> Result<()> {
+    if !(1..=MOST_REPLICAS).contains(&scaling.max) {
+        return Err(Error::invalid("max", format!("must be 1 to {MOST_REPLICAS}")));
+    }
+    if scaling.min > scaling.max {
+        return Err(Error::invalid("min", format!("must be 0 to max, which is {}", scaling.max)));
+    }
+    if !(1..=MOST_IN_FLIGHT).contains(&scaling.in_flight) {
+        return Err(Error::invalid("in_flight", format!("must be 1 to {MOST_IN_FLIGHT}")));
+    }
+    if !(1..=LONGEST_IDLE_SECONDS).contains(&scaling.idle_seconds) {
+        return Err(Error::invalid("idle_seconds", format!("must be 1 to {LONGEST_IDLE_SECONDS}")));
+    }
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! Apps whose replicas the platform counts.
+
+use std::thread;
+
+use super::{Deployed, ok};
+use crate::harness::{Settings, eventually};
+
+/// Answers after 300 ms, so that requests are inside together.
+const SLOW: &str =
+    "require('http').createServer((_, r) => setTimeout(() => r.end('slow'), 300)).listen(process.env.PORT);\n";
+
+#[test]
+fn an_idle_app_sleeps_and_the_next_request_wakes_it() {
+    let mut app = Deployed::new();
+    let owner = app.server.owner.clone();
+    let words = ["ps:autoscale", "-a", "hello", "--min", "0", "--max", "2", "--idle", "1"];
+    let said = app.server.cli(&owner, &words).expect("ps:autoscale");
+    assert!(said.contains("scaled 0 to 2, asleep after 1 s"), "{said}");
+    eventually("nothing of the app runs", || app.server.replicas("hello").is_empty().then_some(()));
+    assert_eq!(app.server.get("hello"), ok("first"), "the request waits for the app");
+
+    eventually("it sleeps again", || app.server.replicas("hello").is_empty().then_some(()));
+    app.server.kill();
+    app.server.boot();
+    assert!(app.server.replicas("hello").is_empty(), "a restart of the platform wakes nobody");
+    let answers: Vec<_> = thread::scope(|scope| {
+        let asked: Vec<_> = (0..10).map(|_| scope.spawn(|| app.server.get("hello"))).collect();
+        asked.into_iter().map(|one| one.join().expect("answer")).collect()
+    });
+    assert!(answers.iter().all(|answer| *answer == ok("first")), "{answers:?}");
+
+    app.repo.answer("second");
+    app.repo.push("main").accepted();
+    assert_eq!(app.server.get("hello"), ok("second"));
+    app.server.cli(&owner, &["ps:autoscale", "-a", "hello", "--off"]).expect("ps:autoscale");
+    eventually("one replica runs for good", || (app.server.replicas("hello").len() == 1).then_some(()));
+}
+
+#[test]
+fn load_brings_replicas_up_to_the_most() {
+    let app = Deployed::with(Settings::default());
+    app.repo.commit(&[("server.js", SLOW)]);
+    app.repo.push("main").accepted();
+    let owner = &app.server.owner;
+    let words = ["ps:autoscale", "-a", "hello", "--min", "1", "--max", "3", "--in-flight", "2"];
+    app.server.cli(owner, &words).expect("ps:autoscale");
+    let refused = app.server.cli(owner, &["ps:scale", "-a", "hello", "web=9"]);
+    assert!(!refused.ok && refused.err.contains("ps:autoscale web --off"), "{refused:?}");
+    let over = std::sync::atomic::AtomicBool::new(false);
+    thread::scope(|scope| {
+        let load = || {
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                assert_eq!(app.server.get("hello"), ok("slow"));
+            }
+        };
+        let askers: Vec<_> = (0..12).map(|_| scope.spawn(load)).collect();
+        eventually("three replicas", || (app.server.replicas("hello").len() == 3).then_some(()));
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        askers.into_iter().for_each(|asker| asker.join().expect("every request is answered"));
+    });
+}
