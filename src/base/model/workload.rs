@@ -95,6 +95,8 @@ pub enum ReplicaState {
     Starting,
     /// The engine runs it; whether it is ready is for probes to say.
     Running,
+    /// It lives and does no work: somebody froze it, or cut it off its network. It is replaced.
+    Stranded,
     Exited {
         code: i64,
         out_of_memory: bool,

@@ -120,8 +120,8 @@ pub trait Engine: Send + Sync {
     /// Yields whenever something of ours may have changed; ends when the engine goes away.
     async fn events(&self) -> Result<BoxStream<'static, ()>>;
 
-    /// Makes exactly `spec.count` replicas of `spec.generation` exist and run: missing ones are started, exited ones
-    /// replaced, surplus ones (highest ordinals) stopped. Replicas of other generations are left alone.
+    /// Makes exactly `spec.count` replicas of `spec.generation` exist and run: missing ones are started, exited and
+    /// stranded ones replaced, surplus ones (highest ordinals) stopped. Replicas of other generations are left alone.
     async fn ensure(&self, spec: &WorkloadSpec) -> Result<()>;
 
     /// Stops (SIGTERM, grace, SIGKILL) and removes the replicas of `id` below `below`. Already gone is success.

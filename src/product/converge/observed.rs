@@ -31,7 +31,7 @@ pub enum Traffic {
 
 impl Seen {
     pub fn runs(&self) -> bool {
-        !matches!(self.replica.state, ReplicaState::Exited { .. })
+        !matches!(self.replica.state, ReplicaState::Exited { .. } | ReplicaState::Stranded)
     }
 }
 
@@ -93,7 +93,7 @@ impl Memory {
                 (Some((false, in_flight)), Some(since)) => Traffic::Leaving { since: *since, in_flight },
                 _ => Traffic::None,
             };
-            let exited = matches!(replica.state, ReplicaState::Exited { .. });
+            let exited = matches!(replica.state, ReplicaState::Exited { .. } | ReplicaState::Stranded);
             Seen { replica: replica.clone(), ready: !exited && self.ready.contains_key(&replica.id), traffic }
         });
         let crashes = self.crashes.iter().filter(|(id, _)| id.environment == *environment);

@@ -194,7 +194,7 @@ pub struct ReplicaItem {
     pub name: String,
     /// Number of the release it runs.
     pub release: Option<i64>,
-    /// `starting`, `running` or `exited`.
+    /// `starting`, `running`, `stranded` (frozen or off its network) or `exited`.
     pub state: String,
     pub ready: bool,
     pub exit_code: Option<i64>,
@@ -207,6 +207,7 @@ impl ReplicaItem {
         let (state, exit_code, out_of_memory) = match &replica.state {
             ReplicaState::Starting => ("starting", None, false),
             ReplicaState::Running => ("running", None, false),
+            ReplicaState::Stranded => ("stranded", None, false),
             ReplicaState::Exited { code, out_of_memory, .. } => ("exited", Some(*code), *out_of_memory),
         };
         Self {

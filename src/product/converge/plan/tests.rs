@@ -91,6 +91,17 @@ fn exited(mut seen: Seen, code: i64) -> Seen {
     seen
 }
 
+#[test]
+fn a_stranded_replica_leaves_the_route_and_is_replaced() {
+    let wanted = desired(1, 1, &[("web", 2)]);
+    let mut frozen = seen(&wanted, "web", 1, 2, false);
+    frozen.replica.state = ReplicaState::Stranded;
+    frozen.replica.address = None;
+    let changes = run(&wanted, &with(vec![seen(&wanted, "web", 1, 1, true), frozen]));
+    assert_eq!(changes.routed, ["web.1.1"]);
+    assert_eq!(ensures(&changes), [("web".to_owned(), 2)]);
+}
+
 fn with(replicas: Vec<Seen>) -> Observed {
     Observed { replicas, crashes: BTreeMap::new(), load: None }
 }
