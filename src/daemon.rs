@@ -98,7 +98,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         vec![
             Arc::new(PushWork::new(ctx.clone(), Arc::clone(&repositories), Arc::clone(&builder), handle.clone())),
             Arc::new(ActivateWork::new(ctx.clone(), Arc::clone(&builder), handle)),
-            Arc::new(ClearWork::new(Arc::clone(&repositories), Arc::clone(&builder))),
+            Arc::new(ClearWork::new(ctx.clone(), Arc::clone(&repositories), Arc::clone(&builder))),
         ],
         PARALLEL_JOBS,
     );

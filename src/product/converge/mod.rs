@@ -4,6 +4,7 @@
 //! table and writes `EnvironmentStatus`.
 
 mod apply;
+mod asking;
 mod desired;
 mod driver;
 mod evidence;
@@ -11,13 +12,16 @@ mod observatory;
 mod observed;
 mod plan;
 mod scale;
+mod sockets;
 mod table;
+mod verdict;
+mod vital;
 
 use std::sync::Arc;
 
 use tokio::sync::{Notify, watch};
 
-pub use desired::counts;
+pub use desired::{counts, default_check, patience_millis};
 pub use driver::Converger;
 pub use observatory::EngineObservatory;
 

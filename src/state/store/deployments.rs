@@ -104,6 +104,13 @@ pub async fn of_job(tx: &mut Tx, job: &JobId) -> Result<Option<Deployment>> {
     one(on!(tx, c => sqlx::query_as::<_, Row>(SQL).bind(job.as_str()).fetch_optional(c))?)
 }
 
+/// The one whose release is on its way to be live.
+pub async fn rolling_out(tx: &mut Tx, environment: &EnvironmentId) -> Result<Option<Deployment>> {
+    const SQL: &str = "SELECT * FROM deployments
+        WHERE environment_id = $1 AND state = 'running' AND release_id IS NOT NULL ORDER BY created_at DESC LIMIT 1";
+    one(on!(tx, c => sqlx::query_as::<_, Row>(SQL).bind(environment.as_str()).fetch_optional(c))?)
+}
+
 /// Newest first.
 pub async fn list(tx: &mut Tx, scope: &Scope, environment: &EnvironmentId, limit: i64) -> Result<Vec<Deployment>> {
     const SQL: &str = concat!(

@@ -2,11 +2,12 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::base::model::{
-    App, AppId, Environment, EnvironmentId, EnvironmentSpec, Formation, Id, Manifest, OrganizationId, Process,
-    ProcessName, Release, ReleaseId, Scaling, SpaceId,
+    App, AppId, Check, Checks, Environment, EnvironmentId, EnvironmentSpec, Formation, HealthCheck, Id, Manifest,
+    OrganizationId, Process, ProcessName, Release, ReleaseId, ReleaseKind, Scaling, SpaceId,
 };
 use crate::product::converge::observed::Crashes;
 use crate::product::converge::scale::Load;
+use crate::product::converge::vital::Standing;
 
 const SETTINGS: Settings = Settings { ready_millis: 10_000, grace_millis: 30_000 };
 const NOW: Timestamp = Timestamp(1_000_000);
@@ -38,6 +39,8 @@ fn desired(rollout: i64, live: i64, formation: &[(&str, u32)]) -> Desired {
         formation: Formation::new(),
         hosts: Vec::new(),
         manifest: Manifest::default(),
+        checks: Checks::new(),
+        kind: ReleaseKind::Rollout,
         description: String::new(),
         created_by: None,
         created_at: NOW,
@@ -80,14 +83,22 @@ fn seen(desired: &Desired, process: &str, generation: i64, ordinal: u32, ready: 
             started_at: Some(NOW),
             address: (process == "web").then(|| std::net::SocketAddr::from(([127, 0, 0, 1], port))),
         },
-        ready,
+        standing: Standing { started: ready, passed: ready, ready, ..Standing::default() },
         traffic: Traffic::None,
+        answers: Answers::default(),
     }
 }
 
 fn exited(mut seen: Seen, code: i64) -> Seen {
     seen.replica.state = ReplicaState::Exited { code, out_of_memory: code == 137, at: NOW };
-    seen.ready = false;
+    seen.standing = Standing::default();
+    seen
+}
+
+/// It was ready, and this check fails now as often as it may.
+fn failing(mut seen: Seen, kind: CheckKind) -> Seen {
+    let fault = Some((kind, "answers GET /up with 500".to_owned()));
+    seen.standing = Standing { started: true, passed: true, ready: false, dead: kind == CheckKind::Liveness, fault };
     seen
 }
 
@@ -226,13 +237,13 @@ fn a_crashed_live_replica_comes_back_at_once_then_with_growing_pauses() {
     let workload = replicas[0].replica.workload.clone();
     let mut observed = with(replicas);
     for (count, restarts) in [(1, true), (2, false), (5, false)] {
-        observed.crashes.insert(workload.clone(), Crashes { count, last: NOW });
+        observed.crashes.insert(workload.clone(), Crashes { generation: Generation(1), count, last: NOW });
         let changes = run(&wanted, &observed);
         assert_eq!(!ensures(&changes).is_empty(), restarts, "after {count} crashes");
         assert_eq!(changes.routed, ["web.1.1"]);
         assert!(changes.status.reason.as_deref().is_some_and(|r| r.contains("out of memory")));
     }
-    observed.crashes.insert(workload, Crashes { count: 5, last: NOW.plus_millis(-8_000) });
+    observed.crashes.insert(workload, Crashes { generation: Generation(1), count: 5, last: NOW.plus_millis(-8_000) });
     assert_eq!(ensures(&run(&wanted, &observed)), [("web".to_owned(), 2)]);
 }
 
@@ -261,6 +272,8 @@ fn at_the_fixpoint_there_is_nothing_to_do() {
     assert_eq!(first, second);
 }
 
+mod health;
+
 mod properties {
     use proptest::prelude::*;
 
@@ -280,12 +293,18 @@ mod properties {
             for (web, generation, ordinal, kind) in list {
                 let one = seen(&wanted, if web { "web" } else { "worker" }, generation, ordinal, kind == 0);
                 if all.iter().all(|s| s.replica.id != one.replica.id) {
-                    all.push(if kind == 1 { exited(one, 1) } else { one });
+                    all.push(match kind {
+                        1 => exited(one, 1),
+                        2 => failing(one, CheckKind::Readiness),
+                        _ => one,
+                    });
                 }
             }
             let changes = run(&wanted, &with(all.clone()));
             let routed: Vec<&Seen> = all.iter().filter(|s| changes.routed.contains(&s.replica.id)).collect();
-            prop_assert!(routed.iter().all(|s| s.ready && s.replica.generation == changes.status.live));
+            prop_assert!(routed.iter().all(|s| s.replica.generation == changes.status.live && s.runs()));
+            let some_are_ready = routed.iter().any(|s| s.is_ready());
+            prop_assert!(routed.iter().all(|s| s.is_ready() || s.standing.passed && !some_are_ready));
             for change in &changes.list {
                 match change {
                     Change::Remove { replica } => prop_assert!(!changes.routed.contains(replica)),

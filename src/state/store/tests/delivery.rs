@@ -30,6 +30,10 @@ fn build(app: &AppId) -> Build {
     }
 }
 
+fn up() -> HealthCheck {
+    HealthCheck::new(CheckKind::Readiness, Check::http("/up"))
+}
+
 fn release(environment: &EnvironmentId, number: i64) -> Release {
     Release {
         id: ReleaseId::fresh(),
@@ -43,6 +47,8 @@ fn release(environment: &EnvironmentId, number: i64) -> Release {
         formation: BTreeMap::from([(name("web"), 2)]),
         hosts: vec![name("shop.example.com")],
         manifest: Manifest { formation: BTreeMap::from([(name("worker"), 3)]), ..Manifest::default() },
+        checks: BTreeMap::from([(name("web"), vec![up()])]),
+        kind: ReleaseKind::Settings,
         description: "push cccc".into(),
         created_by: None,
         created_at: at(11),
@@ -86,7 +92,8 @@ async fn an_environments_spec_is_guarded_by_its_generation() {
             release: Some(ReleaseId::fresh()),
             rollout: Generation(4),
             formation: BTreeMap::from([(name("web"), 3)]),
-            check: Some(Check::Http { path: "/up".into() }),
+            checks: BTreeMap::from([(name("web"), vec![up()])]),
+            watch_seconds: 30,
             stopped: true,
             scaling: BTreeMap::from([(name("web"), Scaling { min: 0, max: 3, in_flight: 20, idle_seconds: 60 })]),
         };
@@ -100,6 +107,12 @@ async fn an_environments_spec_is_guarded_by_its_generation() {
             scaled: BTreeMap::from([(name("web"), 2)]),
             ready: BTreeMap::from([(name("web"), 1)]),
             reason: Some("web exits with 1".into()),
+            watch: Some(Watch {
+                since: at(1),
+                until: at(2),
+                previous: Generation(2),
+                previous_release: Some(ReleaseId::fresh()),
+            }),
         };
         assert!(environments::write_status(&mut tx, &env.id, &status).await.expect("write"));
         assert!(!environments::write_status(&mut tx, &EnvironmentId::fresh(), &status).await.expect("write"));
