@@ -105,8 +105,10 @@ impl HealthCheck {
             let text = format!("must be {} s to {} s", least as f64 / 1000.0, most / 1000);
             (!(least..=most).contains(&value)).then_some((field, text))
         };
+        // A command costs the engine more than a request costs anybody.
+        let least = if matches!(self.check, Check::Command { .. }) { 500 } else { 100 };
         check_fault(&self.check)
-            .or_else(|| within("every", self.every_millis, 100, HOUR))
+            .or_else(|| within("every", self.every_millis, least, HOUR))
             .or_else(|| within("timeout", self.timeout_millis, 100, 300_000))
             .or_else(|| within("delay", self.delay_millis, 0, LONGEST_STARTUP))
             .or_else(|| (!(1..=100).contains(&self.attempts)).then(|| ("attempts", "must be 1 to 100".to_owned())))
@@ -210,6 +212,7 @@ mod tests {
             HealthCheck { check: Check::http("/a\r\nX: y"), ..well.clone() },
             HealthCheck { check: Check::Http { path: "/".into(), status: Some(700) }, ..well.clone() },
             HealthCheck { check: Check::Command { command: vec![] }, ..well.clone() },
+            HealthCheck { check: Check::Command { command: vec!["a".into()] }, every_millis: 400, ..well.clone() },
             HealthCheck { check: Check::Command { command: vec!["a\0".into()] }, ..well },
         ];
         for check in faults {

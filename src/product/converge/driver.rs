@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Handle;
 use super::apply::{Busy, Hands, Outcome};
+use super::board::Board;
 use super::desired::{Desired, Settings};
 use super::observed::Memory;
 use super::plan::{self, Change, Changes};
@@ -40,6 +41,7 @@ pub struct Converger {
     ticks: watch::Sender<u64>,
     publisher: Publisher,
     memory: Memory,
+    board: Board,
     counted_crashes: HashSet<String>,
     refused: HashMap<WorkloadId, (Timestamp, String)>,
     busy: HashSet<Busy>,
@@ -66,6 +68,7 @@ impl Converger {
             ticks: watch::Sender::new(0),
             publisher: Publisher::new(table, api, Arc::clone(&wake)),
             memory: Memory::default(),
+            board: Board::default(),
             counted_crashes: HashSet::new(),
             refused: HashMap::new(),
             busy: HashSet::new(),
@@ -73,6 +76,12 @@ impl Converger {
             tasks: JoinSet::new(),
             engine_lost: false,
         }
+    }
+
+    /// What is known of replicas is put up there.
+    #[must_use]
+    pub fn showing(self, board: Board) -> Self {
+        Self { board, ..self }
     }
 
     pub fn handle(&self) -> Handle {
@@ -130,6 +139,7 @@ impl Converger {
         let all = Desired::all(&mut tx).await?;
         drop(tx);
         self.memory.keep_only(&replicas);
+        self.board.put_up(&self.memory);
         let runs = |id: &String| replicas.iter().any(|r| r.id == *id && r.state == ReplicaState::Running);
         self.asked.iter().filter(|(id, _)| !runs(id)).for_each(|(_, (_, stop))| stop.cancel());
         self.count_crashes(&all, &replicas);

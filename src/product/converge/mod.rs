@@ -5,6 +5,7 @@
 
 mod apply;
 mod asking;
+mod board;
 mod desired;
 mod driver;
 mod evidence;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, watch};
 
+pub use board::Board;
 pub use desired::{counts, default_check, patience_millis};
 pub use driver::Converger;
 pub use observatory::EngineObservatory;

@@ -58,6 +58,8 @@ fn a_replica_leaves_the_route_when_it_is_not_ready_and_is_replaced_when_it_is_be
     eventually("web.2 leaves the route", || (app.who() == names(&["web.1"])).then_some(()));
     let info = app.verb(&["apps:info"]);
     assert!(info.contains("web.2 fails its readiness check: it answers GET /up with 500; out of the route"), "{info}");
+    let ps = app.verb(&["ps"]);
+    assert!(ps.contains("web.2 v2 running, not ready (readiness: it answers GET /up with 500)"), "{ps}");
     app.exec(1, &["touch", "/tmp/sick"]);
     eventually("the last one is told of", || app.verb(&["apps:info"]).contains("keeps its route").then_some(()));
     assert_eq!(app.who(), names(&["web.1"]));
@@ -80,7 +82,7 @@ fn checks_are_set_of_what_runs_and_hold_up_a_rollout() {
     let before = ids(&app);
     let check = "test -f /tmp/ready";
     let said =
-        app.verb(&["checks:set", "startup", "--command", check, "--every", "0.2", "--attempts", "8", "--timeout", "2"]);
+        app.verb(&["checks:set", "startup", "--command", check, "--every", "0.5", "--attempts", "6", "--timeout", "2"]);
     assert!(said.contains("test -f /tmp/ready exits with 0"), "{said}");
     assert_eq!(ids(&app), before, "nothing is restarted for a check");
     let releases = app.verb(&["releases"]);
@@ -108,8 +110,15 @@ fn a_release_that_does_worse_in_its_watch_gives_way_to_the_one_before() {
         "require('http').createServer((_, r) => { r.statusCode = 500; r.end('oh no'); }).listen(process.env.PORT);\n";
     app.repo.commit(&[("server.js", faulty)]);
     let push = app.repo.push_in_background("main");
-    eventually("the new release answers", || (app.server.get("hello").status == 500).then_some(()));
-    eventually("the one before is back", || (app.server.get("hello") == ok("first")).then_some(()));
+    let asked = || {
+        let answer = app.server.get("hello");
+        assert!(answer == ok("first") || answer.body == "oh no", "one of the two answers: {answer:?}");
+        answer
+    };
+    eventually("the new release answers", || (asked().status == 500).then_some(()));
+    let early = app.server.cli(&app.server.owner, &["ps:scale", "-a", "hello", "web=2"]);
+    assert!(!early.ok && early.err.contains("v2 is being rolled out"), "{early:?}");
+    eventually("the one before is back", || (asked() == ok("first")).then_some(()));
     let said =
         push.wait().refused(&["traffic switched; watched for 20 s, v1 stands by", "requests (100 %) failed in the"]);
     assert!(said.contains("keeps serving"), "{said}");
@@ -126,4 +135,40 @@ fn a_release_that_does_worse_in_its_watch_gives_way_to_the_one_before() {
     app.repo.push("main").accepted();
     assert_eq!(app.server.get("hello"), ok("third"));
     eventually("what stood by is gone", || (app.server.replicas("hello").len() == 1).then_some(()));
+}
+
+#[test]
+fn a_watch_goes_on_after_the_platform_was_killed() {
+    let mut app = Deployed::new();
+    app.verb(&["envs:set", "--watch", "6"]);
+    app.repo.answer("second");
+    let push = app.repo.push_in_background("main");
+    eventually("the new release answers", || (app.server.get("hello") == ok("second")).then_some(()));
+    app.server.kill();
+    push.kill();
+    assert_eq!(app.server.replicas("hello").len(), 2, "the one before stands by");
+    app.server.boot();
+    assert_eq!(app.server.get("hello"), ok("second"));
+    eventually("the push ends well", || (app.repo.remote_tip("main") == Some(app.repo.head())).then_some(()));
+    eventually("what stood by is gone", || (app.server.replicas("hello").len() == 1).then_some(()));
+    assert_eq!(app.server.get("hello"), ok("second"));
+    app.nothing_left();
+}
+
+#[test]
+fn a_worker_is_checked_by_a_command_and_restarted() {
+    let app = Deployed::new();
+    let manifest = r#"{"formation": {"worker": {"quantity": 1}}, "healthchecks": {"worker": [
+        {"type": "liveness", "command": ["node", "-e", "process.exit(require('fs').existsSync('/tmp/stuck') ? 4 : 0)"],
+         "wait": 0.5, "attempts": 1}]}}"#;
+    let procfile = "web: node server.js\nworker: node -e \"setInterval(() => {}, 1000)\"\n";
+    app.repo.commit(&[("Procfile", procfile), ("app.json", manifest)]);
+    app.repo.push("main").accepted();
+    let worker = || app.server.replicas("hello").into_iter().find(|name| name.contains("-worker-"));
+    let id = |name: &str| docker(&["inspect", "-f", "{{.Id}}", name]).out.trim().to_owned();
+    let name = eventually("a worker runs", worker);
+    let before = id(&name);
+    docker(&["exec", &name, "touch", "/tmp/stuck"]).expect("docker exec");
+    eventually("another one runs", || worker().filter(|name| ids(&app).contains(&id(name)) && id(name) != before));
+    assert_eq!(app.server.get("hello"), ok("first"), "web is not touched by it");
 }

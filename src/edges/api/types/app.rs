@@ -219,6 +219,9 @@ pub struct ReplicaItem {
     /// `starting`, `running`, `stranded` (frozen or off its network) or `exited`.
     pub state: String,
     pub ready: bool,
+    /// Which check it does not pass, when it runs and is not ready.
+    #[serde(default)]
+    pub fault: Option<String>,
     pub exit_code: Option<i64>,
     pub out_of_memory: bool,
     pub started_at: Option<String>,
@@ -237,6 +240,7 @@ impl ReplicaItem {
             release: *release,
             state: state.to_owned(),
             ready: replica.ready,
+            fault: replica.fault.clone(),
             exit_code,
             out_of_memory,
             started_at: replica.started_at.map(|t| t.to_string()),
