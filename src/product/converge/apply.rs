@@ -27,7 +27,7 @@ pub enum Busy {
     Ensure(WorkloadId),
     Retire(WorkloadId),
     Probe(String),
-    Remove(String),
+    Remove(WorkloadId, String),
     GiveUp(EnvironmentId),
 }
 

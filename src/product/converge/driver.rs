@@ -209,6 +209,10 @@ impl Converger {
                     if self.refused.get(&workload).is_some_and(|(at, _)| now.since(*at) < REFUSED_PAUSE_MILLIS) {
                         continue;
                     }
+                    // Its successor would be given the name of one that is not quite gone; the end of that brings us back.
+                    if self.busy.iter().any(|busy| matches!(busy, Busy::Remove(of, _) if *of == workload)) {
+                        continue;
+                    }
                     let Some(process) = desired.processes().into_iter().find(|p| p.id == workload) else { continue };
                     let task = hands.clone().ensure(desired.clone(), process, generation, count);
                     self.spawn(Busy::Ensure(workload), task);
@@ -223,7 +227,8 @@ impl Converger {
                 }
                 Change::Remove { replica } => {
                     let Some(replica) = find(&replica) else { continue };
-                    self.spawn(Busy::Remove(replica.id.clone()), hands.clone().remove(replica));
+                    let busy = Busy::Remove(replica.workload.clone(), replica.id.clone());
+                    self.spawn(busy, hands.clone().remove(replica));
                 }
                 Change::GiveUp { replica, cause } => {
                     let replica = replica.as_deref().and_then(find);

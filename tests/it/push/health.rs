@@ -74,6 +74,7 @@ fn a_replica_leaves_the_route_when_it_is_not_ready_and_is_replaced_when_it_is_be
         (now.len() == 2 && now.intersection(&before).count() == 1).then_some(())
     });
     eventually("and serves", || (app.who() == names(&["web.1", "web.2"])).then_some(()));
+    assert!(!app.server.log().contains("the engine refused a change"), "{}", app.server.log());
 }
 
 #[test]
