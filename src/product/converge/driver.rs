@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::Handle;
 use super::apply::{Busy, Hands, Outcome};
 use super::board::Board;
-use super::desired::{Desired, Settings};
+use super::desired::{Desired, Settings, default_check};
 use super::observed::Memory;
 use super::plan::{self, Change, Changes};
 use super::scale::{Load, Meter};
@@ -243,21 +243,23 @@ impl Converger {
 
     /// Asks the replica its checks. Where it is being asked others, that ends, and its end brings us back here.
     fn ask(&mut self, desired: &Desired, replica: Replica, now: Timestamp) {
-        let processes = desired.processes();
-        let Some(process) = processes.into_iter().find(|p| p.id == replica.workload) else { return };
-        if let Some((checks, stop)) = self.asked.get(&replica.id) {
-            if *checks != process.checks {
+        let wanted = desired.processes().into_iter().find(|p| p.id == replica.workload);
+        let wanted = wanted.filter(|_| replica.generation == desired.rollout());
+        // The checks of one release say nothing of the replicas of another.
+        let checks = wanted.map_or_else(|| vec![default_check(&replica.workload.process)], |process| process.checks);
+        if let Some((asked, stop)) = self.asked.get(&replica.id) {
+            if *asked != checks {
                 stop.cancel();
             }
             return;
         }
         let vital = self.memory.vitals.entry(replica.id.clone()).or_default();
-        vital.follow(&process.checks, replica.started_at.unwrap_or(now));
+        vital.follow(&checks, replica.started_at.unwrap_or(now));
         if vital.is_settled() {
             return;
         }
         let (vital, stop) = (vital.clone(), CancellationToken::new());
-        self.asked.insert(replica.id.clone(), (process.checks, stop.clone()));
+        self.asked.insert(replica.id.clone(), (checks, stop.clone()));
         self.spawn(Busy::Probe(replica.id.clone()), self.hands.clone().probe(replica, vital, stop));
     }
 

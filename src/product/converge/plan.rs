@@ -133,6 +133,7 @@ impl<'a> Planner<'a> {
         }
         status.ready = self.ready_counts(status.live, &processes);
         let routed = self.routed(status.live, &processes);
+        self.adopt(&status);
         self.clear_away(rollout, &status, &routed, gave_up);
         Changes { list: std::mem::take(&mut self.list), routed, status, look_again_at: self.look_again_at }
     }
@@ -364,6 +365,19 @@ impl<'a> Planner<'a> {
         let mut ids: Vec<String> = routed.into_iter().map(|s| s.replica.id.clone()).collect();
         ids.sort();
         ids
+    }
+
+    /// What serves, or stands by, beside the desired rollout: after a restart of the platform nobody has asked it yet.
+    fn adopt(&mut self, status: &EnvironmentStatus) {
+        let previous = status.watch.as_ref().map(|watch| watch.previous);
+        for seen in &self.observed.replicas {
+            let generation = seen.replica.generation;
+            let beside = generation != self.desired.rollout() && generation != Generation::default();
+            let serves = generation == status.live || Some(generation) == previous;
+            if beside && serves && seen.replica.state == ReplicaState::Running && !seen.standing.passed {
+                self.list.push(Change::Probe { replica: seen.replica.id.clone() });
+            }
+        }
     }
 
     /// Replicas of rollouts that are neither live nor wanted, once no request is on them.

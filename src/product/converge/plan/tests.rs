@@ -280,15 +280,21 @@ mod properties {
     use super::*;
 
     fn replicas() -> impl Strategy<Value = Vec<(bool, i64, u32, u8)>> {
-        proptest::collection::vec((any::<bool>(), 1..4_i64, 1..4_u32, 0..4_u8), 0..12)
+        proptest::collection::vec((any::<bool>(), 1..4_i64, 1..4_u32, 0..5_u8), 0..12)
     }
 
     proptest! {
         /// Whatever is seen: traffic goes to ready replicas of one generation, and no replica that receives traffic
         /// is taken away.
         #[test]
-        fn traffic_is_safe(list in replicas(), rollout in 1..4_i64, live in 0..4_i64, count in 0..4_u32) {
-            let wanted = desired(rollout, live.min(rollout), &[("web", count)]);
+        fn traffic_is_safe(list in replicas(), rollout in 1..4_i64, live in 0..4_i64, count in 0..4_u32, watch in 0..3_i64) {
+            let mut wanted = desired(rollout, live.min(rollout), &[("web", count)]);
+            wanted.environment.spec.watch_seconds = u32::try_from(watch).unwrap_or(0);
+            if watch > 0 && live > 1 && live >= rollout {
+                let (since, until) = (NOW, NOW.plus_millis((watch - 1) * 1000));
+                let watch = Watch { since, until, previous: Generation(live.min(rollout) - 1), previous_release: None };
+                wanted.environment.status.watch = Some(watch);
+            }
             let mut all: Vec<Seen> = Vec::new();
             for (web, generation, ordinal, kind) in list {
                 let one = seen(&wanted, if web { "web" } else { "worker" }, generation, ordinal, kind == 0);
@@ -296,13 +302,15 @@ mod properties {
                     all.push(match kind {
                         1 => exited(one, 1),
                         2 => failing(one, CheckKind::Readiness),
+                        3 => failing(one, CheckKind::Liveness),
                         _ => one,
                     });
                 }
             }
             let changes = run(&wanted, &with(all.clone()));
             let routed: Vec<&Seen> = all.iter().filter(|s| changes.routed.contains(&s.replica.id)).collect();
-            prop_assert!(routed.iter().all(|s| s.replica.generation == changes.status.live && s.runs()));
+            let may_serve = |s: &&&Seen| s.replica.generation == changes.status.live && s.runs() && !s.standing.dead;
+            prop_assert!(routed.iter().all(|s| may_serve(&s)));
             let some_are_ready = routed.iter().any(|s| s.is_ready());
             prop_assert!(routed.iter().all(|s| s.is_ready() || s.standing.passed && !some_are_ready));
             for change in &changes.list {

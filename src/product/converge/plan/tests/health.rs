@@ -185,3 +185,17 @@ fn another_rollout_ends_the_watch() {
     assert_eq!((changes.status.watch, changes.status.live), (None, Generation(2)));
     assert_eq!(changes.routed, ["web.2.1"]);
 }
+
+#[test]
+fn what_serves_beside_a_rollout_is_asked_after_a_restart_of_the_platform() {
+    let mut wanted = desired(2, 1, &[]);
+    let unknown = [seen(&wanted, "web", 1, 1, false), seen(&wanted, "web", 2, 1, false)];
+    let rolling = run(&wanted, &with(unknown.to_vec()));
+    assert_eq!(probes(&rolling), ["web.2.1", "web.1.1"]);
+    wanted.environment.status.state = EnvironmentState::Blocked;
+    wanted.environment.status.observed_generation = 2;
+    assert_eq!(probes(&run(&wanted, &with(unknown[..1].to_vec()))), ["web.1.1"]);
+    let (wanted, mut all) = on_probation();
+    all[0].standing = Standing::default();
+    assert_eq!(probes(&run(&wanted, &with(all))), ["web.1.1"], "it may have to serve again");
+}
