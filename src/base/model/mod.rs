@@ -2,6 +2,7 @@
 
 mod app;
 mod deployment;
+mod health;
 mod ids;
 mod job;
 mod manifest;
@@ -12,9 +13,10 @@ mod tenancy;
 mod workload;
 
 pub use app::{
-    App, Environment, EnvironmentSpec, EnvironmentState, EnvironmentStatus, Formation, Scaling, VariableSet,
+    App, Environment, EnvironmentSpec, EnvironmentState, EnvironmentStatus, Formation, Scaling, VariableSet, Watch,
 };
 pub use deployment::{Build, BuildState, Deployment, DeploymentKind, DeploymentState};
+pub use health::{Check, CheckKind, Checks, HealthCheck, MOST_CHECKS, overlaid};
 pub use ids::{
     AppId, BuildId, CustomerId, DeploymentId, EnvironmentId, Id, JobId, MembershipId, OrganizationId, ReleaseId,
     RouteId, SpaceId, SshKeyId, TokenId, UserId,
@@ -24,7 +26,7 @@ pub use manifest::{CronEntry, Manifest, ManifestFault, Scripts, Wish};
 pub use names::{
     AppName, BranchName, CommitId, EnvironmentName, Host, NameError, ProcessName, TenantName, VariableName,
 };
-pub use release::{ImageDigest, Process, Processes, Release};
+pub use release::{ImageDigest, Process, Processes, Release, ReleaseKind};
 pub use route::Route;
 pub use tenancy::{ApiToken, Customer, CustomerStatus, Membership, MembershipScope, Organization, Space, SshKey, User};
-pub use workload::{Check, Generation, Limits, Replica, ReplicaState, WorkloadId, WorkloadSpec};
+pub use workload::{Generation, Limits, Replica, ReplicaState, WorkloadId, WorkloadSpec};

@@ -6,7 +6,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{
-    ApiState, accounts, apps, builds, deployments, environments, platform, processes, releases, scaling, variables,
+    ApiState, accounts, apps, builds, checks, deployments, environments, platform, processes, releases, scaling,
+    variables,
 };
 
 #[derive(OpenApi)]
@@ -37,8 +38,9 @@ pub(super) fn table() -> OpenApiRouter<ApiState> {
         .routes(routes!(accounts::remove_token))
         .routes(routes!(apps::list, apps::create))
         .routes(routes!(apps::show, apps::rename, apps::destroy))
-        .routes(routes!(environments::list))
-        .routes(routes!(environments::show, environments::change))
+        .routes(routes!(environments::list, environments::create))
+        .routes(routes!(environments::show, environments::change, environments::destroy))
+        .routes(routes!(checks::list, checks::change))
         .routes(routes!(environments::logs))
         .routes(routes!(variables::show, variables::change))
         .routes(routes!(processes::list, processes::scale))
@@ -46,6 +48,8 @@ pub(super) fn table() -> OpenApiRouter<ApiState> {
         .routes(routes!(scaling::set, scaling::unset))
         .routes(routes!(releases::list))
         .routes(routes!(releases::show))
+        .routes(routes!(releases::diff))
+        .routes(routes!(releases::promote))
         .routes(routes!(releases::rollback))
         .routes(routes!(deployments::list))
         .routes(routes!(deployments::show))

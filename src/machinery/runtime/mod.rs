@@ -9,6 +9,7 @@ pub mod probe;
 pub mod tarball;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -110,6 +111,17 @@ pub struct Exec {
     pub exit: futures_util::future::BoxFuture<'static, Result<i64>>,
 }
 
+/// How a command inside a replica ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// None: it did not end in time, and may still run.
+    pub code: Option<i64>,
+    /// The last bytes of all that it said, at most `LONGEST_TAIL`.
+    pub tail: String,
+}
+
+pub const LONGEST_TAIL: usize = 64 << 10;
+
 #[async_trait]
 pub trait Engine: Send + Sync {
     async fn probe(&self) -> Result<Facts>;
@@ -132,6 +144,9 @@ pub trait Engine: Send + Sync {
 
     /// The last `tail` lines, then, with `follow`, the lines to come until the replica ends.
     async fn logs(&self, replica: &str, tail: usize, follow: bool) -> Result<BoxStream<'static, Result<LogLine>>>;
+
+    /// Runs a command inside a running replica, as its user and with its variables; for checks and for a look at it.
+    async fn exec_in(&self, replica: &str, command: &[String], within: Duration) -> Result<Ended>;
 
     async fn has_image(&self, image: &ImageDigest) -> Result<bool>;
 

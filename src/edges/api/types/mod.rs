@@ -3,14 +3,18 @@
 mod account;
 mod app;
 mod delivery;
+mod diff;
+mod health;
 mod local;
 
 pub use account::{KeyView, NewKeyBody, NewTokenBody, SetupBody, SetupView, TokenView, UserView};
 pub use app::{
-    AppChange, AppDetail, AppView, EnvironmentChangeBody, EnvironmentView, NewAppBody, ProcessItem, ReplicaItem,
-    ScalingBody, VariablesChanged, VariablesView,
+    AppChange, AppDetail, AppView, EnvironmentChangeBody, EnvironmentView, NewAppBody, NewEnvironmentBody, ProcessItem,
+    ReplicaItem, ScalingBody, VariablesChanged, VariablesView,
 };
 pub use delivery::{BuildView, DeploymentDetail, DeploymentView, ReleaseView, RollbackBody, StepView};
+pub use diff::{ChangeView, DiffView, NamesView, PromoteBody};
+pub use health::{CheckBody, CheckItem, ProcessChecksBody};
 pub use local::{Local, LocalAnswer, LocalRequest};
 
 use std::collections::BTreeMap;

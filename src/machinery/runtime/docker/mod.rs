@@ -30,7 +30,7 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use tokio_util::task::TaskTracker;
 
-use super::{ByteStream, Engine, EngineError, Exec, ExecSpec, Facts, LogLine, Result, SandboxSpec};
+use super::{ByteStream, Ended, Engine, EngineError, Exec, ExecSpec, Facts, LogLine, Result, SandboxSpec};
 use crate::base::model::{Generation, ImageDigest, Replica, WorkloadId, WorkloadSpec};
 
 /// One Docker Engine, as seen by one platform. Cheap to clone; clones share what they know.
@@ -169,6 +169,10 @@ impl Engine for Docker {
         self.replica_logs(replica, tail, follow).await
     }
 
+    async fn exec_in(&self, replica: &str, command: &[String], within: Duration) -> Result<Ended> {
+        self.exec_replica(replica, command, within).await
+    }
+
     async fn has_image(&self, image: &ImageDigest) -> Result<bool> {
         self.knows_image(image).await
     }
@@ -194,7 +198,7 @@ impl Engine for Docker {
     }
 
     async fn exec(&self, sandbox: &str, spec: ExecSpec) -> Result<Exec> {
-        self.exec_in(sandbox, spec).await
+        self.exec_sandbox(sandbox, spec).await
     }
 
     async fn changes(&self, sandbox: &str) -> Result<ByteStream> {

@@ -40,6 +40,7 @@ pub enum Op {
     Retire,
     Remove,
     Logs,
+    ExecIn,
     HasImage,
     Load,
     OpenSandbox,
