@@ -10,5 +10,6 @@ mod engine;
 mod examples;
 mod harness;
 mod images;
+mod people;
 mod push;
 mod registries;

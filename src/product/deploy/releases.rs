@@ -52,6 +52,15 @@ pub async fn current(tx: &mut Tx, environment: &EnvironmentId) -> Result<Option<
     }
 }
 
+/// The release that is live, else the one that shall be: what a command beside the replicas runs from.
+pub async fn live(tx: &mut Tx, environment: &EnvironmentId) -> Result<Option<Release>> {
+    let Some(found) = store::environments::find(tx, &Scope::Platform, environment).await? else { return Ok(None) };
+    match found.status.live_release.or(found.spec.release) {
+        Some(id) => store::releases::find(tx, &Scope::Platform, &id).await,
+        None => Ok(None),
+    }
+}
+
 /// The newest release below `number` whose deployment succeeded.
 pub async fn last_good_before(tx: &mut Tx, environment: &EnvironmentId, number: i64) -> Result<Option<Release>> {
     let good: Vec<ReleaseId> = store::deployments::list(tx, &Scope::Platform, environment, 200)

@@ -2,7 +2,9 @@
 
 mod account;
 mod app;
+mod command;
 mod delivery;
+pub mod frames;
 mod local;
 
 pub use account::{KeyView, NewKeyBody, NewTokenBody, SetupBody, SetupView, TokenView, UserView};
@@ -10,6 +12,7 @@ pub use app::{
     AppChange, AppDetail, AppView, EnvironmentChangeBody, EnvironmentView, NewAppBody, ProcessItem, ReplicaItem,
     ScalingBody, VariablesChanged, VariablesView,
 };
+pub use command::{AttachBody, CommandView, CronDetail, CronView, NewCommandBody, NewCronBody, TerminalBody};
 pub use delivery::{BuildView, DeploymentDetail, DeploymentView, ReleaseView, RollbackBody, StepView};
 pub use local::{Local, LocalAnswer, LocalRequest};
 
