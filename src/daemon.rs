@@ -23,7 +23,7 @@ use crate::machinery::proxy::{self, Proxy, ProxySettings, RouteTable};
 use crate::machinery::runtime::{Engine, docker::Docker};
 use crate::product::builds::Builder;
 use crate::product::converge::{Converger, EngineObservatory};
-use crate::product::deploy::{ActivateWork, ClearWork, PushWork, Sweeper};
+use crate::product::deploy::{ActivateWork, ClearWork, CommandKeeper, CronKeeper, Desk, PushWork, Sweeper};
 use crate::product::{Ctx, accounts};
 use crate::state::jobs::{Queue, Runner};
 use crate::state::logs::LogStore;
@@ -74,6 +74,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         wake: Arc::new(Notify::new()),
         config: Arc::clone(&config),
         observatory: Arc::new(observatory),
+        desk: Arc::new(Desk::new(Arc::clone(&engine), Arc::clone(&builder))),
     };
 
     // The last table serves from the first moment, before the engine was asked.
@@ -120,6 +121,8 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let settings = ProxySettings { public_port: config.http.public_port, ..ProxySettings::default() };
     let proxy = Proxy::new(table.clone(), settings);
 
+    let keeper = CommandKeeper::new(ctx.clone()).map_err(told)?;
+    let crons = CronKeeper::new(ctx.clone());
     let sweeper = Sweeper::new(ctx.clone(), Arc::clone(&repositories), Arc::clone(&builder));
     sweeper.quarantines().await.map_err(told)?;
     announce_setup(&ctx, &dir, api_address).await?;
@@ -134,6 +137,8 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     core_tasks.spawn(converger.run(core.clone()));
     core_tasks.spawn(runner.run(core.clone()));
     core_tasks.spawn(sweeper.run(core.clone()));
+    core_tasks.spawn(keeper.run(core.clone()));
+    core_tasks.spawn(crons.run(core.clone()));
     core_tasks.spawn(save_tables(table, table_file, core.clone()));
     core_tasks.spawn(make_base(Arc::clone(&builder), core.clone()));
     edge_tasks.spawn(proxy_task(proxy, proxy_listener, edges.clone()));
@@ -218,8 +223,18 @@ fn verbs(router: &axum::Router) -> ssh::Verbs {
     let router = router.clone();
     Arc::new(move |actor, words, io| {
         let transport = Transport::InProcess(api::in_process(router.clone(), actor));
-        Box::pin(async move { u32::from(cli::run_remote(words, transport, cli::Io::over(io.out, io.err)).await) })
+        Box::pin(async move { u32::from(cli::run_remote(words, transport, io_of(io)).await) })
     })
+}
+
+fn io_of(io: ssh::VerbIo) -> cli::Io {
+    let terminal = io.terminal.map(|terminal| cli::Terminal {
+        name: Some(terminal.name).filter(|name| !name.is_empty()),
+        window: terminal.window,
+        mode: cli::Mode::Far(terminal.raw),
+    });
+    let happenings = cli::Happenings::Far(io.happenings);
+    cli::Io { stdin: io.input, terminal, happenings, ..cli::Io::over(io.out, io.err) }
 }
 
 async fn proxy_task(proxy: Proxy, listener: TcpListener, shutdown: CancellationToken) {

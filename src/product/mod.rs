@@ -31,6 +31,8 @@ pub struct Ctx {
     pub wake: Arc<Notify>,
     /// What is seen of running replicas; written by nobody.
     pub observatory: Arc<dyn apps::Observatory>,
+    /// Where commands are started and their streams are held; the engine behind it is out of reach.
+    pub desk: Arc<deploy::Desk>,
     pub config: Arc<Config>,
 }
 

@@ -11,5 +11,6 @@ mod examples;
 mod faults;
 mod harness;
 mod images;
+mod people;
 mod push;
 mod registries;

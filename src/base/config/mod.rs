@@ -84,6 +84,7 @@ pub const KEYS: &[(&str, &str, bool)] = &[
     ("runtime", "pids", false),
     ("runtime", "ready_seconds", false),
     ("runtime", "grace_seconds", false),
+    ("runtime", "command_seconds", false),
 ];
 
 fn overlay(table: &mut toml::Table, variable: impl Fn(&str) -> Option<String>) {

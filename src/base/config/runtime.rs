@@ -18,6 +18,8 @@ pub struct Runtime {
     pub ready_seconds: u32,
     /// SIGTERM, this long, SIGKILL.
     pub grace_seconds: u32,
+    /// How long a command of a deployment or of a schedule may take.
+    pub command_seconds: u32,
 }
 
 impl Default for Runtime {
@@ -31,6 +33,7 @@ impl Default for Runtime {
             pids: limits.pids,
             ready_seconds: 60,
             grace_seconds: 30,
+            command_seconds: 3600,
         }
     }
 }
@@ -48,8 +51,8 @@ impl Runtime {
         if self.cpu_millis < 10 || self.pids < 8 {
             faults.push("runtime.cpu_millis must be at least 10 and runtime.pids at least 8".into());
         }
-        if self.ready_seconds == 0 {
-            faults.push("runtime.ready_seconds: must be at least 1".into());
+        if self.ready_seconds == 0 || self.command_seconds == 0 {
+            faults.push("runtime.ready_seconds and runtime.command_seconds must be at least 1".into());
         }
     }
 

@@ -70,6 +70,8 @@ ids! {
     ReleaseId = "rel";
     DeploymentId = "dep";
     JobId = "job";
+    CommandId = "cmd";
+    CronId = "crn";
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Plain data. One file per noun; words are those of the glossary in `src/README.md`.
 
 mod app;
+mod command;
 mod deployment;
 mod health;
 mod ids;
@@ -15,11 +16,14 @@ mod workload;
 pub use app::{
     App, Environment, EnvironmentSpec, EnvironmentState, EnvironmentStatus, Formation, Scaling, VariableSet, Watch,
 };
+pub use command::{
+    Command, CommandKind, CommandState, Cron, CronOrigin, Exit, Happening, Signal, UnknownSignal, Window,
+};
 pub use deployment::{Build, BuildState, Deployment, DeploymentKind, DeploymentState};
 pub use health::{Check, CheckKind, Checks, HealthCheck, MOST_CHECKS, overlaid};
 pub use ids::{
-    AppId, BuildId, CustomerId, DeploymentId, EnvironmentId, Id, JobId, MembershipId, OrganizationId, ReleaseId,
-    RouteId, SpaceId, SshKeyId, TokenId, UserId,
+    AppId, BuildId, CommandId, CronId, CustomerId, DeploymentId, EnvironmentId, Id, JobId, MembershipId,
+    OrganizationId, ReleaseId, RouteId, SpaceId, SshKeyId, TokenId, UserId,
 };
 pub use job::{Job, JobState, JobStep, StepState};
 pub use manifest::{CronEntry, Manifest, ManifestFault, Scripts, Wish};

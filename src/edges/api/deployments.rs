@@ -11,7 +11,7 @@ use super::environments::place;
 use super::input::{Paging, Path, Query};
 use super::lines::{self, Format};
 use super::problem::Answer;
-use super::types::{DeploymentDetail, DeploymentView, Page, ProblemView, StepView};
+use super::types::{CommandView, DeploymentDetail, DeploymentView, Page, ProblemView, StepView};
 use crate::base::error::Error;
 use crate::product::{apps, deploy};
 
@@ -44,7 +44,11 @@ pub(super) async fn show(
     let (app, environment) = place(&state.ctx, &actor, &(app, environment)).await?;
     let (deployment, steps) = deploy::deployment(&state.ctx, &actor, &app, &environment, &id).await?;
     let steps = steps.iter().map(StepView::from).collect();
-    Ok(Json(DeploymentDetail { deployment: DeploymentView::from(&deployment), steps }))
+    let mut commands = Vec::new();
+    for (command, output) in deploy::deployment_commands(&state.ctx, &actor, &app, &deployment).await? {
+        commands.push(CommandView { output, ..CommandView::from(&command) });
+    }
+    Ok(Json(DeploymentDetail { deployment: DeploymentView::from(&deployment), steps, commands }))
 }
 
 /// All that the deployment said, as text, or as server-sent events for `Accept: text/event-stream`.

@@ -4,9 +4,12 @@
 mod accounts;
 mod answer;
 mod apps;
+mod attach;
 mod builds;
 mod caller;
 mod checks;
+mod commands;
+mod crons;
 mod deployments;
 mod environments;
 mod input;
@@ -26,6 +29,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::{Request, header};
 use futures_util::{FutureExt, StreamExt};
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::base::access::Actor;
@@ -40,12 +44,14 @@ struct ApiState {
     ctx: Ctx,
     throttle: Arc<Throttle>,
     document: Arc<str>,
+    /// Connections that became those of a command's streams.
+    sessions: TaskTracker,
 }
 
 /// Serve it with connect info of `SocketAddr`, so that failed proofs are counted per address.
 pub fn router(ctx: Ctx) -> axum::Router {
     let (router, _) = routes::table().split_for_parts();
-    let state = ApiState { ctx, throttle: Arc::default(), document: document().into() };
+    let state = ApiState { ctx, throttle: Arc::default(), document: document().into(), sessions: TaskTracker::new() };
     router
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method)
@@ -60,13 +66,17 @@ pub fn in_process(router: axum::Router, actor: Actor) -> Local {
 
 async fn call(router: axum::Router, actor: Actor, request: LocalRequest) -> LocalAnswer {
     let failed = |status: u16| LocalAnswer { status, body: futures_util::stream::empty().boxed() };
+    let request_stream = request.stream;
     let built = Request::builder()
         .method(request.method)
         .uri(request.path)
         .header(header::CONTENT_TYPE, "application/json")
         .extension(actor)
         .body(request.body.map_or_else(Body::empty, Body::from));
-    let Ok(request) = built else { return failed(400) };
+    let Ok(mut request) = built else { return failed(400) };
+    if let Some(stream) = request_stream {
+        request.extensions_mut().insert(attach::LocalStream::new(stream));
+    }
     let Ok(answer) = router.oneshot(request).await;
     let status = answer.status().as_u16();
     let body = answer.into_body().into_data_stream().map(|part| part.map_err(std::io::Error::other)).boxed();

@@ -6,8 +6,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{
-    ApiState, accounts, apps, builds, checks, deployments, environments, platform, processes, releases, scaling,
-    variables,
+    ApiState, accounts, apps, builds, checks, commands, crons, deployments, environments, platform, processes,
+    releases, scaling, variables,
 };
 
 #[derive(OpenApi)]
@@ -46,6 +46,13 @@ pub(super) fn table() -> OpenApiRouter<ApiState> {
         .routes(routes!(processes::list, processes::scale))
         .routes(routes!(processes::restart))
         .routes(routes!(scaling::set, scaling::unset))
+        .routes(routes!(commands::list, commands::start))
+        .routes(routes!(commands::open))
+        .routes(routes!(commands::show, commands::stop))
+        .routes(routes!(commands::output))
+        .routes(routes!(crons::list, crons::add))
+        .routes(routes!(crons::show, crons::remove))
+        .routes(routes!(crons::run))
         .routes(routes!(releases::list))
         .routes(routes!(releases::show))
         .routes(routes!(releases::diff))

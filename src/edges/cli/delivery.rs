@@ -4,6 +4,7 @@ use futures_util::StreamExt;
 
 use super::Session;
 use super::args::{AppFlag, AppWord, AtFlag, AtWord};
+use super::commands;
 use super::failure::{Failure, Result};
 use super::text::time;
 use crate::edges::api::types::{ChangeView, DeploymentView, DiffView, NamesView, RollbackBody};
@@ -173,6 +174,14 @@ pub(super) async fn deployment(s: &mut Session, at: &AtFlag, id: &str) -> Result
     });
     let rows: Vec<_> = rows.collect();
     s.print(&["STEP", "STATE", "STARTED", "FINISHED", ""], &rows).await?;
+    for command in &detail.commands {
+        let took = command.duration.map(|millis| format!(" in {:.1}s", millis as f64 / 1000.0)).unwrap_or_default();
+        let (ended, line) = (commands::ended(command), commands::line(&command.command));
+        s.io.out(&format!("-----> {} command {ended}{took}: {line}", command.kind)).await?;
+        for line in &command.output {
+            s.io.out(&format!("       {line}")).await?;
+        }
+    }
     for line in d.reason.iter().flat_map(|reason| reason.lines()) {
         s.io.out(&format!(" !     {line}")).await?;
     }

@@ -29,6 +29,15 @@ impl Failure {
         Self { code: USAGE, text: text.into() }
     }
 
+    pub(super) fn unavailable(text: impl Into<String>) -> Self {
+        Self { code: UNAVAILABLE, text: text.into() }
+    }
+
+    /// The exit code of what was run is the verb's own; `reason` says more, or nothing.
+    pub(super) fn exit(code: i64, reason: impl Into<String>) -> Self {
+        Self { code: u8::try_from(code & 0xff).ok().filter(|code| *code != 0).unwrap_or(FAILED), text: reason.into() }
+    }
+
     pub(super) async fn tell(&self, io: &mut Io) -> u8 {
         for line in self.text.lines() {
             // Nobody is left to hear that nobody listens.

@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Result};
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use super::terminal::{Happenings, Terminal};
 use super::text;
 
 /// More than this is no key and no token.
@@ -15,12 +16,23 @@ pub struct Io {
     pub stdout: Box<dyn AsyncWrite + Send + Unpin>,
     pub stderr: Box<dyn AsyncWrite + Send + Unpin>,
     pub stdin_is_terminal: bool,
+    /// Where whoever runs the verb sits, if both input and output are there.
+    pub terminal: Option<Terminal>,
+    pub happenings: Happenings,
 }
 
 impl Io {
     /// Nothing to read.
     pub fn over(stdout: Box<dyn AsyncWrite + Send + Unpin>, stderr: Box<dyn AsyncWrite + Send + Unpin>) -> Self {
-        Self { stdin: Box::new(tokio::io::empty()), stdout, stderr, stdin_is_terminal: false }
+        let (_, happenings) = tokio::sync::mpsc::channel(1);
+        Self {
+            stdin: Box::new(tokio::io::empty()),
+            stdout,
+            stderr,
+            stdin_is_terminal: false,
+            terminal: None,
+            happenings: Happenings::Far(happenings),
+        }
     }
 
     pub(super) fn terminal() -> Self {
@@ -29,6 +41,8 @@ impl Io {
             stdout: Box::new(tokio::io::stdout()),
             stderr: Box::new(tokio::io::stderr()),
             stdin_is_terminal: std::io::stdin().is_terminal(),
+            terminal: Terminal::own(),
+            happenings: Happenings::Own(None),
         }
     }
 

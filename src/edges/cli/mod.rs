@@ -5,7 +5,9 @@
 mod account;
 mod apps;
 mod args;
+mod attached;
 mod checks;
+mod commands;
 mod config;
 mod delivery;
 mod doctor;
@@ -17,11 +19,12 @@ mod processes;
 mod remote;
 mod serve;
 mod settings;
+mod terminal;
 mod text;
 
 use clap::Parser;
 
-use crate::edges::api::types::ScalingBody;
+use crate::edges::api::types::{NewCronBody, ScalingBody};
 use crate::edges::client::{Client, Transport};
 use args::{Arguments, Verb};
 use failure::{Failure, Result};
@@ -29,6 +32,7 @@ use near::Near;
 
 pub use io::Io;
 pub use near::DEFAULT_URL;
+pub use terminal::{Happenings, Mode, Terminal};
 
 /// What a verb has at hand.
 struct Session {
@@ -161,6 +165,23 @@ async fn run(s: &mut Session, verb: Verb) -> Result<()> {
         Verb::PsRestart(at) => processes::restart(s, &at).await,
         Verb::PsStop(at) => processes::stop(s, &at, true).await,
         Verb::PsStart(at) => processes::stop(s, &at, false).await,
+        Verb::Run { at, words } => attached::run(s, &at, &words, None).await,
+        Verb::RunDetached { at, words } => commands::detached(s, &at, &words).await,
+        Verb::RunList(at) => commands::list(s, &at).await,
+        Verb::RunLogs { at, id, tail } => commands::logs(s, &at, &id, tail).await,
+        Verb::RunStop { at, id } => commands::stop(s, &at, &id).await,
+        Verb::PsExec { at, words } => {
+            let (replica, words) = args::replica_first(&words);
+            attached::run(s, &at, words, Some(replica.to_owned())).await
+        }
+        Verb::Cron(at) => commands::crons(s, &at).await,
+        Verb::CronAdd { at, name, timezone, schedule, command } => {
+            let command = commands::line(&command);
+            commands::cron_add(s, &at, NewCronBody { name, schedule, command, timezone }).await
+        }
+        Verb::CronRemove { at, name } => commands::cron_remove(s, &at, &name).await,
+        Verb::CronRun { at, name } => commands::cron_run(s, &at, &name).await,
+        Verb::CronRuns { at, name } => commands::cron_runs(s, &at, &name).await,
         Verb::Logs { at, tail, lines, process } => processes::logs(s, &at, tail, lines, process.as_deref()).await,
         Verb::Builds(app) => delivery::builds(s, &app).await,
         Verb::BuildsOutput { app, build } => delivery::build_output(s, &app, &build).await,

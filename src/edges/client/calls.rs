@@ -25,7 +25,7 @@ fn app(name: &str) -> String {
     format!("/v1/apps/{}", escaped(name))
 }
 
-fn within(name: &str, environment: &str, rest: &str) -> String {
+pub(super) fn within(name: &str, environment: &str, rest: &str) -> String {
     format!("{}/environments/{}{rest}", app(name), escaped(environment))
 }
 
@@ -231,7 +231,7 @@ impl Client {
         self.lines(format!("{}/builds/{}/output?follow=true", app(name), escaped(build))).await
     }
 
-    async fn lines(&self, path: String) -> Result<Lines> {
+    pub(super) async fn lines(&self, path: String) -> Result<Lines> {
         let answer = self.send("GET", path, None::<&()>).await?;
         Ok(lines::of(answer.body))
     }

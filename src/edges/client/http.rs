@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use reqwest::{Method, Url, header};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
 
-use super::{Answer, ClientError, Result};
+use super::{Answer, ClientError, Duplex, Result};
 use crate::base::secret::Secret;
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -41,6 +41,26 @@ impl Http {
     }
 
     pub(super) async fn send(&self, method: &'static str, path: &str, body: Option<Vec<u8>>) -> Result<Answer> {
+        let request = self.request(method, path, body)?;
+        Ok(told(self.sent(request).await?))
+    }
+
+    /// The connection, or the answer of a server that did not switch it over.
+    pub(super) async fn upgrade(
+        &self,
+        path: &str,
+        protocol: &str,
+    ) -> Result<std::result::Result<Box<dyn Duplex>, Answer>> {
+        let request = self.request("POST", path, None)?;
+        let answer = self.sent(request.header(header::CONNECTION, "Upgrade").header(header::UPGRADE, protocol)).await?;
+        if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(Err(told(answer)));
+        }
+        let upgraded = answer.upgrade().await.map_err(|e| ClientError::Broken(std::io::Error::other(e)))?;
+        Ok(Ok(Box::new(upgraded)))
+    }
+
+    fn request(&self, method: &'static str, path: &str, body: Option<Vec<u8>>) -> Result<RequestBuilder> {
         let address = format!("{}{path}", self.base.as_str().trim_end_matches('/'));
         let method: Method = method.parse().map_err(|_| ClientError::Strange(format!("method {method}")))?;
         let mut request = self.client.request(method, address);
@@ -50,14 +70,22 @@ impl Http {
         if let Some(body) = body {
             request = request.header(header::CONTENT_TYPE, "application/json").body(body);
         }
-        let answer = request
-            .send()
-            .await
-            .map_err(|e| ClientError::Unreachable { base: self.base.to_string(), source: e.without_url().into() })?;
-        let status = answer.status().as_u16();
-        let body = answer.bytes_stream().map(|part| part.map_err(std::io::Error::other)).boxed();
-        Ok(Answer { status, body })
+        Ok(request)
     }
+
+    async fn sent(&self, request: RequestBuilder) -> Result<Response> {
+        let unreachable = |e: reqwest::Error| ClientError::Unreachable {
+            base: self.base.to_string(),
+            source: e.without_url().into(),
+        };
+        request.send().await.map_err(unreachable)
+    }
+}
+
+fn told(answer: Response) -> Answer {
+    let status = answer.status().as_u16();
+    let body = answer.bytes_stream().map(|part| part.map_err(std::io::Error::other)).boxed();
+    Answer { status, body }
 }
 
 fn is_here(host: &str) -> bool {

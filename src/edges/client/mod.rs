@@ -1,6 +1,7 @@
 //! The API as typed calls, over HTTP or inside this process; the words are those of `api::types`.
 
 mod calls;
+mod commands;
 mod http;
 mod lines;
 
@@ -11,13 +12,19 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::base::secret::Secret;
+use crate::edges::api::types::frames::PROTOCOL;
 use crate::edges::api::types::{Local, LocalRequest, ProblemView};
 
 pub use calls::Logs;
+pub use commands::Duplex;
 pub use http::Http;
 
 /// Bytes of an answer that must fit into memory.
 const LARGEST_ANSWER: usize = 32 << 20;
+/// Bytes on their way through a pipe inside the process.
+const PIPE: usize = 256 << 10;
+/// RFC 9110 §15.2.2.
+const SWITCHED: u16 = 101;
 
 #[derive(Clone)]
 pub enum Transport {
@@ -75,18 +82,29 @@ impl Client {
         let answer = match &self.transport {
             Transport::Http(http) => http.send(method, &path, body).await?,
             Transport::InProcess(local) => {
-                let answer = local(LocalRequest { method, path, body }).await;
+                let answer = local(LocalRequest { method, path, body, stream: None }).await;
                 Answer { status: answer.status, body: answer.body }
             }
         };
-        if (200..300).contains(&answer.status) {
-            return Ok(answer);
-        }
-        let status = answer.status;
-        let text = whole(answer.body).await?;
-        match serde_json::from_slice::<ProblemView>(&text) {
-            Ok(problem) => Err(ClientError::Refused(Box::new(problem))),
-            Err(_) => Err(ClientError::Strange(format!("status {status}, no problem document"))),
+        accepted(answer).await
+    }
+
+    /// The connection itself, once the server has switched it over.
+    async fn upgrade(&self, path: String) -> Result<Box<dyn Duplex>> {
+        match &self.transport {
+            Transport::Http(http) => match http.upgrade(&path, PROTOCOL).await? {
+                Ok(stream) => Ok(stream),
+                Err(answer) => refused(answer).await,
+            },
+            Transport::InProcess(local) => {
+                let (near, far) = tokio::io::duplex(PIPE);
+                let request = LocalRequest { method: "POST", path, body: None, stream: Some(far) };
+                let answer = local(request).await;
+                match answer.status {
+                    SWITCHED => Ok(Box::new(near)),
+                    status => refused(Answer { status, body: answer.body }).await,
+                }
+            }
         }
     }
 
@@ -103,6 +121,19 @@ impl Client {
 
     async fn get<T: DeserializeOwned>(&self, path: String) -> Result<T> {
         self.call("GET", path, None::<&()>).await
+    }
+}
+
+async fn accepted(answer: Answer) -> Result<Answer> {
+    if (200..300).contains(&answer.status) { Ok(answer) } else { refused(answer).await }
+}
+
+async fn refused<T>(answer: Answer) -> Result<T> {
+    let status = answer.status;
+    let text = whole(answer.body).await?;
+    match serde_json::from_slice::<ProblemView>(&text) {
+        Ok(problem) => Err(ClientError::Refused(Box::new(problem))),
+        Err(_) => Err(ClientError::Strange(format!("status {status}, no problem document"))),
     }
 }
 

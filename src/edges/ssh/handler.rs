@@ -12,8 +12,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::exec::{self, Request};
-use super::{Shared, VerbIo, receive, upload};
+use super::{Shared, receive, session, upload};
 use crate::base::access::Actor;
+use crate::base::model::Window;
 use crate::product::accounts;
 
 /// Channels of one connection that are open at once.
@@ -33,6 +34,8 @@ struct Opened {
     channel: Channel<Msg>,
     /// Value of `GIT_PROTOCOL`.
     protocol: String,
+    /// Value of `TERM` and size, once it was asked for.
+    terminal: Option<(String, Window)>,
     /// Kept until what the channel asked for has ended.
     place: OwnedSemaphorePermit,
 }
@@ -65,7 +68,7 @@ impl Connection {
         let actor = self.actor.clone()?;
         let shared = Arc::clone(&self.shared);
         let request = exec::parse(line);
-        let Opened { channel, protocol, place } = opened;
+        let Opened { channel, protocol, terminal, place } = opened;
         let (reader, writer) = channel.split();
         let address = self.address;
         self.shared.tasks.spawn(async move {
@@ -76,13 +79,7 @@ impl Connection {
                     receive::serve(shared, actor, path, protocol, reader, &writer).await
                 }
                 Ok(Request::Fetch { path }) => upload::serve(shared, actor, path, protocol, reader, &writer).await,
-                Ok(Request::Verb(words)) => {
-                    let io = VerbIo {
-                        out: Box::new(Box::pin(writer.make_writer())),
-                        err: Box::new(Box::pin(writer.make_writer_ext(Some(1)))),
-                    };
-                    (shared.verbs)(actor, words, io).await
-                }
+                Ok(Request::Verb(words)) => session::verb(&shared, actor, words, terminal, reader, &writer).await,
                 Err(fault) => say(&writer, &format!("{fault}\n")).await,
             };
             let _ = writer.exit_status(code).await;
@@ -140,7 +137,7 @@ impl Handler for Connection {
     ) -> Result<(), Self::Error> {
         // Dropping the reply refuses the channel.
         if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
-            self.channels.insert(channel.id(), Opened { channel, protocol: String::new(), place });
+            self.channels.insert(channel.id(), Opened { channel, protocol: String::new(), terminal: None, place });
             reply.accept().await;
         }
         Ok(())
@@ -159,6 +156,27 @@ impl Handler for Connection {
                 session.channel_success(id)
             }
             None => session.channel_failure(id),
+        }
+    }
+
+    async fn pty_request(
+        &mut self,
+        id: ChannelId,
+        name: &str,
+        columns: u32,
+        rows: u32,
+        _width: u32,
+        _height: u32,
+        _modes: &[(russh::Pty, u32)],
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let sane = name.len() <= 40 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-._".contains(&b));
+        match (self.channels.get_mut(&id), session::window(columns, rows)) {
+            (Some(opened), Some(window)) if sane => {
+                opened.terminal = Some((name.to_owned(), window));
+                session.channel_success(id)
+            }
+            _ => session.channel_failure(id),
         }
     }
 

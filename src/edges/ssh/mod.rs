@@ -9,6 +9,7 @@ mod exec;
 mod handler;
 mod host_key;
 mod receive;
+mod session;
 mod upload;
 mod verbs;
 
@@ -28,7 +29,7 @@ use crate::machinery::git::Repositories;
 use crate::product::Ctx;
 
 pub use host_key::load_or_make as load_or_make_host_key;
-pub use verbs::{VerbIo, Verbs};
+pub use verbs::{PseudoTerminal, VerbIo, Verbs};
 
 /// How long a client may take until it is logged in.
 const LOGIN_GRACE: Duration = Duration::from_secs(20);

@@ -2,6 +2,7 @@
 //! and Docker does not. Everything an engine makes carries labels with id and generation, and is
 //! found again by observation alone; what does not carry our labels is never touched.
 
+mod command;
 pub mod contract;
 pub mod docker;
 pub mod fake;
@@ -16,7 +17,9 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
 use crate::base::clock::Timestamp;
-use crate::base::model::{Generation, ImageDigest, Limits, Replica, WorkloadId, WorkloadSpec};
+use crate::base::model::{CommandId, Exit, Generation, ImageDigest, Limits, Replica, Window, WorkloadId, WorkloadSpec};
+
+pub use command::{Attached, CommandSpec, Control, EnterSpec, SeenCommand};
 
 /// Bytes that arrive in pieces; an error ends the stream.
 pub type ByteStream = BoxStream<'static, std::io::Result<Bytes>>;
@@ -147,6 +150,29 @@ pub trait Engine: Send + Sync {
 
     /// Runs a command inside a running replica, as its user and with its variables; for checks and for a look at it.
     async fn exec_in(&self, replica: &str, command: &[String], within: Duration) -> Result<Ended>;
+
+    /// Starts the command, unless one of its id was started before: then nothing happens and the answer is false.
+    /// Nobody is at its streams; what it writes is in `command_output`. It stays until `end_command`, ended or not.
+    async fn run(&self, spec: &CommandSpec) -> Result<bool>;
+
+    /// As `run` for a command that never was, with its streams attached before its first word; with `window`, at a
+    /// terminal of that size.
+    async fn run_attached(&self, spec: &CommandSpec, window: Option<Window>) -> Result<Attached>;
+
+    /// Runs a further command inside a running replica. Signals reach it as far as the replica's image has the means.
+    async fn enter(&self, replica: &str, spec: EnterSpec, window: Option<Window>) -> Result<Attached>;
+
+    /// Everything of `run` and `run_attached` that was not ended yet.
+    async fn commands(&self) -> Result<Vec<SeenCommand>>;
+
+    /// All lines from the first, then those to come until the command ends.
+    async fn command_output(&self, id: &CommandId) -> Result<BoxStream<'static, Result<LogLine>>>;
+
+    /// Waits until the command has ended by itself.
+    async fn command_exit(&self, id: &CommandId) -> Result<Exit>;
+
+    /// SIGTERM, grace, SIGKILL for what runs; then removes it. Not there is success.
+    async fn end_command(&self, id: &CommandId, grace_seconds: u32) -> Result<()>;
 
     async fn has_image(&self, image: &ImageDigest) -> Result<bool>;
 

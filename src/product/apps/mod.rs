@@ -6,6 +6,7 @@ mod environments;
 mod find;
 mod lifecycle;
 mod observatory;
+mod process_variables;
 mod processes;
 mod scaling;
 mod variables;
@@ -18,6 +19,7 @@ pub use environments::{
 pub use find::{AppOverview, AppRef, describe, list, resolve};
 pub use lifecycle::{NewApp, create, delete, refreshed, rename};
 pub use observatory::{NoObservatory, Observatory, ReplicaView, logs, replicas};
+pub use process_variables::process_variables;
 pub use processes::{MOST_REPLICAS, ProcessView, processes};
 pub use scaling::autoscale;
 pub use variables::{VariableChanges, read_variables, restore_variables, variables, write_variables};

@@ -1,7 +1,6 @@
 //! Carrying changes out. Each runs as a task of its own and ends in an `Outcome` that wakes the
 //! driver; nothing here decides.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -13,7 +12,6 @@ use super::plan::Cause;
 use super::vital::Vital;
 use crate::base::error::{Error, Result};
 use crate::base::model::{CheckKind, EnvironmentId, Generation, Release, Replica, WorkloadId, WorkloadSpec};
-use crate::base::secret::Secret;
 use crate::machinery::runtime::{Engine, EngineError};
 use crate::product::builds::Builder;
 use crate::product::{Ctx, apps};
@@ -153,29 +151,10 @@ impl Hands {
             release_number: release.number,
             image: release.image.clone(),
             process: command,
-            variables: self.variables(desired, release).await?,
+            variables: apps::process_variables(&self.ctx, &desired.app, &desired.environment, release).await?,
             port: process.has_port.then_some(PORT),
             limits: runtime.limits(),
             grace_seconds: runtime.grace_seconds,
         })
-    }
-
-    async fn variables(&self, desired: &Desired, release: &Release) -> Result<BTreeMap<String, Secret<String>>> {
-        let environment = &desired.environment;
-        let set = {
-            let mut tx = self.ctx.store.read().await?;
-            let organization = &desired.app.organization_id;
-            apps::read_variables(&mut tx, &self.ctx, organization, &environment.id, release.variables_version).await?
-        };
-        let mut all: BTreeMap<String, Secret<String>> =
-            set.values.into_iter().map(|(name, value)| (name.to_string(), value)).collect();
-        let mut own = |name: &str, value: String| all.insert(name.to_owned(), Secret::new(value));
-        own("HYTHE_APP", desired.app.name.to_string());
-        own("HYTHE_ENVIRONMENT", environment.name.to_string());
-        own("HYTHE_RELEASE", format!("v{}", release.number));
-        if let Some(commit) = &release.commit {
-            own("SOURCE_VERSION", commit.clone());
-        }
-        Ok(all)
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::intake::PLATFORM;
 use super::push::with_wishes;
 use super::releases::{self, NewRelease};
-use super::{messages, rollout};
+use super::{commands, messages, rollout};
 use crate::base::access::Actor;
 use crate::base::error::{Error, Result};
 use crate::base::model::{
@@ -23,7 +23,7 @@ use crate::state::jobs::{StepContext, StepError, Work};
 use crate::state::store::{self, Tx};
 
 const KIND: &str = "activate";
-const STEPS: [&str; 2] = ["release", "rollout"];
+const STEPS: [&str; 4] = ["release", "predeploy", "rollout", "postdeploy"];
 
 /// What to make the release from.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -182,8 +182,10 @@ impl Work for ActivateWork {
         let payload: Payload = serde_json::from_value(cx.job.payload.clone()).map_err(Error::internal)?;
         match step {
             0 => Ok(self.release(&payload, cx).await?),
+            1 => commands::before(&self.ctx, &payload.deployment, cx).await,
+            2 => self.rollout(&payload, cx).await,
             _ => {
-                let output = self.rollout(&payload, cx).await?;
+                let output = commands::after(&self.ctx, &payload.deployment, cx).await?;
                 finish(&self.ctx, &payload.deployment, DeploymentState::Succeeded, None).await?;
                 Ok(output)
             }

@@ -3,6 +3,8 @@
 //! what the converger observes.
 
 mod activate;
+mod commands;
+mod cron;
 mod diff;
 mod follow;
 mod intake;
@@ -25,6 +27,11 @@ use crate::state::store;
 use activate::Order;
 
 pub use activate::ActivateWork;
+pub use commands::{
+    CommandKeeper, Control, Desk, NewCommand, Piece, Session, command, command_output, commands, deployment_commands,
+    enter, may_run, open_command, run_detached, stop_command,
+};
+pub use cron::{CronKeeper, NewCron, add_cron, cron, crons, remove_cron, run_cron};
 pub use diff::{Change, Names, ReleaseDiff, check_lines, diff};
 pub use follow::{LogEvent, finished, follow};
 pub use intake::{Accepted, PushOrder, RefUpdate, accept, decide, open_for_fetch, open_for_push};
@@ -165,3 +172,6 @@ pub fn formation_text(counts: &std::collections::BTreeMap<ProcessName, u32>) -> 
     let parts: Vec<String> = counts.iter().filter(|(_, n)| **n > 0).map(|(p, n)| format!("{p} ×{n}")).collect();
     if parts.is_empty() { "no process".into() } else { parts.join(", ") }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::activate::{deployment, environment, find_release, finish, undo};
 use super::intake::{PLATFORM, PushOrder};
 use super::releases::{self, NewRelease};
-use super::{messages, rollout};
+use super::{commands, messages, rollout};
 use crate::base::error::{Error, Result};
 use crate::base::model::{App, BuildState, CommitId, DeploymentState, Formation, Id, Processes, ReleaseKind};
 use crate::machinery::git::{GitError, ObjectId, Quarantine, Repositories, Repository, TreeLimits, export_tree};
@@ -23,7 +23,7 @@ use crate::state::jobs::{JobLog, StepContext, StepError, Work};
 use crate::state::store;
 
 pub const KIND: &str = "push";
-const STEPS: [&str; 6] = ["detect", "build", "image", "release", "rollout", "accept"];
+const STEPS: [&str; 8] = ["detect", "build", "image", "release", "predeploy", "rollout", "postdeploy", "accept"];
 
 /// Bounds of a pushed tree.
 const MOST_ENTRIES: usize = 200_000;
@@ -214,7 +214,9 @@ impl Work for PushWork {
             1 => self.build(&order, cx).await,
             2 => self.image(&order, cx).await,
             3 => self.release(&order, cx).await,
-            4 => self.rollout(&order, cx).await,
+            4 => commands::before(&self.ctx, &order.deployment, cx).await,
+            5 => self.rollout(&order, cx).await,
+            6 => commands::after(&self.ctx, &order.deployment, cx).await,
             _ => self.accept(&order, cx).await,
         }
     }

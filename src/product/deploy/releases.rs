@@ -65,6 +65,15 @@ pub async fn current(tx: &mut Tx, environment: &EnvironmentId) -> Result<Option<
     }
 }
 
+/// The release that is live, else the one that shall be: what a command beside the replicas runs from.
+pub async fn live(tx: &mut Tx, environment: &EnvironmentId) -> Result<Option<Release>> {
+    let Some(found) = store::environments::find(tx, &Scope::Platform, environment).await? else { return Ok(None) };
+    match found.status.live_release.or(found.spec.release) {
+        Some(id) => store::releases::find(tx, &Scope::Platform, &id).await,
+        None => Ok(None),
+    }
+}
+
 /// What a rollback without a number goes back to: the newest release that was live before the rollout that `release` belongs
 /// to. Changes of settings since that rollout are left with it.
 pub async fn last_good_before(tx: &mut Tx, release: &Release) -> Result<Option<Release>> {

@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::Stream;
 
 use crate::base::error::{Error, Result};
-use crate::base::model::{Id, JobId};
+use crate::base::model::{CommandId, Id, JobId};
 use live::Live;
 
 /// Name of a log's file, made of what has a grammar.
@@ -34,6 +34,10 @@ pub struct LogName(String);
 
 impl LogName {
     pub fn job(id: &JobId) -> Self {
+        Self(id.as_str().to_owned())
+    }
+
+    pub fn command(id: &CommandId) -> Self {
         Self(id.as_str().to_owned())
     }
 }

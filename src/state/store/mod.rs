@@ -17,6 +17,8 @@ mod open;
 
 pub mod apps;
 pub mod builds;
+pub mod commands;
+pub mod crons;
 pub mod customers;
 pub mod data_keys;
 pub mod deployments;

@@ -61,6 +61,17 @@ fn table() -> Vec<(&'static str, &'static str, Least, Value)> {
         ("post", "/v1/apps/{app}/environments", Least::Developer, json!({"name": "testing"})),
         ("patch", at("/variables"), Least::Developer, json!({"COLOUR": "blue"})),
         ("post", at("/rollback"), Least::Developer, json!({"release": 1})),
+        ("get", at("/commands"), Least::Developer, Value::Null),
+        ("post", at("/commands"), Least::Developer, json!({"command": ["ls"]})),
+        ("get", at("/commands/{command}"), Least::Developer, Value::Null),
+        ("get", at("/commands/{command}/output"), Least::Developer, Value::Null),
+        ("delete", at("/commands/{command}"), Least::Developer, Value::Null),
+        ("post", at("/attach"), Least::Developer, json!({"command": ["ls"]})),
+        ("get", at("/crons"), Least::Viewer, Value::Null),
+        ("get", at("/crons/{cron}"), Least::Viewer, Value::Null),
+        ("post", at("/crons"), Least::Developer, json!({"schedule": "@daily", "command": "ls", "name": "other"})),
+        ("post", at("/crons/{cron}/run"), Least::Developer, Value::Null),
+        ("delete", at("/crons/{cron}"), Least::Developer, Value::Null),
         ("patch", "/v1/apps/{app}", Least::Admin, json!({"name": "shop"})),
         ("delete", at(""), Least::Admin, Value::Null),
         ("delete", "/v1/apps/{app}", Least::Admin, Value::Null),
@@ -96,6 +107,7 @@ struct Stage {
     api: TestApi,
     build: String,
     deployment: String,
+    command: String,
 }
 
 /// A fresh world with root's app `shop`, and in it one person.
@@ -105,6 +117,7 @@ async fn stage(who: &str) -> (Stage, Option<Person>) {
     let staging = apps::NewEnvironment { name: "staging".parse().expect("a name"), branch: None };
     apps::create_environment(&api.ctx, &root.actor, &app, staging).await.expect("an environment");
     let (build, deployment) = api.deliver(&app).await;
+    let command = api.command(&root, &app).await;
     let person = match who {
         "anonymous" => None,
         "administrator" => Some(root),
@@ -113,7 +126,7 @@ async fn stage(who: &str) -> (Stage, Option<Person>) {
         "developer" => Some(api.person("developer", Some((&root.actor, Role::Developer))).await),
         _ => Some(api.person("owner", Some((&root.actor, Role::Owner))).await),
     };
-    (Stage { api, build: build.id.to_string(), deployment: deployment.id.to_string() }, person)
+    (Stage { api, build: build.id.to_string(), deployment: deployment.id.to_string(), command }, person)
 }
 
 impl Stage {
@@ -126,6 +139,8 @@ impl Stage {
             .replace("{number}", "1")
             .replace("{process}", "web")
             .replace("{deployment}", &self.deployment)
+            .replace("{command}", &self.command)
+            .replace("{cron}", "tidy")
             .replace("{name}", if path.contains("tokens") { "ci" } else { "ann@laptop" });
         let body = Some(body).filter(|body| !body.is_null());
         self.api.call(&method.to_uppercase(), &path, person.map(|p| p.token.as_str()), body).await
@@ -141,7 +156,8 @@ async fn walk(who: &str, may: impl Fn(Least) -> bool) {
         let (method, path, least, _) = operation;
         let answer = stage.try_it(person.as_ref(), "shop", operation).await;
         let expected: Box<dyn Fn(u16) -> bool> = match (&person, may(*least)) {
-            (_, true) => Box::new(|status| (200..300).contains(&status) || status == 409),
+            // 426: it could be done over a connection that can be upgraded.
+            (_, true) => Box::new(|status| (200..300).contains(&status) || matches!(status, 409 | 426)),
             (None, false) => Box::new(|status| status == 401),
             (Some(_), false) if who == "outsider" => Box::new(|status| status == 404),
             (Some(_), false) => Box::new(|status| status == 403),

@@ -173,3 +173,46 @@ async fn bodies_that_are_none_are_refused_with_the_field() {
         .body(axum::body::Body::from(deep));
     assert!(matches!(api.send(request.expect("a request")).await.status, 400 | 422));
 }
+
+/// What is run is the app's own business, inside its own container: it is kept and shown as it was said.
+#[tokio::test]
+async fn commands_and_schedules_are_kept_inertly_or_refused() {
+    let (api, root) = TestApi::start().await;
+    let app = api.app(&root, "shop").await;
+    api.deliver(&app).await;
+    let at = "/v1/apps/shop/environments/production";
+    let token = Some(root.token.as_str());
+    for text in payloads() {
+        let (commands, crons) = (format!("{at}/commands"), format!("{at}/crons"));
+        let body = json!({"command": ["echo", text]});
+        if text.contains('\0') {
+            refused(&api, &root, "POST", &commands, &body, "command").await;
+        } else {
+            let answer = api.call("POST", &commands, token, Some(&body)).await;
+            assert_eq!((answer.status, &answer.json()["command"]), (202, &body["command"]), "{}", answer.text);
+            let one = format!("{commands}/{}", answer.json()["id"].as_str().expect("an id"));
+            assert_eq!(api.call("DELETE", &one, token, None).await.status, 204);
+            assert_eq!(api.call("GET", &one, token, None).await.json()["state"], "failed");
+        }
+        for body in [
+            json!({"schedule": text, "command": "true"}),
+            json!({"schedule": "@daily", "command": "true", "timezone": text}),
+        ] {
+            refused(&api, &root, "POST", &crons, &body, "schedule").await;
+        }
+        let body = json!({"schedule": "@daily", "command": "true", "name": text});
+        let answer = api.call("POST", &crons, token, Some(&body)).await;
+        match answer.status {
+            201 => assert_eq!(answer.json()["name"], text),
+            _ => assert!(answer.status == 422 && answer.json()["errors"]["name"].is_array(), "{}", answer.text),
+        }
+        let escaped: String = text.bytes().map(|b| format!("%{b:02x}")).collect();
+        for path in [format!("commands/{escaped}"), format!("commands/{escaped}/output"), format!("crons/no{escaped}")]
+        {
+            let answer = api.call("GET", &format!("{at}/{path}"), token, None).await;
+            assert_eq!(answer.status, 404, "{path}: {}", answer.text);
+        }
+    }
+    let long = json!({"command": vec!["x"; 1001]});
+    refused(&api, &root, "POST", &format!("{at}/commands"), &long, "command").await;
+}

@@ -13,6 +13,7 @@ use hythe::edges::api;
 use hythe::product::Ctx;
 use hythe::product::accounts::{self, NewOperator, NewToken};
 use hythe::product::apps::{self, NewApp, NoObservatory};
+use hythe::product::deploy;
 use hythe::state::jobs::Queue;
 use hythe::state::logs::{LogName, LogStore};
 use hythe::state::store::{self, Store};
@@ -72,6 +73,7 @@ impl TestApi {
             clock: shared,
             wake: Arc::default(),
             observatory: Arc::new(NoObservatory),
+            desk: Arc::new(hythe::product::deploy::Desk::closed()),
             config: Arc::new(Config::default()),
         };
         Self { router: api::router(ctx.clone()), ctx, clock, _dir: dir }
@@ -207,6 +209,21 @@ impl TestApi {
         self.ctx.logs.append(&log, "-----> Node.js detected").expect("a line");
         self.ctx.logs.close(&log).expect("closed");
         (build, deployment)
+    }
+
+    /// A queued command, and a schedule named `tidy`; the command's id.
+    pub async fn command(&self, owner: &Person, app: &App) -> String {
+        let environment = apps::environment(&self.ctx, &owner.actor, app, "production").await.expect("production");
+        let new = deploy::NewCommand { words: vec!["ls".into()], ..deploy::NewCommand::default() };
+        let command = deploy::run_detached(&self.ctx, &owner.actor, app, &environment, &new).await.expect("a command");
+        let cron = deploy::NewCron {
+            name: Some("tidy".into()),
+            schedule: "@daily".into(),
+            command: "bin/tidy".into(),
+            timezone: None,
+        };
+        deploy::add_cron(&self.ctx, &owner.actor, app, &environment, cron).await.expect("a schedule");
+        command.id.to_string()
     }
 
     pub async fn call(&self, method: &str, path: &str, token: Option<&str>, body: Option<&Value>) -> Answer {

@@ -82,8 +82,9 @@ const OWNERS: [(&str, &[&str]); 15] = [
     ("oci_spec", &["src/machinery/image"]),
     ("tar", &["src/machinery/image"]),
     ("flate2", &["src/machinery/image"]),
-    ("hyper", &["src/machinery/proxy", "src/machinery/runtime"]),
-    ("hyper_util", &["src/machinery/proxy", "src/machinery/runtime"]),
+    // The API takes over a connection that becomes one of a command's streams.
+    ("hyper", &["src/machinery/proxy", "src/machinery/runtime", "src/edges/api/attach"]),
+    ("hyper_util", &["src/machinery/proxy", "src/machinery/runtime", "src/edges/api/attach"]),
     ("rustls", &["src/machinery/proxy", "src/machinery/certs", "src/daemon"]),
     ("axum", &["src/edges/registry", "src/edges/api", "src/edges/web", "src/edges/client", "src/daemon"]),
     ("clap", &["src/edges/cli"]),
@@ -94,7 +95,12 @@ const OWNERS: [(&str, &[&str]); 15] = [
 const PROCESSES: [&str; 1] = ["src/machinery/image/bootstrap.rs"];
 
 /// The places that may name a shell: what they write runs in a tenant's container only.
-const SHELLS: [&str; 0] = [];
+const SHELLS: [&str; 2] = [
+    // A line of app.json or of a person, which is a shell's text like a line of the Procfile.
+    "src/product/deploy/commands/words.rs",
+    // A constant script that finds the processes of a command inside its replica: the engine cannot signal them.
+    "src/machinery/runtime/docker/enter.rs",
+];
 
 /// No type of the product may bear them: three things claim each.
 const BANNED: [&str; 8] = ["Service", "Instance", "Container", "Manager", "Helper", "Util", "Data", "Info"];

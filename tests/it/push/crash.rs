@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::{Deployed, ok};
 use crate::harness::{Answer, Journal, RealServer, eventually};
 
-const STEPS: [&str; 6] = ["detect", "build", "image", "release", "rollout", "accept"];
+const STEPS: [&str; 8] = ["detect", "build", "image", "release", "predeploy", "rollout", "postdeploy", "accept"];
 
 /// Kills the server as soon as `step` of a new push runs; the step that was hit, if the push was not faster.
 fn kill_in(app: &mut Deployed, step: &str, text: &str) -> Option<String> {

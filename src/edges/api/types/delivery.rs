@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::CommandView;
 use crate::base::clock::Timestamp;
 use crate::base::model::{
     Build, BuildState, Deployment, DeploymentKind, DeploymentState, JobStep, Release, ReleaseKind, StepState,
@@ -109,6 +110,9 @@ pub struct DeploymentDetail {
     #[serde(flatten)]
     pub deployment: DeploymentView,
     pub steps: Vec<StepView>,
+    /// What ran before and after the rollout, with its output.
+    #[serde(default)]
+    pub commands: Vec<CommandView>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
+use tokio::io::DuplexStream;
 
 pub struct LocalRequest {
     /// `GET`, `POST`, …
@@ -14,6 +15,8 @@ pub struct LocalRequest {
     pub path: String,
     /// JSON.
     pub body: Option<Vec<u8>>,
+    /// What an upgraded connection is elsewhere.
+    pub stream: Option<DuplexStream>,
 }
 
 pub struct LocalAnswer {

@@ -2,8 +2,10 @@
 
 mod account;
 mod app;
+mod command;
 mod delivery;
 mod diff;
+pub mod frames;
 mod health;
 mod local;
 
@@ -12,6 +14,7 @@ pub use app::{
     AppChange, AppDetail, AppView, EnvironmentChangeBody, EnvironmentView, NewAppBody, NewEnvironmentBody, ProcessItem,
     ReplicaItem, ScalingBody, VariablesChanged, VariablesView,
 };
+pub use command::{AttachBody, CommandView, CronDetail, CronView, NewCommandBody, NewCronBody, TerminalBody};
 pub use delivery::{BuildView, DeploymentDetail, DeploymentView, ReleaseView, RollbackBody, StepView};
 pub use diff::{ChangeView, DiffView, NamesView, PromoteBody};
 pub use health::{CheckBody, CheckItem, ProcessChecksBody};

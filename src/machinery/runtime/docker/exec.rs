@@ -127,7 +127,7 @@ impl Docker {
     }
 
     /// The engine may still call a command running for a moment after its output has ended.
-    fn exit_of(&self, id: String, subject: String) -> impl Future<Output = Result<i64>> + Send + use<> {
+    pub(super) fn exit_of(&self, id: String, subject: String) -> impl Future<Output = Result<i64>> + Send + use<> {
         let docker = self.clone();
         async move {
             let mut pause = Duration::from_millis(1);

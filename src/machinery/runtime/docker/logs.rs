@@ -22,13 +22,18 @@ impl Docker {
         follow: bool,
     ) -> Result<BoxStream<'static, Result<LogLine>>> {
         self.inspect_ours(replica).await?;
-        let options = LogsOptionsBuilder::new()
-            .stdout(true)
-            .stderr(true)
-            .timestamps(true)
-            .follow(follow)
-            .tail(&tail.to_string())
-            .build();
+        self.lines_of(replica, &tail.to_string(), follow)
+    }
+
+    /// `tail`: a number, or `all`.
+    pub(super) fn lines_of(
+        &self,
+        replica: &str,
+        tail: &str,
+        follow: bool,
+    ) -> Result<BoxStream<'static, Result<LogLine>>> {
+        let options =
+            LogsOptionsBuilder::new().stdout(true).stderr(true).timestamps(true).follow(follow).tail(tail).build();
         let parts = self.api()?.logs(replica, Some(options));
         let (docker, replica) = (self.clone(), replica.to_owned());
         let lines = parts.map(Some).chain(stream::iter([None])).scan(Assembler::default(), move |assembler, part| {

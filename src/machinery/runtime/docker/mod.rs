@@ -9,6 +9,8 @@
 //! level, so whoever sets up logging must keep the target `bollard` at info or above.
 
 mod changes;
+mod commands;
+mod enter;
 mod events;
 mod exec;
 mod faults;
@@ -30,8 +32,11 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use tokio_util::task::TaskTracker;
 
-use super::{ByteStream, Ended, Engine, EngineError, Exec, ExecSpec, Facts, LogLine, Result, SandboxSpec};
-use crate::base::model::{Generation, ImageDigest, Replica, WorkloadId, WorkloadSpec};
+use super::{
+    Attached, ByteStream, CommandSpec, Ended, Engine, EngineError, EnterSpec, Exec, ExecSpec, Facts, LogLine, Result,
+    SandboxSpec, SeenCommand,
+};
+use crate::base::model::{CommandId, Exit, Generation, ImageDigest, Replica, Window, WorkloadId, WorkloadSpec};
 
 /// One Docker Engine, as seen by one platform. Cheap to clone; clones share what they know.
 #[derive(Clone)]
@@ -48,6 +53,8 @@ struct Inner {
     seen: Mutex<HashMap<String, observe::Seen>>,
     /// Containers whose end was announced: for a moment a listing still shows them running.
     died: Mutex<HashSet<String>>,
+    /// Feeders of attached commands; each ends with its sender or its command.
+    feeding: TaskTracker,
     /// Clean-ups that outlive the stream that made them necessary.
     tidying: TaskTracker,
 }
@@ -86,6 +93,7 @@ impl Docker {
             networks: tokio::sync::Mutex::default(),
             seen: Mutex::default(),
             died: Mutex::default(),
+            feeding: TaskTracker::new(),
             tidying: TaskTracker::new(),
         })))
     }
@@ -171,6 +179,34 @@ impl Engine for Docker {
 
     async fn exec_in(&self, replica: &str, command: &[String], within: Duration) -> Result<Ended> {
         self.exec_replica(replica, command, within).await
+    }
+
+    async fn run(&self, spec: &CommandSpec) -> Result<bool> {
+        self.run_command(spec).await
+    }
+
+    async fn run_attached(&self, spec: &CommandSpec, window: Option<Window>) -> Result<Attached> {
+        self.run_with_streams(spec, window).await
+    }
+
+    async fn enter(&self, replica: &str, spec: EnterSpec, window: Option<Window>) -> Result<Attached> {
+        self.enter_replica(replica, spec, window).await
+    }
+
+    async fn commands(&self) -> Result<Vec<SeenCommand>> {
+        self.list_commands().await
+    }
+
+    async fn command_output(&self, id: &CommandId) -> Result<BoxStream<'static, Result<LogLine>>> {
+        self.output_of_command(id).await
+    }
+
+    async fn command_exit(&self, id: &CommandId) -> Result<Exit> {
+        self.exit_of_command(id).await
+    }
+
+    async fn end_command(&self, id: &CommandId, grace_seconds: u32) -> Result<()> {
+        self.stop_command(id, grace_seconds).await
     }
 
     async fn has_image(&self, image: &ImageDigest) -> Result<bool> {

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::super::Result;
+use super::super::{CommandSpec, Result};
 use super::faults::refused;
 use crate::base::model::{
-    EnvironmentId, Generation, Id, ImageDigest, ProcessName, ReleaseId, SpaceId, WorkloadId, WorkloadSpec,
+    CommandId, EnvironmentId, Generation, Id, ImageDigest, ProcessName, ReleaseId, SpaceId, WorkloadId, WorkloadSpec,
 };
 
 pub(super) const PREFIX: &str = "hythe.prefix";
@@ -20,6 +20,10 @@ pub(super) const APP: &str = "hythe.app";
 pub(super) const PORT: &str = "hythe.port";
 /// Seconds from SIGTERM to SIGKILL.
 pub(super) const GRACE: &str = "hythe.grace";
+/// Id of a command; what carries it is no replica.
+pub(super) const COMMAND: &str = "hythe.command";
+/// The environment of a command: another key than a replica's, so that no listing of replicas shows it.
+pub(super) const COMMAND_OF: &str = "hythe.command.environment";
 pub(super) const SANDBOX: &str = "hythe.sandbox";
 pub(super) const IMAGE: &str = "hythe.image";
 pub(super) const PRIVILEGES: &str = "hythe.privileges";
@@ -42,6 +46,21 @@ pub(super) fn of_replica(prefix: &str, spec: &WorkloadSpec, ordinal: u32) -> Lab
         labels.insert(PORT.into(), port.to_string());
     }
     labels
+}
+
+pub(super) fn of_command(prefix: &str, spec: &CommandSpec) -> Labels {
+    Labels::from([
+        (PREFIX.into(), prefix.to_owned()),
+        (COMMAND.into(), spec.id.to_string()),
+        (COMMAND_OF.into(), spec.environment.to_string()),
+        (RELEASE.into(), spec.release.to_string()),
+        (SPACE.into(), spec.space.to_string()),
+    ])
+}
+
+/// One name per command, ever: the engine itself keeps a second from being made.
+pub(super) fn command(prefix: &str, id: &CommandId) -> String {
+    format!("{prefix}-command-{id}")
 }
 
 /// What the labels of one of our replicas say.

@@ -9,32 +9,37 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::watch;
 
-use super::super::{ByteStream, Ended, Engine, EngineError, Exec, ExecSpec, Facts, LogLine, Result, SandboxSpec};
+use super::super::{
+    Attached, ByteStream, CommandSpec, Ended, Engine, EngineError, EnterSpec, Exec, ExecSpec, Facts, LogLine, Result,
+    SandboxSpec, SeenCommand,
+};
 use super::{FakeEngine, Files, Op, Sandbox, archive, refused, toybox};
-use crate::base::model::{Generation, ImageDigest, Replica, ReplicaState, WorkloadId, WorkloadSpec};
+use crate::base::model::{
+    CommandId, Exit, Generation, ImageDigest, Replica, ReplicaState, Window, WorkloadId, WorkloadSpec,
+};
 
 const REPOSITORY: &str = "fake/image";
 
 #[async_trait]
 impl Engine for FakeEngine {
     async fn probe(&self) -> Result<Facts> {
-        drop(self.enter(Op::Probe)?);
+        drop(self.enter_op(Op::Probe)?);
         Ok(Facts { version: "fake".into(), architecture: "amd64".into() })
     }
 
     async fn observe(&self) -> Result<Vec<Replica>> {
-        Ok(self.enter(Op::Observe)?.replicas.values().map(|running| running.replica.clone()).collect())
+        Ok(self.enter_op(Op::Observe)?.replicas.values().map(|running| running.replica.clone()).collect())
     }
 
     async fn events(&self) -> Result<BoxStream<'static, ()>> {
-        let changed = self.enter(Op::Events)?.changed.subscribe();
+        let changed = self.enter_op(Op::Events)?.changed.subscribe();
         Ok(stream::unfold(changed, |mut changed| async move { changed.changed().await.ok().map(|()| ((), changed)) })
             .boxed())
     }
 
     async fn ensure(&self, spec: &WorkloadSpec) -> Result<()> {
         let now = self.clock.now();
-        let mut state = self.enter(Op::Ensure)?;
+        let mut state = self.enter_op(Op::Ensure)?;
         let mut up = BTreeSet::new();
         let before = state.replicas.len();
         state.replicas.retain(|_, running| {
@@ -62,21 +67,21 @@ impl Engine for FakeEngine {
     }
 
     async fn retire(&self, id: &WorkloadId, below: Generation) -> Result<()> {
-        let mut state = self.enter(Op::Retire)?;
+        let mut state = self.enter_op(Op::Retire)?;
         state.replicas.retain(|_, r| r.replica.workload != *id || r.replica.generation >= below);
         state.bump();
         Ok(())
     }
 
     async fn remove(&self, replica: &str) -> Result<()> {
-        let mut state = self.enter(Op::Remove)?;
+        let mut state = self.enter_op(Op::Remove)?;
         state.replicas.remove(replica);
         state.bump();
         Ok(())
     }
 
     async fn logs(&self, replica: &str, tail: usize, follow: bool) -> Result<BoxStream<'static, Result<LogLine>>> {
-        let state = self.enter(Op::Logs)?;
+        let state = self.enter_op(Op::Logs)?;
         let found = state.replicas.get(replica);
         let found = found.ok_or_else(|| EngineError::NotFound { subject: format!("replica {replica:?}") })?;
         let shown = found.lines.len().saturating_sub(tail);
@@ -90,7 +95,7 @@ impl Engine for FakeEngine {
 
     async fn exec_in(&self, replica: &str, command: &[String], within: Duration) -> Result<Ended> {
         let (variables, handler) = {
-            let state = self.enter(Op::ExecIn)?;
+            let state = self.enter_op(Op::ExecIn)?;
             let missing = || EngineError::NotFound { subject: format!("replica {replica:?}") };
             let running = state.replicas.get(replica).ok_or_else(missing)?;
             if running.replica.state != ReplicaState::Running {
@@ -119,8 +124,43 @@ impl Engine for FakeEngine {
         Ok(Ended { code: Some(exec.exit.await?), tail: String::from_utf8(tail).unwrap_or_default() })
     }
 
+    async fn run(&self, spec: &CommandSpec) -> Result<bool> {
+        drop(self.enter_op(Op::Run)?);
+        self.run_command(spec)
+    }
+
+    async fn run_attached(&self, spec: &CommandSpec, window: Option<Window>) -> Result<Attached> {
+        drop(self.enter_op(Op::Run)?);
+        self.run_with_streams(spec, window)
+    }
+
+    async fn enter(&self, replica: &str, spec: EnterSpec, window: Option<Window>) -> Result<Attached> {
+        drop(self.enter_op(Op::Enter)?);
+        self.enter_replica(replica, spec, window)
+    }
+
+    async fn commands(&self) -> Result<Vec<SeenCommand>> {
+        Ok(self.enter_op(Op::Commands)?.commands.iter().map(|(id, command)| command.seen(id)).collect())
+    }
+
+    async fn command_output(&self, id: &CommandId) -> Result<BoxStream<'static, Result<LogLine>>> {
+        drop(self.enter_op(Op::CommandOutput)?);
+        self.output_of_command(id)
+    }
+
+    async fn command_exit(&self, id: &CommandId) -> Result<Exit> {
+        drop(self.enter_op(Op::CommandExit)?);
+        self.exit_of_command(id).await
+    }
+
+    async fn end_command(&self, id: &CommandId, _: u32) -> Result<()> {
+        drop(self.enter_op(Op::EndCommand)?);
+        self.kill_command(id);
+        Ok(())
+    }
+
     async fn has_image(&self, image: &ImageDigest) -> Result<bool> {
-        Ok(self.enter(Op::HasImage)?.images.contains(image))
+        Ok(self.enter_op(Op::HasImage)?.images.contains(image))
     }
 
     fn image_reference(&self, image: &ImageDigest) -> String {
@@ -128,7 +168,7 @@ impl Engine for FakeEngine {
     }
 
     async fn load(&self, archive: ByteStream) -> Result<()> {
-        drop(self.enter(Op::Load)?);
+        drop(self.enter_op(Op::Load)?);
         let archive = archive::read(archive).await?;
         let mut state = self.lock();
         for image in archive.images {
@@ -144,7 +184,7 @@ impl Engine for FakeEngine {
     }
 
     async fn open_sandbox(&self, spec: &SandboxSpec) -> Result<bool> {
-        let mut state = self.enter(Op::OpenSandbox)?;
+        let mut state = self.enter_op(Op::OpenSandbox)?;
         named(&spec.name)?;
         if let Some(open) = state.sandboxes.get_mut(&spec.name)
             && open.spec.image == spec.image
@@ -192,7 +232,7 @@ impl Engine for FakeEngine {
     }
 
     async fn pause_sandbox(&self, sandbox: &str) -> Result<()> {
-        let mut state = self.enter(Op::PauseSandbox)?;
+        let mut state = self.enter_op(Op::PauseSandbox)?;
         named(sandbox)?;
         if let Some(open) = state.sandboxes.get_mut(sandbox) {
             open.paused = true;
@@ -201,20 +241,20 @@ impl Engine for FakeEngine {
     }
 
     async fn close_sandbox(&self, sandbox: &str) -> Result<()> {
-        let mut state = self.enter(Op::CloseSandbox)?;
+        let mut state = self.enter_op(Op::CloseSandbox)?;
         named(sandbox)?;
         state.sandboxes.remove(sandbox);
         Ok(())
     }
 
     async fn sandboxes(&self) -> Result<Vec<String>> {
-        Ok(self.enter(Op::Sandboxes)?.sandboxes.keys().cloned().collect())
+        Ok(self.enter_op(Op::Sandboxes)?.sandboxes.keys().cloned().collect())
     }
 }
 
 impl FakeEngine {
     fn entered(&self, op: Op, sandbox: &str) -> Result<Files> {
-        let state = self.enter(op)?;
+        let state = self.enter_op(op)?;
         named(sandbox)?;
         state.sandboxes.get(sandbox).map(|open| open.files.clone()).ok_or_else(|| missing(sandbox))
     }

@@ -5,6 +5,7 @@
 //! few commands (`toybox.rs`); `on_exec` answers for all others.
 
 mod archive;
+mod commands;
 mod engine;
 mod files;
 mod toybox;
@@ -16,18 +17,21 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, stream};
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 
 pub use files::Files;
 
 use super::{Channel, EngineError, Exec, ExecSpec, LogLine, Result, SandboxSpec};
 use crate::base::clock::{Clock, SystemClock};
-use crate::base::model::{Generation, ImageDigest, Replica, ReplicaState, WorkloadId, WorkloadSpec};
+use crate::base::model::{CommandId, Generation, ImageDigest, Replica, ReplicaState, WorkloadId, WorkloadSpec};
 
 /// Cheap to clone; clones are the same engine.
 #[derive(Clone)]
 pub struct FakeEngine {
     state: Arc<Mutex<State>>,
     clock: Arc<dyn Clock>,
+    /// What runs of attached commands.
+    programs: TaskTracker,
 }
 
 /// The calls of the trait, for scripts and for counting.
@@ -39,6 +43,12 @@ pub enum Op {
     Ensure,
     Retire,
     Remove,
+    Run,
+    Enter,
+    Commands,
+    CommandOutput,
+    CommandExit,
+    EndCommand,
     Logs,
     ExecIn,
     HasImage,
@@ -88,6 +98,7 @@ struct State {
     layers: HashSet<String>,
     replicas: BTreeMap<String, Running>,
     sandboxes: BTreeMap<String, Sandbox>,
+    commands: BTreeMap<CommandId, commands::Commanded>,
     place: Arc<Place>,
     handler: Option<Arc<Handler>>,
     held: bool,
@@ -138,6 +149,7 @@ impl FakeEngine {
             layers: HashSet::new(),
             replicas: BTreeMap::new(),
             sandboxes: BTreeMap::new(),
+            commands: BTreeMap::new(),
             place: Arc::new(|_, _, _| None),
             handler: None,
             held: false,
@@ -145,7 +157,7 @@ impl FakeEngine {
             made: 0,
             changed: watch::Sender::new(0),
         };
-        Self { state: Arc::new(Mutex::new(state)), clock }
+        Self { state: Arc::new(Mutex::new(state)), clock, programs: TaskTracker::new() }
     }
 
     /// The next `times` calls of `op` fail, after the ones told before.
@@ -251,7 +263,7 @@ impl FakeEngine {
     }
 
     /// Counts the call, and answers the scripted fault if there is one.
-    fn enter(&self, op: Op) -> Result<MutexGuard<'_, State>> {
+    fn enter_op(&self, op: Op) -> Result<MutexGuard<'_, State>> {
         let mut state = self.lock();
         *state.calls.entry(op).or_default() += 1;
         match state.faults.get_mut(&op).and_then(VecDeque::pop_front) {

@@ -2,6 +2,7 @@
 //! it in `HYTHE_TEST_POSTGRES_URL`; each test makes a database of its own there.
 
 mod access;
+mod commands;
 mod delivery;
 mod failures;
 mod leases;

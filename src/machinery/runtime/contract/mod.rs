@@ -3,6 +3,8 @@
 //! Clauses use the commands of `fake/toybox.rs` and no others, so that the same text holds for an engine
 //! that runs programs and for one that does not.
 
+pub mod commands;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -48,6 +50,13 @@ macro_rules! engine_contract {
                     $crate::machinery::runtime::contract::$name(&rig).await;
                 }
             };
+            (commands::$name:ident) => {
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    let rig = $rig;
+                    $crate::machinery::runtime::contract::commands::$name(&rig).await;
+                }
+            };
         }
         clause!(probes);
         clause!(ensures_exactly_that_many);
@@ -69,6 +78,14 @@ macro_rules! engine_contract {
         clause!(files_are_put_and_read_back);
         clause!(changes_are_a_layer);
         clause!(what_is_not_there_is_not_found);
+        clause!(commands::a_command_runs_once_and_is_kept_until_it_is_ended);
+        clause!(commands::a_command_has_variables_and_its_own_exit_code);
+        clause!(commands::a_running_command_is_seen_and_ended);
+        clause!(commands::a_command_without_its_image_is_refused_and_leaves_nothing);
+        clause!(commands::an_attached_command_has_streams_apart);
+        clause!(commands::an_attached_command_hears_signals);
+        clause!(commands::a_terminal_turns_a_key_into_a_signal);
+        clause!(commands::a_replica_is_entered_beside_its_process);
     };
 }
 
