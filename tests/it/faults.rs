@@ -273,7 +273,8 @@ fn a_rollback_during_a_rollout() {
     let jobs = journal.jobs();
     let push = twins.repo.push_in_background("main");
     eventually("the push is a job", || (journal.jobs() > jobs).then_some(()));
-    twins.server.cli(&twins.server.owner, &["rollback", "v1", "-a", "hello"]).expect("rollback");
+    // v1 with two replicas: scaling made a release of its own.
+    twins.server.cli(&twins.server.owner, &["rollback", "v2", "-a", "hello"]).expect("rollback");
     push.wait();
     eventually("what was asked for last is live", || (twins.server.get("hello").body == "first").then_some(()));
     load.served_throughout();
