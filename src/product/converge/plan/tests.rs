@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::base::model::{
     App, AppId, Check, Checks, Environment, EnvironmentId, EnvironmentSpec, Formation, HealthCheck, Id, Manifest,
-    OrganizationId, Process, ProcessName, Release, ReleaseId, ReleaseKind, Scaling, SpaceId,
+    OrganizationId, Process, ProcessName, Release, ReleaseId, ReleaseKind, Scaling, SpaceId, Watch,
 };
 use crate::product::converge::observed::Crashes;
 use crate::product::converge::scale::Load;
