@@ -24,6 +24,7 @@ use crate::machinery::runtime::{Engine, docker::Docker};
 use crate::product::builds::Builder;
 use crate::product::converge::{Converger, EngineObservatory};
 use crate::product::deploy::{ActivateWork, ClearWork, PushWork, Sweeper};
+use crate::product::insight::{Collector, Insight};
 use crate::product::{Ctx, accounts};
 use crate::state::jobs::{Queue, Runner};
 use crate::state::logs::LogStore;
@@ -72,7 +73,11 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         wake: Arc::new(Notify::new()),
         config: Arc::clone(&config),
         observatory: Arc::new(EngineObservatory::new(Arc::clone(&engine))),
+        insight: Insight::open(&dir, &config).map_err(told)?,
     };
+
+    // Listeners stop first, then the work behind them: what was accepted is still answered.
+    let (edges, core) = (CancellationToken::new(), CancellationToken::new());
 
     // The last table serves from the first moment, before the engine was asked.
     let table_file = dir.join("routes.json");
@@ -93,6 +98,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         Some((api_host, api_address)),
     );
     let handle = converger.handle();
+    let collector = Collector::new(ctx.clone(), Arc::clone(&engine)).run(handle.clone(), core.clone());
     let runner = Runner::new(
         queue,
         vec![
@@ -125,10 +131,9 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         data.dir = %dir.display(), "hythe serves"
     );
 
-    // Listeners stop first, then the work behind them: what was accepted is still answered.
-    let (edges, core) = (CancellationToken::new(), CancellationToken::new());
     let (edge_tasks, core_tasks) = (TaskTracker::new(), TaskTracker::new());
     core_tasks.spawn(converger.run(core.clone()));
+    core_tasks.spawn(collector);
     core_tasks.spawn(runner.run(core.clone()));
     core_tasks.spawn(sweeper.run(core.clone()));
     core_tasks.spawn(save_tables(table, table_file, core.clone()));

@@ -6,6 +6,7 @@ pub mod apps;
 pub mod builds;
 pub mod converge;
 pub mod deploy;
+pub mod insight;
 pub mod routing;
 
 use std::sync::Arc;
@@ -31,6 +32,8 @@ pub struct Ctx {
     pub wake: Arc<Notify>,
     /// What is seen of running replicas; written by nobody.
     pub observatory: Arc<dyn apps::Observatory>,
+    /// What people are told of running apps, and who waits to be told.
+    pub insight: insight::Insight,
     pub config: Arc<Config>,
 }
 

@@ -5,6 +5,7 @@ mod build;
 mod data;
 mod git;
 mod http;
+mod logs;
 mod runtime;
 
 use std::path::Path;
@@ -15,6 +16,7 @@ pub use build::Build;
 pub use data::Data;
 pub use git::Git;
 pub use http::Http;
+pub use logs::Logs;
 pub use runtime::Runtime;
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -25,6 +27,7 @@ pub struct Config {
     pub git: Git,
     pub build: Build,
     pub runtime: Runtime,
+    pub logs: Logs,
 }
 
 /// All that is wrong, one line per fault: section, key, cause.
@@ -49,6 +52,7 @@ impl Config {
         config.git.validate(&mut faults);
         config.build.validate(&mut faults);
         config.runtime.validate(&mut faults);
+        config.logs.validate(&mut faults);
         if faults.is_empty() { Ok(config) } else { Err(ConfigError(faults)) }
     }
 }
@@ -84,6 +88,10 @@ pub const KEYS: &[(&str, &str, bool)] = &[
     ("runtime", "pids", false),
     ("runtime", "ready_seconds", false),
     ("runtime", "grace_seconds", false),
+    ("logs", "max_bytes", false),
+    ("logs", "max_days", false),
+    ("logs", "lines_per_second", false),
+    ("logs", "access", false),
 ];
 
 fn overlay(table: &mut toml::Table, variable: impl Fn(&str) -> Option<String>) {

@@ -70,6 +70,7 @@ ids! {
     ReleaseId = "rel";
     DeploymentId = "dep";
     JobId = "job";
+    EventId = "evt";
 }
 
 #[cfg(test)]

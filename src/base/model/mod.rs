@@ -2,6 +2,7 @@
 
 mod app;
 mod deployment;
+mod event;
 mod ids;
 mod job;
 mod manifest;
@@ -15,9 +16,10 @@ pub use app::{
     App, Environment, EnvironmentSpec, EnvironmentState, EnvironmentStatus, Formation, Scaling, VariableSet,
 };
 pub use deployment::{Build, BuildState, Deployment, DeploymentKind, DeploymentState};
+pub use event::{Event, Happened, ReplicaExited, ReplicaReady, Routed, seconds};
 pub use ids::{
-    AppId, BuildId, CustomerId, DeploymentId, EnvironmentId, Id, JobId, MembershipId, OrganizationId, ReleaseId,
-    RouteId, SpaceId, SshKeyId, TokenId, UserId,
+    AppId, BuildId, CustomerId, DeploymentId, EnvironmentId, EventId, Id, JobId, MembershipId, OrganizationId,
+    ReleaseId, RouteId, SpaceId, SshKeyId, TokenId, UserId,
 };
 pub use job::{Job, JobState, JobStep, StepState};
 pub use manifest::{CronEntry, Manifest, ManifestFault, Scripts, Wish};

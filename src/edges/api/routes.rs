@@ -5,9 +5,8 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, Secur
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{
-    ApiState, accounts, apps, builds, deployments, environments, platform, processes, releases, scaling, variables,
-};
+use super::{ApiState, accounts, apps, builds, deployments, environments, events, logs, platform};
+use super::{processes, releases, scaling, variables};
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -39,7 +38,9 @@ pub(super) fn table() -> OpenApiRouter<ApiState> {
         .routes(routes!(apps::show, apps::rename, apps::destroy))
         .routes(routes!(environments::list))
         .routes(routes!(environments::show, environments::change))
-        .routes(routes!(environments::logs))
+        .routes(routes!(logs::show))
+        .routes(routes!(events::all))
+        .routes(routes!(events::of_app))
         .routes(routes!(variables::show, variables::change))
         .routes(routes!(processes::list, processes::scale))
         .routes(routes!(processes::restart))

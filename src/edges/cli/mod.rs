@@ -13,6 +13,7 @@ mod io;
 mod near;
 mod processes;
 mod remote;
+mod seen;
 mod serve;
 mod settings;
 mod text;
@@ -153,7 +154,8 @@ async fn run(s: &mut Session, verb: Verb) -> Result<()> {
         Verb::PsRestart(at) => processes::restart(s, &at).await,
         Verb::PsStop(at) => processes::stop(s, &at, true).await,
         Verb::PsStart(at) => processes::stop(s, &at, false).await,
-        Verb::Logs { at, tail, lines, process } => processes::logs(s, &at, tail, lines, process.as_deref()).await,
+        Verb::Logs { at, words } => seen::logs(s, &at, words).await,
+        Verb::Events { at, tail, number } => seen::events(s, &at, tail, number).await,
         Verb::Builds(app) => delivery::builds(s, &app).await,
         Verb::BuildsOutput { app, build } => delivery::build_output(s, &app, &build).await,
         Verb::Releases { at, lines } => delivery::releases(s, &at, lines).await,

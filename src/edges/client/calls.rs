@@ -13,18 +13,11 @@ use crate::edges::api::types::{
 
 pub type Lines = BoxStream<'static, std::io::Result<String>>;
 
-/// Which lines of what runs.
-pub struct Logs<'a> {
-    pub tail: usize,
-    pub follow: bool,
-    pub process: Option<&'a str>,
-}
-
-fn app(name: &str) -> String {
+pub(super) fn app(name: &str) -> String {
     format!("/v1/apps/{}", escaped(name))
 }
 
-fn within(name: &str, environment: &str, rest: &str) -> String {
+pub(super) fn within(name: &str, environment: &str, rest: &str) -> String {
     format!("{}/environments/{}{rest}", app(name), escaped(environment))
 }
 
@@ -157,12 +150,6 @@ impl Client {
         self.call("POST", within(name, environment, "/restart"), None::<&()>).await
     }
 
-    pub async fn logs(&self, name: &str, environment: &str, logs: &Logs<'_>) -> Result<Lines> {
-        let process = logs.process.map_or_else(String::new, |p| format!("&process={}", escaped(p)));
-        let query = format!("/logs?tail={}&follow={}{process}", logs.tail, logs.follow);
-        self.lines(within(name, environment, &query)).await
-    }
-
     pub async fn releases(&self, name: &str, environment: &str, limit: i64) -> Result<Page<ReleaseView>> {
         self.get(within(name, environment, &format!("/releases?limit={limit}"))).await
     }
@@ -199,7 +186,7 @@ impl Client {
         self.lines(format!("{}/builds/{}/output?follow=true", app(name), escaped(build))).await
     }
 
-    async fn lines(&self, path: String) -> Result<Lines> {
+    pub(super) async fn lines(&self, path: String) -> Result<Lines> {
         let answer = self.send("GET", path, None::<&()>).await?;
         Ok(lines::of(answer.body))
     }

@@ -3,6 +3,7 @@
 mod calls;
 mod http;
 mod lines;
+mod seen;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -13,8 +14,8 @@ use serde::de::DeserializeOwned;
 use crate::base::secret::Secret;
 use crate::edges::api::types::{Local, LocalRequest, ProblemView};
 
-pub use calls::Logs;
 pub use http::Http;
+pub use seen::Logs;
 
 /// Bytes of an answer that must fit into memory.
 const LARGEST_ANSWER: usize = 32 << 20;

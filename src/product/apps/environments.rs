@@ -1,9 +1,10 @@
 //! Environments of an app. `spec` is written here and by deployments, always guarded by the
 //! generation that was read; the converger is woken after each write.
 
+use super::told::tell;
 use crate::base::access::{Action, Actor};
 use crate::base::error::{Error, Result};
-use crate::base::model::{App, BranchName, Check, Environment, EnvironmentName, EnvironmentSpec, Release};
+use crate::base::model::{App, BranchName, Check, Environment, EnvironmentName, EnvironmentSpec, Happened, Release};
 use crate::product::{Ctx, routing};
 use crate::state::store::{Tx, environments as rows, releases, routes};
 
@@ -73,17 +74,30 @@ pub async fn change_environment(
     }
     let mut tx = ctx.store.begin().await?;
     let mut environment = find(&mut tx, actor, app, name).await?;
+    let (mut what, was) = (Vec::new(), environment.spec.clone());
     if let Some(branch) = change.branch.filter(|branch| *branch != environment.branch) {
         let others = rows::of_app(&mut tx, &actor.scope(), &app.id).await?;
         if let Some(other) = others.iter().find(|other| other.branch == branch) {
             return Err(Error::conflict(format!("the branch {branch} already deploys to {}", other.name)));
         }
         rows::set_branch(&mut tx, &environment.id, &branch).await?;
+        what.push("branch".to_owned());
         environment.branch = branch;
     }
     let mut spec = environment.spec.clone();
     spec.check = change.check.unwrap_or(spec.check);
     spec.stopped = change.stopped.unwrap_or(spec.stopped);
+    if spec.check != was.check {
+        what.push("check".to_owned());
+    }
+    if !what.is_empty() {
+        tell(&mut tx, ctx, actor, &environment, Happened::EnvironmentChanged { what }).await?;
+    }
+    match (was.stopped, spec.stopped) {
+        (false, true) => tell(&mut tx, ctx, actor, &environment, Happened::Stopped {}).await?,
+        (true, false) => tell(&mut tx, ctx, actor, &environment, Happened::Started {}).await?,
+        _ => {}
+    }
     let environment = write(&mut tx, environment, spec).await?;
     tx.commit().await?;
     ctx.wake.notify_one();

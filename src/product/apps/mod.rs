@@ -8,6 +8,7 @@ mod lifecycle;
 mod observatory;
 mod processes;
 mod scaling;
+mod told;
 mod variables;
 
 pub use delivered::{build, builds, output, release, releases};
@@ -16,7 +17,8 @@ pub use environments::{
 };
 pub use find::{AppOverview, AppRef, describe, list, resolve};
 pub use lifecycle::{NewApp, create, delete, refreshed, rename};
-pub use observatory::{NoObservatory, Observatory, ReplicaView, logs, replicas};
+pub use observatory::{NoObservatory, Observatory, ReplicaView, replicas};
 pub use processes::{ProcessView, processes, restart, scale};
 pub use scaling::autoscale;
+pub use told::tell;
 pub use variables::{VariableChanges, read_variables, restore_variables, variables, write_variables};

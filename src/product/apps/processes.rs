@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::environments::{find, write};
+use super::told::tell;
 use crate::base::access::{Action, Actor};
 use crate::base::error::{Error, Kind, Result};
-use crate::base::model::{App, Environment, Formation, Generation, ProcessName, Scaling};
+use crate::base::model::{App, Environment, Formation, Generation, Happened, ProcessName, Scaling};
 use crate::product::Ctx;
 use crate::state::store::releases;
 
@@ -67,6 +68,12 @@ pub async fn scale(ctx: &Ctx, actor: &Actor, app: &App, environment: &str, numbe
         let public = format!("{name}: {}", texts.join("; "));
         return Err(Error::new(Kind::Invalid(faults), public));
     }
+    let before = |name: &ProcessName| wanted(&environment, name);
+    let changed = numbers.iter().filter(|(name, count)| before(name) != **count);
+    let changed: BTreeMap<_, _> = changed.map(|(name, count)| (name.to_string(), (before(name), *count))).collect();
+    if !changed.is_empty() {
+        tell(&mut tx, ctx, actor, &environment, Happened::Scaled { numbers: changed }).await?;
+    }
     let mut spec = environment.spec.clone();
     spec.formation.extend(numbers.iter().map(|(name, count)| (name.clone(), *count)));
     let environment = write(&mut tx, environment, spec).await?;
@@ -87,6 +94,7 @@ pub async fn restart(ctx: &Ctx, actor: &Actor, app: &App, environment: &str) -> 
     // The number of the spec that asks for it: no rollout, given up or not, ever had it.
     spec.rollout = Generation(environment.generation + 1);
     let environment = write(&mut tx, environment, spec).await?;
+    tell(&mut tx, ctx, actor, &environment, Happened::Restarted {}).await?;
     tx.commit().await?;
     ctx.wake.notify_one();
     Ok(environment)

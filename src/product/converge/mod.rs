@@ -4,6 +4,7 @@
 //! table and writes `EnvironmentStatus`.
 
 mod apply;
+mod chronicle;
 mod desired;
 mod driver;
 mod evidence;

@@ -42,6 +42,18 @@ pub struct Crashes {
     pub last: Timestamp,
 }
 
+const LONGEST_BACKOFF_MILLIS: i64 = 60_000;
+
+impl Crashes {
+    /// How long after the last crash the next restart waits: not at all, then 1 s, 2 s, 4 s … 60 s.
+    pub fn pause_millis(&self) -> i64 {
+        match self.count {
+            0 | 1 => 0,
+            n => (1000_i64 << (n - 2).min(10)).min(LONGEST_BACKOFF_MILLIS),
+        }
+    }
+}
+
 /// Everything observed of one environment.
 #[derive(Debug, Clone, Default)]
 pub struct Observed {

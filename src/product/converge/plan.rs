@@ -49,7 +49,6 @@ pub struct Changes {
 const LINGER_MILLIS: i64 = 200;
 /// How often the load of an app is looked at whose replicas the platform counts.
 const SCALE_MILLIS: i64 = 1_000;
-const LONGEST_BACKOFF_MILLIS: i64 = 60_000;
 
 pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp, settings: &Settings) -> Changes {
     let mut planner = Planner { desired, observed, now, settings, list: Vec::new(), look_again_at: None };
@@ -184,14 +183,10 @@ impl<'a> Planner<'a> {
         all.into_iter().filter(|s| s.replica.ordinal > process.count).all(|s| self.is_idle(s))
     }
 
-    /// Milliseconds until the next restart of a crashed workload: at once, then 1 s, 2 s, 4 s … 60 s.
+    /// Milliseconds until the next restart of a crashed workload.
     fn back_off(&self, workload: &WorkloadId) -> i64 {
         let Some(crashes) = self.observed.crashes.get(workload) else { return 0 };
-        let wait = match crashes.count {
-            0 | 1 => 0,
-            n => (1000_i64 << (n - 2).min(10)).min(LONGEST_BACKOFF_MILLIS),
-        };
-        (wait - self.now.since(crashes.last)).max(0)
+        (crashes.pause_millis() - self.now.since(crashes.last)).max(0)
     }
 
     /// The numbers of the process types that the platform counts; looks again soon while they can change by themselves.

@@ -12,6 +12,7 @@
 //! Followers wait for the writer in this process; nothing polls. Left to others: whose log it is.
 
 mod follow;
+pub mod kept;
 mod line;
 mod live;
 

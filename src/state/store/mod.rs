@@ -21,6 +21,7 @@ pub mod customers;
 pub mod data_keys;
 pub mod deployments;
 pub mod environments;
+pub mod events;
 pub mod jobs;
 pub mod memberships;
 pub mod organizations;

@@ -35,6 +35,8 @@ fn table() -> Vec<(&'static str, &'static str, Least, Value)> {
         ("delete", "/v1/tokens/{name}", Least::Caller, Value::Null),
         ("get", "/v1/apps", Least::Caller, Value::Null),
         ("get", "/v1/apps/{app}", Least::Viewer, Value::Null),
+        ("get", "/v1/events", Least::Caller, Value::Null),
+        ("get", "/v1/apps/{app}/events", Least::Viewer, Value::Null),
         ("get", "/v1/apps/{app}/builds", Least::Viewer, Value::Null),
         ("get", "/v1/apps/{app}/builds/{build}", Least::Viewer, Value::Null),
         ("get", "/v1/apps/{app}/builds/{build}/output", Least::Viewer, Value::Null),

@@ -72,6 +72,7 @@ impl TestApi {
             clock: shared,
             wake: Arc::default(),
             observatory: Arc::new(NoObservatory),
+            insight: hythe::product::insight::Insight::open(dir.path(), &Config::default()).expect("insight"),
             config: Arc::new(Config::default()),
         };
         Self { router: api::router(ctx.clone()), ctx, clock, _dir: dir }

@@ -4,6 +4,7 @@ mod account;
 mod app;
 mod delivery;
 mod local;
+mod seen;
 
 pub use account::{KeyView, NewKeyBody, NewTokenBody, SetupBody, SetupView, TokenView, UserView};
 pub use app::{
@@ -12,6 +13,7 @@ pub use app::{
 };
 pub use delivery::{BuildView, DeploymentDetail, DeploymentView, ReleaseView, RollbackBody, StepView};
 pub use local::{Local, LocalAnswer, LocalRequest};
+pub use seen::EventView;
 
 use std::collections::BTreeMap;
 

@@ -19,6 +19,7 @@ mod networks;
 mod observe;
 mod rollout;
 mod sandbox;
+mod usage;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -30,7 +31,8 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use tokio_util::task::TaskTracker;
 
-use super::{ByteStream, Engine, EngineError, Exec, ExecSpec, Facts, LogLine, Result, SandboxSpec};
+use super::{ByteStream, Engine, EngineError, Exec, ExecSpec, Facts, LogLine, Result, SandboxSpec, Usage, Witness};
+use crate::base::clock::Timestamp;
 use crate::base::model::{Generation, ImageDigest, Replica, WorkloadId, WorkloadSpec};
 
 /// One Docker Engine, as seen by one platform. Cheap to clone; clones share what they know.
@@ -48,6 +50,7 @@ struct Inner {
     seen: Mutex<HashMap<String, observe::Seen>>,
     /// Containers whose end was announced: for a moment a listing still shows them running.
     died: Mutex<HashSet<String>>,
+    witness: Mutex<Option<Arc<dyn Witness>>>,
     /// Clean-ups that outlive the stream that made them necessary.
     tidying: TaskTracker,
 }
@@ -86,6 +89,7 @@ impl Docker {
             networks: tokio::sync::Mutex::default(),
             seen: Mutex::default(),
             died: Mutex::default(),
+            witness: Mutex::default(),
             tidying: TaskTracker::new(),
         })))
     }
@@ -167,6 +171,18 @@ impl Engine for Docker {
 
     async fn logs(&self, replica: &str, tail: usize, follow: bool) -> Result<BoxStream<'static, Result<LogLine>>> {
         self.replica_logs(replica, tail, follow).await
+    }
+
+    async fn output(&self, replica: &str, since: Timestamp) -> Result<BoxStream<'static, Result<LogLine>>> {
+        self.replica_output(replica, since).await
+    }
+
+    fn witnessed_by(&self, witness: Arc<dyn Witness>) {
+        *self.0.witness.lock().unwrap_or_else(|e| e.into_inner()) = Some(witness);
+    }
+
+    async fn usage(&self, replica: &str) -> Result<Usage> {
+        self.usage_of(replica).await
     }
 
     async fn has_image(&self, image: &ImageDigest) -> Result<bool> {

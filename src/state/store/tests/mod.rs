@@ -3,6 +3,7 @@
 
 mod access;
 mod delivery;
+mod events;
 mod failures;
 mod leases;
 mod schema;

@@ -1,0 +1,59 @@
+//! What is seen of running apps: logs and events.
+
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+
+use super::calls::{Lines, app, within};
+use super::{Client, ClientError, Result, escaped};
+use crate::edges::api::types::{EventView, Page};
+
+/// Which lines of an environment; everything that is given must hold.
+#[derive(Debug, Clone, Default)]
+pub struct Logs {
+    pub tail: usize,
+    pub follow: bool,
+    pub process: Option<String>,
+    pub source: Option<String>,
+    pub since: Option<String>,
+    pub until: Option<String>,
+    pub grep: Option<String>,
+}
+
+impl Client {
+    pub async fn logs(&self, name: &str, environment: &str, logs: &Logs) -> Result<Lines> {
+        let mut query = format!("/logs?tail={}&follow={}", logs.tail, logs.follow);
+        for (key, value) in [
+            ("process", &logs.process),
+            ("source", &logs.source),
+            ("since", &logs.since),
+            ("until", &logs.until),
+            ("grep", &logs.grep),
+        ] {
+            if let Some(value) = value {
+                query.push_str(&format!("&{key}={}", escaped(value)));
+            }
+        }
+        self.lines(within(name, environment, &query)).await
+    }
+
+    /// Newest first.
+    pub async fn events(&self, name: &str, environment: Option<&str>, limit: i64) -> Result<Page<EventView>> {
+        let environment = environment.map_or_else(String::new, |e| format!("&environment={}", escaped(e)));
+        self.get(format!("{}/events?limit={limit}{environment}", app(name))).await
+    }
+
+    /// The newest `tail`, then those to come.
+    pub async fn follow_events(
+        &self,
+        name: &str,
+        environment: Option<&str>,
+        tail: i64,
+    ) -> Result<BoxStream<'static, Result<EventView>>> {
+        let environment = environment.map_or_else(String::new, |e| format!("&environment={}", escaped(e)));
+        let query = format!("{}/events?follow=true&limit={tail}{environment}", app(name));
+        let events = self.lines(query).await?.map(|line| {
+            serde_json::from_str(&line.map_err(ClientError::Broken)?).map_err(|e| ClientError::Strange(e.to_string()))
+        });
+        Ok(events.boxed())
+    }
+}
