@@ -224,6 +224,11 @@ impl ReplicaExited {
         let after = self.ran_millis.map_or_else(String::new, |ms| format!(" after {}", seconds(ms)));
         if self.out_of_memory {
             format!("{who} was killed{after}: out of memory (limit {} MB)", self.memory_limit >> 20)
+        } else if self.code == 137 {
+            format!(
+                "{who} was killed{after} (SIGKILL; memory that ran out is the usual reason, the limit is {} MB)",
+                self.memory_limit >> 20
+            )
         } else {
             format!("{who} exited with {}{after}", self.code)
         }

@@ -21,6 +21,7 @@ mod scaling;
 mod throttle;
 pub mod types;
 mod variables;
+mod why;
 
 use std::sync::Arc;
 

@@ -6,7 +6,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{ApiState, accounts, apps, builds, deployments, environments, events, logs, platform};
-use super::{processes, releases, scaling, variables};
+use super::{processes, releases, scaling, variables, why};
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -39,6 +39,7 @@ pub(super) fn table() -> OpenApiRouter<ApiState> {
         .routes(routes!(environments::list))
         .routes(routes!(environments::show, environments::change))
         .routes(routes!(logs::show))
+        .routes(routes!(why::show))
         .routes(routes!(events::all))
         .routes(routes!(events::of_app))
         .routes(routes!(variables::show, variables::change))

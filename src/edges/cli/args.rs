@@ -212,6 +212,8 @@ pub(super) enum Verb {
         #[command(flatten)]
         words: LogWords,
     },
+    /// Say why an app is as it is: the chain of causes, with evidence, and what to do.
+    Why(AtWord),
     /// Show what happened to an app.
     Events {
         #[command(flatten)]

@@ -155,6 +155,7 @@ async fn run(s: &mut Session, verb: Verb) -> Result<()> {
         Verb::PsStop(at) => processes::stop(s, &at, true).await,
         Verb::PsStart(at) => processes::stop(s, &at, false).await,
         Verb::Logs { at, words } => seen::logs(s, &at, words).await,
+        Verb::Why(at) => seen::why(s, &at).await,
         Verb::Events { at, tail, number } => seen::events(s, &at, tail, number).await,
         Verb::Builds(app) => delivery::builds(s, &app).await,
         Verb::BuildsOutput { app, build } => delivery::build_output(s, &app, &build).await,

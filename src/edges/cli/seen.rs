@@ -27,6 +27,17 @@ pub(super) async fn logs(s: &mut Session, at: &AtWord, words: LogWords) -> Resul
     Ok(())
 }
 
+pub(super) async fn why(s: &mut Session, at: &AtWord) -> Result<()> {
+    let why = s.client.why(&s.app_word(&at.app)?, &at.environment.environment).await?;
+    if s.json {
+        return Ok(s.io.json(&why).await?);
+    }
+    for line in &why.lines {
+        s.io.out(line).await?;
+    }
+    Ok(())
+}
+
 pub(super) async fn events(s: &mut Session, at: &AtWord, follow: bool, number: i64) -> Result<()> {
     let (app, environment) = (s.app_word(&at.app)?, Some(at.environment.environment.as_str()));
     if follow {

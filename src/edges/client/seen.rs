@@ -5,7 +5,7 @@ use futures_util::stream::BoxStream;
 
 use super::calls::{Lines, app, within};
 use super::{Client, ClientError, Result, escaped};
-use crate::edges::api::types::{EventView, Page};
+use crate::edges::api::types::{EventView, Page, WhyView};
 
 /// Which lines of an environment; everything that is given must hold.
 #[derive(Debug, Clone, Default)]
@@ -34,6 +34,10 @@ impl Client {
             }
         }
         self.lines(within(name, environment, &query)).await
+    }
+
+    pub async fn why(&self, name: &str, environment: &str) -> Result<WhyView> {
+        self.get(within(name, environment, "/why")).await
     }
 
     /// Newest first.

@@ -5,6 +5,7 @@ mod collect;
 mod events;
 mod logs;
 mod replica;
+mod why;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use crate::state::logs::kept::{AppLogs, Bounds};
 pub use collect::Collector;
 pub use events::{EventStream, events, follow_events};
 pub use logs::{LogQuery, logs};
+pub use why::{Link, Side, Why, why};
 
 const DAY_MILLIS: i64 = 86_400_000;
 

@@ -43,6 +43,7 @@ fn table() -> Vec<(&'static str, &'static str, Least, Value)> {
         ("get", "/v1/apps/{app}/environments", Least::Viewer, Value::Null),
         ("get", at(""), Least::Viewer, Value::Null),
         ("get", at("/logs"), Least::Viewer, Value::Null),
+        ("get", at("/why"), Least::Viewer, Value::Null),
         ("get", at("/processes"), Least::Viewer, Value::Null),
         ("get", at("/releases"), Least::Viewer, Value::Null),
         ("get", at("/releases/{number}"), Least::Viewer, Value::Null),

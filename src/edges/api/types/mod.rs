@@ -13,7 +13,7 @@ pub use app::{
 };
 pub use delivery::{BuildView, DeploymentDetail, DeploymentView, ReleaseView, RollbackBody, StepView};
 pub use local::{Local, LocalAnswer, LocalRequest};
-pub use seen::EventView;
+pub use seen::{EventView, WhyLink, WhySide, WhyView};
 
 use std::collections::BTreeMap;
 

@@ -1,9 +1,12 @@
 //! What is seen of running apps.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::base::model::Event;
+use crate::product::insight::{Link, Side, Why};
 
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct EventView {
@@ -40,6 +43,61 @@ impl From<&Event> for EventView {
             actor: event.actor_name.as_ref().map(ToString::to_string),
             cause: event.cause.as_ref().map(ToString::to_string),
             details: stored["document"].take(),
+        }
+    }
+}
+
+/// Why an environment is as it is.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct WhyView {
+    /// Nothing is wrong.
+    pub well: bool,
+    pub summary: String,
+    /// In the order of time; each brought about the next.
+    pub chain: Vec<WhyLink>,
+    pub wanted: WhySide,
+    pub seen: WhySide,
+    /// Where the two differ.
+    pub drift: Vec<String>,
+    /// What a person can do.
+    pub next: Option<String>,
+    /// All of it as lines for people.
+    pub lines: Vec<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct WhyLink {
+    pub at: String,
+    pub text: String,
+    /// Lines of a log, or of a reason.
+    pub evidence: Vec<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct WhySide {
+    /// Number of the release.
+    pub release: Option<i64>,
+    /// Replicas per process: those wanted, or those that are ready.
+    pub processes: BTreeMap<String, u32>,
+    /// Addresses that lead to a replica, or that shall.
+    pub urls: Vec<String>,
+}
+
+impl From<&Why> for WhyView {
+    fn from(why: &Why) -> Self {
+        let side =
+            |side: &Side| WhySide { release: side.release, processes: side.processes.clone(), urls: side.urls.clone() };
+        let link =
+            |link: &Link| WhyLink { at: link.at.to_string(), text: link.text.clone(), evidence: link.evidence.clone() };
+        Self {
+            well: why.well,
+            summary: why.summary.clone(),
+            chain: why.chain.iter().map(link).collect(),
+            wanted: side(&why.wanted),
+            seen: side(&why.seen),
+            drift: why.drift.clone(),
+            next: why.next.clone(),
+            lines: why.lines(),
         }
     }
 }

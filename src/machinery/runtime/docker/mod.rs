@@ -13,6 +13,7 @@ mod events;
 mod exec;
 mod faults;
 mod images;
+mod kernel;
 mod logs;
 mod names;
 mod networks;
