@@ -19,12 +19,12 @@ use crate::edges::client::Transport;
 use crate::edges::{api, cli, registry, ssh};
 use crate::machinery::git::Repositories;
 use crate::machinery::image::BlobStore;
-use crate::machinery::proxy::{self, Proxy, ProxySettings, RouteTable};
+use crate::machinery::proxy::{self, AccessBook, Proxy, ProxySettings, RouteTable};
 use crate::machinery::runtime::{Engine, docker::Docker};
 use crate::product::builds::Builder;
 use crate::product::converge::{Converger, EngineObservatory};
 use crate::product::deploy::{ActivateWork, ClearWork, PushWork, Sweeper};
-use crate::product::insight::{Collector, Insight};
+use crate::product::insight::{self, Collector, Insight, Sampler};
 use crate::product::{Ctx, accounts};
 use crate::state::jobs::{Queue, Runner};
 use crate::state::logs::LogStore;
@@ -109,8 +109,8 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         PARALLEL_JOBS,
     );
 
-    let access = Arc::new(registry::ImageAccess::new(ctx.clone()));
-    let api_router = api::router(ctx.clone()).merge(registry::router(blobs, access));
+    let image_access = Arc::new(registry::ImageAccess::new(ctx.clone()));
+    let api_router = api::router(ctx.clone()).merge(registry::router(blobs, image_access));
     let warm: ssh::Warm = {
         let builder = Arc::clone(&builder);
         let tasks = TaskTracker::new();
@@ -120,7 +120,9 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         })
     };
     let ssh = ssh::SshServer::new(ctx.clone(), Arc::clone(&repositories), verbs(&api_router), warm, host_key);
-    let settings = ProxySettings { public_port: config.http.public_port, ..ProxySettings::default() };
+    let access = config.logs.access.then(|| Arc::new(AccessBook::new(insight::BOOK)));
+    let settings =
+        ProxySettings { public_port: config.http.public_port, access: access.clone(), ..ProxySettings::default() };
     let proxy = Proxy::new(table.clone(), settings);
 
     let sweeper = Sweeper::new(ctx.clone(), Arc::clone(&repositories), Arc::clone(&builder));
@@ -134,6 +136,14 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let (edge_tasks, core_tasks) = (TaskTracker::new(), TaskTracker::new());
     core_tasks.spawn(converger.run(core.clone()));
     core_tasks.spawn(collector);
+    let sampler = Sampler::new(ctx.clone(), Arc::clone(&engine), table.clone());
+    core_tasks.spawn(sampler.run(core.clone()));
+    if let Some(book) = access {
+        core_tasks.spawn(insight::keep_access(ctx.clone(), book, core.clone()));
+    }
+    if let Some(lines) = ctx.logs.job_lines() {
+        core_tasks.spawn(insight::keep_output(ctx.clone(), lines, core.clone()));
+    }
     core_tasks.spawn(runner.run(core.clone()));
     core_tasks.spawn(sweeper.run(core.clone()));
     core_tasks.spawn(save_tables(table, table_file, core.clone()));

@@ -6,6 +6,7 @@ mod event;
 mod ids;
 mod job;
 mod manifest;
+mod metrics;
 mod names;
 mod release;
 mod route;
@@ -23,6 +24,7 @@ pub use ids::{
 };
 pub use job::{Job, JobState, JobStep, StepState};
 pub use manifest::{CronEntry, Manifest, ManifestFault, Scripts, Wish};
+pub use metrics::{HostSample, LATENCY_MILLIS, ReplicaSample, Requests, Sample};
 pub use names::{
     AppName, BranchName, CommitId, EnvironmentName, Host, NameError, ProcessName, TenantName, VariableName,
 };

@@ -12,6 +12,7 @@ mod events;
 mod input;
 mod lines;
 mod logs;
+mod metrics;
 mod platform;
 mod problem;
 mod processes;

@@ -214,6 +214,16 @@ pub(super) enum Verb {
     },
     /// Say why an app is as it is: the chain of causes, with evidence, and what to do.
     Why(AtWord),
+    /// Show what an app uses and how it answers, over time.
+    Metrics {
+        #[command(flatten)]
+        at: AtWord,
+        #[command(flatten)]
+        words: SeriesWords,
+    },
+    /// Show what the machine of the platform uses, over time.
+    #[command(name = "host:metrics")]
+    HostMetrics(SeriesWords),
     /// Show what happened to an app.
     Events {
         #[command(flatten)]
@@ -309,6 +319,16 @@ pub(super) struct LogWords {
     /// Only lines with this text in them.
     #[arg(long, value_name = "TEXT")]
     pub(super) grep: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SeriesWords {
+    /// From a time on, or how long ago: 15m, 2h, 3d.
+    #[arg(long, value_name = "WHEN")]
+    pub(super) since: Option<String>,
+    /// Seconds of one line, a multiple of 60.
+    #[arg(long)]
+    pub(super) step: Option<i64>,
 }
 
 #[derive(Debug, Args)]

@@ -10,6 +10,7 @@ mod delivery;
 mod doctor;
 mod failure;
 mod io;
+mod metrics;
 mod near;
 mod processes;
 mod remote;
@@ -155,6 +156,8 @@ async fn run(s: &mut Session, verb: Verb) -> Result<()> {
         Verb::PsStop(at) => processes::stop(s, &at, true).await,
         Verb::PsStart(at) => processes::stop(s, &at, false).await,
         Verb::Logs { at, words } => seen::logs(s, &at, words).await,
+        Verb::Metrics { at, words } => metrics::of_app(s, &at, &words).await,
+        Verb::HostMetrics(words) => metrics::of_host(s, &words).await,
         Verb::Why(at) => seen::why(s, &at).await,
         Verb::Events { at, tail, number } => seen::events(s, &at, tail, number).await,
         Verb::Builds(app) => delivery::builds(s, &app).await,

@@ -5,7 +5,7 @@ use futures_util::stream::BoxStream;
 
 use super::calls::{Lines, app, within};
 use super::{Client, ClientError, Result, escaped};
-use crate::edges::api::types::{EventView, Page, WhyView};
+use crate::edges::api::types::{EventView, MetricsView, Page, WhyView};
 
 /// Which lines of an environment; everything that is given must hold.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +36,20 @@ impl Client {
         self.lines(within(name, environment, &query)).await
     }
 
+    pub async fn metrics(
+        &self,
+        name: &str,
+        environment: &str,
+        since: Option<&str>,
+        step: Option<i64>,
+    ) -> Result<MetricsView> {
+        self.get(within(name, environment, &series(since, step))).await
+    }
+
+    pub async fn host_metrics(&self, since: Option<&str>, step: Option<i64>) -> Result<MetricsView> {
+        self.get(format!("/v1/host{}", series(since, step))).await
+    }
+
     pub async fn why(&self, name: &str, environment: &str) -> Result<WhyView> {
         self.get(within(name, environment, "/why")).await
     }
@@ -60,4 +74,9 @@ impl Client {
         });
         Ok(events.boxed())
     }
+}
+
+fn series(since: Option<&str>, step: Option<i64>) -> String {
+    let step = step.map_or_else(String::new, |step| format!("&step={step}"));
+    format!("/metrics?since={}{step}", escaped(since.unwrap_or("1h")))
 }

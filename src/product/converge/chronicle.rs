@@ -107,10 +107,9 @@ impl Chronicle {
     }
 
     fn ready(&self, desired: &Desired, replica: &Replica, memory: &Memory) -> Option<Tale> {
-        let at = *memory.ready.get(&replica.id)?;
-        let once = format!("{}/ready", replica.id);
+        let (at, once) = (self.ctx.now(), format!("{}/ready", replica.id));
         let millis = replica.started_at.map(|started| at.since(started).max(0))?;
-        if self.told.contains(&once) || millis > FRESH_MILLIS {
+        if self.told.contains(&once) || millis > FRESH_MILLIS || !memory.is_ready(&replica.id) {
             return None;
         }
         let ready = ReplicaReady {

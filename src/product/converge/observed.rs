@@ -83,6 +83,10 @@ impl Memory {
         self.leaving.retain(|id, _| held(id));
     }
 
+    pub fn is_ready(&self, replica: &str) -> bool {
+        self.ready.contains_key(replica)
+    }
+
     pub fn crashed(&mut self, workload: &WorkloadId, at: Timestamp) {
         let crashes = self.crashes.entry(workload.clone()).or_default();
         if at.since(crashes.last) > FORGIVEN_AFTER_MILLIS {

@@ -1,14 +1,21 @@
 //! What people see of running apps: events, the chain of causes behind a state, logs, metrics. Reads what others wrote;
 //! its collectors follow replicas, the proxy and jobs, and change nothing of them.
 
+mod access;
+mod bucket;
 mod collect;
 mod events;
+mod host;
 mod logs;
+mod metrics;
+mod output;
+mod prometheus;
 mod replica;
+mod sampler;
 mod why;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
@@ -16,9 +23,14 @@ use crate::base::config::Config;
 use crate::base::error::Result;
 use crate::state::logs::kept::{AppLogs, Bounds};
 
+pub use access::{BOOK, keep_access};
 pub use collect::Collector;
 pub use events::{EventStream, events, follow_events};
 pub use logs::{LogQuery, logs};
+pub use metrics::{MetricsQuery, host_metrics, metrics};
+pub use output::keep_output;
+pub use prometheus::prometheus;
+pub use sampler::Sampler;
 pub use why::{Link, Side, Why, why};
 
 const DAY_MILLIS: i64 = 86_400_000;
@@ -28,6 +40,8 @@ const DAY_MILLIS: i64 = 86_400_000;
 pub struct Insight {
     pub(crate) logs: AppLogs,
     news: Arc<watch::Sender<()>>,
+    /// What the sampler saw last.
+    latest: Arc<Mutex<sampler::Latest>>,
 }
 
 impl Insight {
@@ -35,7 +49,7 @@ impl Insight {
     pub fn open(dir: &Path, config: &Config) -> Result<Self> {
         let (bytes, days) = (config.logs.max_bytes, i64::from(config.logs.max_days));
         let logs = AppLogs::open(&dir.join("app-logs"), Bounds { bytes, age_millis: days * DAY_MILLIS })?;
-        Ok(Self { logs, news: Arc::default() })
+        Ok(Self { logs, news: Arc::default(), latest: Arc::default() })
     }
 
     /// Events were written: who follows them looks at once, and not only when its timer says so.

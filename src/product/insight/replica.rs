@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 
+use super::bucket::Bucket;
 use crate::base::clock::Timestamp;
 use crate::base::error::Result;
 use crate::base::model::{Replica, ReplicaState};
@@ -16,8 +17,6 @@ use crate::state::logs::kept::{Cursor, Mark, Record, Source};
 const BATCH: usize = 256;
 /// The engine's times of two channels may be this far out of order.
 const SKEW_MILLIS: i64 = 2_000;
-/// A rate holds over this time, so that a burst is kept whole.
-const BURST_SECONDS: f64 = 60.0;
 /// A line costs as many lines as it has pieces of this length.
 const PIECE: usize = 512;
 /// How often dropped lines are told.
@@ -39,13 +38,6 @@ pub(super) struct Follow {
     dropped: Dropped,
 }
 
-/// Allows so many lines, and more with time.
-struct Bucket {
-    rate: f64,
-    room: f64,
-    at: Timestamp,
-}
-
 #[derive(Default)]
 struct Dropped {
     count: u64,
@@ -57,7 +49,7 @@ struct Dropped {
 impl Follow {
     pub(super) fn new(ctx: Ctx, engine: Arc<dyn Engine>, replica: Replica) -> Self {
         let rate = f64::from(ctx.config.logs.lines_per_second);
-        let bucket = Bucket { rate, room: rate * BURST_SECONDS, at: ctx.now() };
+        let bucket = Bucket::new(rate, ctx.now());
         let streams = streams(&replica.id);
         Self { ctx, engine, replica, streams, bucket, dropped: Dropped::default() }
     }
@@ -161,18 +153,6 @@ impl Follow {
     }
 }
 
-impl Bucket {
-    fn takes(&mut self, cost: f64, now: Timestamp) -> bool {
-        let passed = now.since(std::mem::replace(&mut self.at, now)).max(0) as f64 / 1000.0;
-        self.room = (self.room + passed * self.rate).min(self.rate * BURST_SECONDS);
-        if self.room < cost {
-            return false;
-        }
-        self.room -= cost;
-        true
-    }
-}
-
 /// Whether the line stands behind what is kept. `kept` is used up by the lines that it stands for.
 fn is_new(kept: &mut Option<Cursor>, nanos: i64) -> bool {
     let Some(cursor) = kept else { return true };
@@ -196,13 +176,5 @@ mod tests {
         let new: Vec<bool> = [3, 5, 5, 5, 6, 6].map(|nanos| is_new(&mut kept, nanos)).into();
         assert_eq!(new, [false, false, false, true, true, true]);
         assert!(is_new(&mut None, 1));
-    }
-
-    #[test]
-    fn a_burst_is_taken_whole_and_a_flood_is_not() {
-        let mut bucket = Bucket { rate: 10.0, room: 600.0, at: Timestamp(0) };
-        assert_eq!((0..1000).filter(|_| bucket.takes(1.0, Timestamp(0))).count(), 600);
-        assert_eq!((0..1000).filter(|_| bucket.takes(1.0, Timestamp(2000))).count(), 20);
-        assert_eq!((0..1000).filter(|_| bucket.takes(2.0, Timestamp(4000))).count(), 10);
     }
 }

@@ -24,6 +24,7 @@ pub mod environments;
 pub mod events;
 pub mod jobs;
 pub mod memberships;
+pub mod metrics;
 pub mod organizations;
 pub mod releases;
 pub mod routes;

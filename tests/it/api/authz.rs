@@ -44,6 +44,7 @@ fn table() -> Vec<(&'static str, &'static str, Least, Value)> {
         ("get", at(""), Least::Viewer, Value::Null),
         ("get", at("/logs"), Least::Viewer, Value::Null),
         ("get", at("/why"), Least::Viewer, Value::Null),
+        ("get", at("/metrics"), Least::Viewer, Value::Null),
         ("get", at("/processes"), Least::Viewer, Value::Null),
         ("get", at("/releases"), Least::Viewer, Value::Null),
         ("get", at("/releases/{number}"), Least::Viewer, Value::Null),
@@ -64,7 +65,8 @@ fn table() -> Vec<(&'static str, &'static str, Least, Value)> {
 }
 
 /// Operations that are no one's after set-up, or whose answer is of a shape of its own; each has a test below.
-const APART: [(&str, &str); 2] = [("post", "/v1/setup"), ("post", "/v1/apps")];
+const APART: [(&str, &str); 4] =
+    [("post", "/v1/setup"), ("post", "/v1/apps"), ("get", "/metrics"), ("get", "/v1/host/metrics")];
 
 fn operations() -> Vec<(String, String)> {
     let document: Value = serde_json::from_str(&api::document()).expect("JSON");
@@ -267,4 +269,16 @@ async fn a_token_ends_when_it_expires_and_when_it_is_removed() {
     assert_eq!(api.call("GET", "/v1/whoami", Some(&day), None).await.status, 401);
     assert_eq!(api.call("DELETE", "/v1/tokens/setup", Some(&root.token), None).await.status, 204);
     assert_eq!(api.call("GET", "/v1/whoami", Some(&root.token), None).await.status, 401);
+}
+
+/// What is of the platform as a whole is its administrators' alone.
+#[tokio::test]
+async fn measurements_of_the_platform_are_for_its_administrators() {
+    for (who, status) in [("anonymous", 401), ("outsider", 404), ("owner", 404), ("administrator", 200)] {
+        let (stage, person) = stage(who).await;
+        for path in ["/metrics", "/v1/host/metrics"] {
+            let answer = stage.api.call("GET", path, person.as_ref().map(|p| p.token.as_str()), None).await;
+            assert_eq!(answer.status, status, "{who} {path}: {}", answer.text);
+        }
+    }
 }

@@ -4,6 +4,7 @@ mod account;
 mod app;
 mod delivery;
 mod local;
+mod metrics;
 mod seen;
 
 pub use account::{KeyView, NewKeyBody, NewTokenBody, SetupBody, SetupView, TokenView, UserView};
@@ -13,6 +14,7 @@ pub use app::{
 };
 pub use delivery::{BuildView, DeploymentDetail, DeploymentView, ReleaseView, RollbackBody, StepView};
 pub use local::{Local, LocalAnswer, LocalRequest};
+pub use metrics::{HostPoint, MetricsPoint, MetricsView, ReplicaPoint, RequestsPoint};
 pub use seen::{EventView, WhyLink, WhySide, WhyView};
 
 use std::collections::BTreeMap;

@@ -67,8 +67,7 @@ impl Facts {
     }
 
     fn nothing_runs(&self, why: &mut Why) {
-        why.summary = format!("{}: nothing was deployed yet", self.name());
-        why.next = Some("Push with: git push hythe main".into());
+        why.summary = format!("{}: nothing was deployed yet; push with: git push hythe main", self.name());
         if let Some(failure) = self.last_failure() {
             why.summary = format!("{}: nothing runs, as no deployment has succeeded yet", self.name());
             why.chain.push(failure);

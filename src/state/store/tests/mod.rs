@@ -6,6 +6,7 @@ mod delivery;
 mod events;
 mod failures;
 mod leases;
+mod metrics;
 mod schema;
 mod tenancy;
 
