@@ -12,3 +12,4 @@ mod harness;
 mod images;
 mod push;
 mod registries;
+mod seen;
