@@ -71,6 +71,9 @@ pub enum Happened {
     EnvironmentLive { rollout: i64, release: Option<i64> },
     #[serde(rename = "environment.blocked")]
     EnvironmentBlocked { rollout: i64, release: Option<i64>, reason: String },
+    /// Nobody asked for it: the next request brings replicas back.
+    #[serde(rename = "environment.asleep")]
+    EnvironmentAsleep { rollout: i64 },
     #[serde(rename = "environment.stopped")]
     EnvironmentStopped { rollout: i64 },
 }
@@ -133,11 +136,12 @@ impl Happened {
             Self::RouteWithdrawn(_) => "route.withdrawn",
             Self::EnvironmentLive { .. } => "environment.live",
             Self::EnvironmentBlocked { .. } => "environment.blocked",
+            Self::EnvironmentAsleep { .. } => "environment.asleep",
             Self::EnvironmentStopped { .. } => "environment.stopped",
         }
     }
 
-    pub const KINDS: [&'static str; 21] = [
+    pub const KINDS: [&'static str; 22] = [
         "app.created",
         "app.renamed",
         "variables.changed",
@@ -158,6 +162,7 @@ impl Happened {
         "route.withdrawn",
         "environment.live",
         "environment.blocked",
+        "environment.asleep",
         "environment.stopped",
     ];
 
@@ -213,6 +218,7 @@ impl Happened {
             Self::EnvironmentBlocked { release, reason, .. } => {
                 format!("{} cannot become live: {}", of(release), first(reason))
             }
+            Self::EnvironmentAsleep { .. } => "asleep: the next request wakes it".into(),
             Self::EnvironmentStopped { .. } => "stopped".into(),
         }
     }

@@ -192,8 +192,8 @@ impl Chronicle {
                 Some(before) if !published => {
                     let gone = before.route.replicas.iter().map(|id| format!("{id}/exited"));
                     let cause = gone.filter(|once| self.told.contains(once)).next_back();
-                    // People asked for it: stopping is told as such.
-                    if desired.environment.spec.stopped {
+                    // What was asked for is told as such.
+                    if desired.environment.spec.stopped || entry.state == EnvironmentState::Asleep {
                         routes.insert(id.clone(), Told { published, route });
                         continue;
                     }
@@ -281,6 +281,9 @@ pub async fn tell_state(
             let reason = status.reason.clone().unwrap_or_default();
             let once = format!("{}/blocked/{}", environment.id, environment.generation);
             (Happened::EnvironmentBlocked { rollout: rollout.0, release: number, reason }, Some(once))
+        }
+        EnvironmentState::Asleep if before.state != EnvironmentState::Asleep => {
+            (Happened::EnvironmentAsleep { rollout: rollout.0 }, None)
         }
         EnvironmentState::Stopped if before.state != EnvironmentState::Stopped => {
             (Happened::EnvironmentStopped { rollout: rollout.0 }, None)

@@ -35,6 +35,10 @@ pub(super) fn explain(facts: &Facts) -> Why {
     match status.state {
         EnvironmentState::Empty => facts.nothing_runs(&mut why),
         EnvironmentState::Stopped => facts.stopped(&mut why),
+        EnvironmentState::Asleep => {
+            why.well = true;
+            why.summary = format!("{} sleeps, as nobody asked for it lately; the next request wakes it", facts.name());
+        }
         EnvironmentState::Blocked => facts.blocked(&mut why),
         EnvironmentState::Live if why.drift.is_empty() => facts.lives(&mut why),
         EnvironmentState::Live | EnvironmentState::Converging => facts.converges(&mut why),

@@ -17,6 +17,7 @@ fn release(number: i64) -> Release {
         commit: None,
         image: format!("sha256:{}", "a".repeat(64)).parse().expect("digest"),
         processes: BTreeMap::from([("web".parse().expect("name"), web)]),
+        manifest: Default::default(),
         variables_version: 0,
         formation: Formation::new(),
         hosts: Vec::new(),
@@ -46,6 +47,7 @@ fn facts(state: EnvironmentState, ready: u32) -> Facts {
             live_release: Some(ReleaseId::fresh()),
             ready: BTreeMap::from([("web".parse().expect("name"), ready)]),
             reason: None,
+            ..EnvironmentStatus::default()
         },
         created_at: Timestamp(NOON),
     };
