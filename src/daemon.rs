@@ -138,6 +138,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     core_tasks.spawn(collector);
     let sampler = Sampler::new(ctx.clone(), Arc::clone(&engine), table.clone());
     core_tasks.spawn(sampler.run(core.clone()));
+    core_tasks.spawn(insight::run_drains(ctx.clone(), core.clone()));
     if let Some(book) = access {
         core_tasks.spawn(insight::keep_access(ctx.clone(), book, core.clone()));
     }

@@ -25,3 +25,15 @@ CREATE TABLE metrics (
     PRIMARY KEY (subject, step, at)
 );
 CREATE INDEX metrics_by_time ON metrics (step, at);
+
+-- Where lines of an app go as well; `sealed` is the address with what it holds of secrets.
+CREATE TABLE drains (
+    id TEXT PRIMARY KEY,
+    app_id TEXT NOT NULL REFERENCES apps (id) ON DELETE CASCADE,
+    environment_id TEXT REFERENCES environments (id) ON DELETE CASCADE,
+    shown TEXT NOT NULL,
+    sealed BLOB NOT NULL,
+    created_at BIGINT NOT NULL
+);
+CREATE INDEX drains_by_app ON drains (app_id, created_at);
+CREATE INDEX drains_by_environment ON drains (environment_id);

@@ -1,5 +1,6 @@
 //! What people see of running apps, end to end: lines that outlive who wrote them, events, reasons, measurements.
 
+mod drains;
 mod events;
 mod lines;
 mod reasons;

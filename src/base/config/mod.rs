@@ -6,6 +6,7 @@ mod data;
 mod git;
 mod http;
 mod logs;
+mod outbound;
 mod runtime;
 
 use std::path::Path;
@@ -17,6 +18,7 @@ pub use data::Data;
 pub use git::Git;
 pub use http::Http;
 pub use logs::Logs;
+pub use outbound::Outbound;
 pub use runtime::Runtime;
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -28,6 +30,7 @@ pub struct Config {
     pub build: Build,
     pub runtime: Runtime,
     pub logs: Logs,
+    pub outbound: Outbound,
 }
 
 /// All that is wrong, one line per fault: section, key, cause.
@@ -92,6 +95,7 @@ pub const KEYS: &[(&str, &str, bool)] = &[
     ("logs", "max_days", false),
     ("logs", "lines_per_second", false),
     ("logs", "access", false),
+    ("outbound", "private", false),
 ];
 
 fn overlay(table: &mut toml::Table, variable: impl Fn(&str) -> Option<String>) {

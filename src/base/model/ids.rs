@@ -71,6 +71,7 @@ ids! {
     DeploymentId = "dep";
     JobId = "job";
     EventId = "evt";
+    DrainId = "drn";
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod app;
 mod deployment;
+mod drain;
 mod event;
 mod ids;
 mod job;
@@ -17,9 +18,10 @@ pub use app::{
     App, Environment, EnvironmentSpec, EnvironmentState, EnvironmentStatus, Formation, Scaling, VariableSet,
 };
 pub use deployment::{Build, BuildState, Deployment, DeploymentKind, DeploymentState};
+pub use drain::{Drain, DrainUrl, Scheme};
 pub use event::{Event, Happened, ReplicaExited, ReplicaReady, Routed, seconds};
 pub use ids::{
-    AppId, BuildId, CustomerId, DeploymentId, EnvironmentId, EventId, Id, JobId, MembershipId, OrganizationId,
+    AppId, BuildId, CustomerId, DeploymentId, DrainId, EnvironmentId, EventId, Id, JobId, MembershipId, OrganizationId,
     ReleaseId, RouteId, SpaceId, SshKeyId, TokenId, UserId,
 };
 pub use job::{Job, JobState, JobStep, StepState};

@@ -7,6 +7,7 @@ mod apps;
 mod builds;
 mod caller;
 mod deployments;
+mod drains;
 mod environments;
 mod events;
 mod input;

@@ -5,7 +5,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, Secur
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{ApiState, accounts, apps, builds, deployments, environments, events, logs, metrics, platform};
+use super::{ApiState, accounts, apps, builds, deployments, drains, environments, events, logs, metrics, platform};
 use super::{processes, releases, scaling, variables, why};
 
 #[derive(OpenApi)]
@@ -40,6 +40,8 @@ pub(super) fn table() -> OpenApiRouter<ApiState> {
         .routes(routes!(environments::show, environments::change))
         .routes(routes!(logs::show))
         .routes(routes!(why::show))
+        .routes(routes!(drains::list, drains::add))
+        .routes(routes!(drains::remove))
         .routes(routes!(metrics::show))
         .routes(routes!(metrics::host))
         .routes(routes!(metrics::prometheus))

@@ -214,6 +214,26 @@ pub(super) enum Verb {
     },
     /// Say why an app is as it is: the chain of causes, with evidence, and what to do.
     Why(AtWord),
+    /// List where the lines of an app go as well, and how that goes.
+    Drains(AppWord),
+    /// Send the lines of an app elsewhere from now on.
+    #[command(name = "drains:add")]
+    DrainsAdd {
+        #[command(flatten)]
+        app: AppFlag,
+        /// Only this environment; all by default.
+        #[arg(short, long = "env", value_name = "ENVIRONMENT")]
+        environment: Option<String>,
+        /// syslog://HOST:PORT, syslog+tls://HOST, https://[USER:PASSWORD@]HOST/PATH
+        url: String,
+    },
+    #[command(name = "drains:remove", about = "Stop sending lines to a drain")]
+    DrainsRemove {
+        #[command(flatten)]
+        app: AppFlag,
+        /// Id of the drain.
+        drain: String,
+    },
     /// Show what an app uses and how it answers, over time.
     Metrics {
         #[command(flatten)]

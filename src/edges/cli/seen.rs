@@ -1,12 +1,12 @@
-//! What is seen of running apps: logs and events.
+//! What is seen of running apps: logs and where else they go, reasons, events.
 
 use futures_util::StreamExt;
 
 use super::Session;
-use super::args::{AtWord, LogWords};
+use super::args::{AppFlag, AppWord, AtWord, LogWords};
 use super::failure::Result;
 use super::text::time;
-use crate::edges::api::types::EventView;
+use crate::edges::api::types::{EventView, NewDrainBody};
 use crate::edges::client::Logs;
 
 pub(super) async fn logs(s: &mut Session, at: &AtWord, words: LogWords) -> Result<()> {
@@ -25,6 +25,38 @@ pub(super) async fn logs(s: &mut Session, at: &AtWord, words: LogWords) -> Resul
         s.io.out(&line?).await?;
     }
     Ok(())
+}
+
+pub(super) async fn drains(s: &mut Session, word: &AppWord) -> Result<()> {
+    let drains = s.client.drains(&s.app_word(word)?).await?.items;
+    if s.json {
+        return Ok(s.io.json(&drains).await?);
+    }
+    let rows: Vec<_> = drains
+        .into_iter()
+        .map(|d| {
+            let environment = d.environment.unwrap_or_else(|| "all".into());
+            let counts = [d.sent, d.waiting, d.dropped].map(|n| n.to_string());
+            let mut row = vec![d.id, d.address, environment];
+            row.extend(counts);
+            row.push(d.fault.unwrap_or_default());
+            row
+        })
+        .collect();
+    s.print(&["ID", "ADDRESS", "ENVIRONMENT", "SENT", "WAITING", "DROPPED", "FAULT"], &rows).await
+}
+
+pub(super) async fn add_drain(s: &mut Session, app: &AppFlag, environment: Option<String>, url: String) -> Result<()> {
+    let drain = s.client.add_drain(&s.app_flag(app)?, &NewDrainBody { url, environment }).await?;
+    if s.json {
+        return Ok(s.io.json(&drain).await?);
+    }
+    Ok(s.io.out(&format!("{}  {}", drain.id, drain.address)).await?)
+}
+
+pub(super) async fn remove_drain(s: &mut Session, app: &AppFlag, drain: &str) -> Result<()> {
+    s.client.remove_drain(&s.app_flag(app)?, drain).await?;
+    Ok(s.io.say("removed").await?)
 }
 
 pub(super) async fn why(s: &mut Session, at: &AtWord) -> Result<()> {

@@ -5,7 +5,7 @@ use futures_util::stream::BoxStream;
 
 use super::calls::{Lines, app, within};
 use super::{Client, ClientError, Result, escaped};
-use crate::edges::api::types::{EventView, MetricsView, Page, WhyView};
+use crate::edges::api::types::{DrainView, EventView, MetricsView, NewDrainBody, Page, WhyView};
 
 /// Which lines of an environment; everything that is given must hold.
 #[derive(Debug, Clone, Default)]
@@ -48,6 +48,18 @@ impl Client {
 
     pub async fn host_metrics(&self, since: Option<&str>, step: Option<i64>) -> Result<MetricsView> {
         self.get(format!("/v1/host{}", series(since, step))).await
+    }
+
+    pub async fn drains(&self, name: &str) -> Result<Page<DrainView>> {
+        self.get(format!("{}/drains", app(name))).await
+    }
+
+    pub async fn add_drain(&self, name: &str, body: &NewDrainBody) -> Result<DrainView> {
+        self.call("POST", format!("{}/drains", app(name)), Some(body)).await
+    }
+
+    pub async fn remove_drain(&self, name: &str, id: &str) -> Result<()> {
+        self.send("DELETE", format!("{}/drains/{}", app(name), escaped(id)), None::<&()>).await.map(drop)
     }
 
     pub async fn why(&self, name: &str, environment: &str) -> Result<WhyView> {

@@ -4,6 +4,7 @@
 mod access;
 mod bucket;
 mod collect;
+mod drains;
 mod events;
 mod host;
 mod logs;
@@ -25,6 +26,7 @@ use crate::state::logs::kept::{AppLogs, Bounds};
 
 pub use access::{BOOK, keep_access};
 pub use collect::Collector;
+pub use drains::{DrainHealth, add_drain, drains, remove_drain, run_drains};
 pub use events::{EventStream, events, follow_events};
 pub use logs::{LogQuery, logs};
 pub use metrics::{MetricsQuery, host_metrics, metrics};
@@ -42,6 +44,7 @@ pub struct Insight {
     news: Arc<watch::Sender<()>>,
     /// What the sampler saw last.
     latest: Arc<Mutex<sampler::Latest>>,
+    drains: Arc<drains::Drains>,
 }
 
 impl Insight {
@@ -49,7 +52,7 @@ impl Insight {
     pub fn open(dir: &Path, config: &Config) -> Result<Self> {
         let (bytes, days) = (config.logs.max_bytes, i64::from(config.logs.max_days));
         let logs = AppLogs::open(&dir.join("app-logs"), Bounds { bytes, age_millis: days * DAY_MILLIS })?;
-        Ok(Self { logs, news: Arc::default(), latest: Arc::default() })
+        Ok(Self { logs, news: Arc::default(), latest: Arc::default(), drains: Arc::default() })
     }
 
     /// Events were written: who follows them looks at once, and not only when its timer says so.

@@ -20,6 +20,7 @@ pub mod builds;
 pub mod customers;
 pub mod data_keys;
 pub mod deployments;
+pub mod drains;
 pub mod environments;
 pub mod events;
 pub mod jobs;

@@ -3,6 +3,7 @@
 
 use hythe::base::access::Role;
 use hythe::edges::api;
+use hythe::product::insight;
 use serde_json::{Value, json};
 
 use super::harness::{Answer, Person, TestApi};
@@ -44,6 +45,9 @@ fn table() -> Vec<(&'static str, &'static str, Least, Value)> {
         ("get", at(""), Least::Viewer, Value::Null),
         ("get", at("/logs"), Least::Viewer, Value::Null),
         ("get", at("/why"), Least::Viewer, Value::Null),
+        ("get", "/v1/apps/{app}/drains", Least::Viewer, Value::Null),
+        ("post", "/v1/apps/{app}/drains", Least::Developer, json!({"url": "syslog://logs.example.com:514"})),
+        ("delete", "/v1/apps/{app}/drains/{drain}", Least::Developer, Value::Null),
         ("get", at("/metrics"), Least::Viewer, Value::Null),
         ("get", at("/processes"), Least::Viewer, Value::Null),
         ("get", at("/releases"), Least::Viewer, Value::Null),
@@ -94,6 +98,7 @@ struct Stage {
     api: TestApi,
     build: String,
     deployment: String,
+    drain: String,
 }
 
 /// A fresh world with root's app `shop`, and in it one person.
@@ -101,6 +106,8 @@ async fn stage(who: &str) -> (Stage, Option<Person>) {
     let (api, root) = TestApi::start().await;
     let app = api.app(&root, "shop").await;
     let (build, deployment) = api.deliver(&app).await;
+    let drain = insight::add_drain(&api.ctx, &root.actor, &app, None, "syslog://logs.example.com:514").await;
+    let drain = drain.expect("a drain").id.to_string();
     let person = match who {
         "anonymous" => None,
         "administrator" => Some(root),
@@ -109,7 +116,7 @@ async fn stage(who: &str) -> (Stage, Option<Person>) {
         "developer" => Some(api.person("developer", Some((&root.actor, Role::Developer))).await),
         _ => Some(api.person("owner", Some((&root.actor, Role::Owner))).await),
     };
-    (Stage { api, build: build.id.to_string(), deployment: deployment.id.to_string() }, person)
+    (Stage { api, build: build.id.to_string(), deployment: deployment.id.to_string(), drain }, person)
 }
 
 impl Stage {
@@ -121,6 +128,7 @@ impl Stage {
             .replace("{build}", &self.build)
             .replace("{number}", "1")
             .replace("{process}", "web")
+            .replace("{drain}", &self.drain)
             .replace("{deployment}", &self.deployment)
             .replace("{name}", if path.contains("tokens") { "ci" } else { "ann@laptop" });
         let body = Some(body).filter(|body| !body.is_null());

@@ -84,7 +84,7 @@ const OWNERS: [(&str, &[&str]); 15] = [
     ("flate2", &["src/machinery/image"]),
     ("hyper", &["src/machinery/proxy", "src/machinery/runtime"]),
     ("hyper_util", &["src/machinery/proxy", "src/machinery/runtime"]),
-    ("rustls", &["src/machinery/proxy", "src/machinery/certs", "src/daemon"]),
+    ("rustls", &["src/machinery/proxy", "src/machinery/certs", "src/machinery/outbound", "src/daemon"]),
     ("axum", &["src/edges/registry", "src/edges/api", "src/edges/web", "src/edges/client", "src/daemon"]),
     ("clap", &["src/edges/cli"]),
     ("anyhow", &["src/main", "src/edges/cli", "src/daemon"]),

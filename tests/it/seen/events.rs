@@ -119,7 +119,8 @@ fn measurements_are_shown_over_time_and_to_prometheus() {
         let answer = app.server.curl(&["-H", &authorization, &format!("{}/metrics", app.server.api())]);
         assert_eq!(answer.status, 200, "{}", answer.body);
         let counted = |line: &str| line.starts_with("hythe_requests_total") && line.ends_with(" 20");
-        answer.body.lines().any(counted).then_some(answer.body)
+        let replica = |line: &str| line.starts_with("hythe_replica_memory_bytes{");
+        (answer.body.lines().any(counted) && answer.body.lines().any(replica)).then_some(answer.body)
     });
     for name in ["hythe_replica_memory_bytes", "hythe_replica_cpu_seconds_total", "hythe_host_memory_bytes"] {
         assert!(scraped.lines().any(|l| l.starts_with(name)), "{name} in\n{scraped}");

@@ -3,6 +3,7 @@
 mod account;
 mod app;
 mod delivery;
+mod drain;
 mod local;
 mod metrics;
 mod seen;
@@ -13,6 +14,7 @@ pub use app::{
     ScalingBody, VariablesChanged, VariablesView,
 };
 pub use delivery::{BuildView, DeploymentDetail, DeploymentView, ReleaseView, RollbackBody, StepView};
+pub use drain::{DrainView, NewDrainBody};
 pub use local::{Local, LocalAnswer, LocalRequest};
 pub use metrics::{HostPoint, MetricsPoint, MetricsView, ReplicaPoint, RequestsPoint};
 pub use seen::{EventView, WhyLink, WhySide, WhyView};

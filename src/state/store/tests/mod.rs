@@ -3,6 +3,7 @@
 
 mod access;
 mod delivery;
+mod drains;
 mod events;
 mod failures;
 mod leases;
