@@ -58,7 +58,7 @@ pub struct HostSample {
 }
 
 fn mean(a: u64, b: u64, (n, m): (u64, u64)) -> u64 {
-    if n + m == 0 { 0 } else { (a.saturating_mul(n).saturating_add(b.saturating_mul(m))) / (n + m) }
+    a.saturating_mul(n).saturating_add(b.saturating_mul(m)).checked_div(n + m).unwrap_or(0)
 }
 
 impl Sample {

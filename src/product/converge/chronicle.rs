@@ -190,8 +190,8 @@ impl Chronicle {
             }
             let (happened, cause) = match before {
                 Some(before) if !published => {
-                    let gone = before.route.replicas.iter().map(|id| format!("{id}/exited"));
-                    let cause = gone.filter(|once| self.told.contains(once)).next_back();
+                    let mut gone = before.route.replicas.iter().map(|id| format!("{id}/exited"));
+                    let cause = gone.rfind(|once| self.told.contains(once));
                     // What was asked for is told as such.
                     if desired.environment.spec.stopped || entry.state == EnvironmentState::Asleep {
                         routes.insert(id.clone(), Told { published, route });

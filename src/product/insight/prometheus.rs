@@ -65,7 +65,6 @@ fn text(latest: &Latest, places: &Places) -> String {
     family("hythe_requests_total", "counter", "Requests that were answered for an app.", counts.collect());
     let flying = requests().map(|(place, reading)| (format!("{{{place}}}"), reading.in_flight.to_string()));
     family("hythe_requests_in_flight", "gauge", "Requests under way.", flying.collect());
-    drop(family);
     latency(&mut out, requests());
 
     if let Some(host) = &latest.host {

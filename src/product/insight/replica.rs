@@ -68,14 +68,13 @@ impl Follow {
                     tokio::time::sleep(PAUSE * 10).await;
                 }
             }
-            match self.engine.observe().await {
-                Ok(all) => match all.into_iter().find(|r| r.id == self.replica.id) {
+            if let Ok(all) = self.engine.observe().await {
+                match all.into_iter().find(|r| r.id == self.replica.id) {
                     None => return,
                     Some(now) if matches!(now.state, ReplicaState::Exited { .. }) && !told => return,
                     // The engine went away, or the replica had not started yet.
                     Some(_) => {}
-                },
-                Err(_) => {}
+                }
             }
             tokio::time::sleep(PAUSE).await;
         }

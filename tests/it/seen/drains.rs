@@ -12,6 +12,16 @@ use crate::harness::{Settings, eventually, program, run};
 
 type Received = Arc<Mutex<Vec<u8>>>;
 
+/// Ends with the test, however that ends.
+struct Killed(std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 fn here(settings: &mut Settings) {
     settings.variables.insert("HYTHE_OUTBOUND_PRIVATE".into(), "true".into());
 }
@@ -118,6 +128,8 @@ fn a_syslog_receiver_gets_them_inside_tls() {
         "/CN=localhost",
         "-addext",
         "subjectAltName=DNS:localhost",
+        "-addext",
+        "basicConstraints=critical,CA:FALSE",
     ]);
     let mut settings = Settings::with("SSL_CERT_FILE", certificate.display());
     here(&mut settings);
@@ -126,14 +138,13 @@ fn a_syslog_receiver_gets_them_inside_tls() {
     let mut server: Command = program("openssl");
     server.args(["s_server", "-quiet", "-naccept", "9", "-accept", &format!("127.0.0.1:{port}")]);
     server.arg("-key").arg(&key).arg("-cert").arg(&certificate).stdout(Stdio::piped()).stdin(Stdio::piped());
-    let mut server = server.spawn().expect("openssl s_server");
+    let mut server = Killed(server.stderr(Stdio::null()).spawn().expect("openssl s_server"));
     let received = Received::default();
-    let (output, all) = (server.stdout.take().expect("its output"), Arc::clone(&received));
+    let (output, all) = (server.0.stdout.take().expect("its output"), Arc::clone(&received));
     let reader = std::thread::spawn(move || keep(output, &all));
     app.hythe(&["drains:add", "-a", "talker", "-e", "production", &format!("syslog+tls://localhost:{port}")]);
     syslog_arrives(&app, &received);
-    let _ = server.kill();
-    let _ = server.wait();
+    drop(server);
     reader.join().expect("the reader ends");
 }
 
