@@ -64,6 +64,8 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let builder = Arc::new(Builder::new(Arc::clone(&engine), blobs.clone(), &config.build, &dir));
     let host_key = ssh::load_or_make_host_key(&dir.join("host_key")).map_err(told)?;
     let config = Arc::new(config);
+    let observatory = EngineObservatory::new(Arc::clone(&engine));
+    let board = observatory.board();
     let ctx = Ctx {
         store,
         clock,
@@ -72,7 +74,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         logs,
         wake: Arc::new(Notify::new()),
         config: Arc::clone(&config),
-        observatory: Arc::new(EngineObservatory::new(Arc::clone(&engine))),
+        observatory: Arc::new(observatory),
         insight: Insight::open(&dir, &config).map_err(told)?,
     };
 
@@ -96,7 +98,8 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         Arc::clone(&builder),
         table_sender,
         Some((api_host, api_address)),
-    );
+    )
+    .showing(board);
     let handle = converger.handle();
     let collector = Collector::new(ctx.clone(), Arc::clone(&engine)).run(handle.clone(), core.clone());
     let runner = Runner::new(
@@ -104,7 +107,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         vec![
             Arc::new(PushWork::new(ctx.clone(), Arc::clone(&repositories), Arc::clone(&builder), handle.clone())),
             Arc::new(ActivateWork::new(ctx.clone(), Arc::clone(&builder), handle)),
-            Arc::new(ClearWork::new(Arc::clone(&repositories), Arc::clone(&builder))),
+            Arc::new(ClearWork::new(ctx.clone(), Arc::clone(&repositories), Arc::clone(&builder))),
         ],
         PARALLEL_JOBS,
     );

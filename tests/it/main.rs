@@ -8,6 +8,7 @@ mod architecture;
 mod builds;
 mod engine;
 mod examples;
+mod faults;
 mod harness;
 mod images;
 mod push;

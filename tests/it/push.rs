@@ -4,9 +4,12 @@
 mod apps;
 mod builds;
 mod crash;
+mod environments;
+mod health;
 mod manifest;
 mod refs;
 mod scaling;
+mod settings;
 mod surroundings;
 mod trees;
 mod verbs;

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AppId, AppName, BranchName, Check, EnvironmentId, EnvironmentName, Generation, OrganizationId, ProcessName,
+    AppId, AppName, BranchName, Check, CheckKind, Checks, EnvironmentId, EnvironmentName, Generation, HealthCheck,
 };
-use super::{ReleaseId, SpaceId, VariableName};
+use super::{OrganizationId, ProcessName, ReleaseId, SpaceId, VariableName};
 use crate::base::clock::Timestamp;
 use crate::base::secret::Secret;
 
@@ -52,18 +52,45 @@ pub struct Environment {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(from = "StoredSpec")]
 pub struct EnvironmentSpec {
     /// The release that shall be live; none before the first deployment.
     pub release: Option<ReleaseId>,
     /// Generation of the replicas: grows when what runs inside them changes (release, restart), not with their number.
     pub rollout: Generation,
     pub formation: Formation,
-    /// The check of `web` replicas; none means: accepts connections on `PORT`.
-    pub check: Option<Check>,
+    /// What people set; it takes the place of what `app.json` says, per process type and kind.
+    pub checks: Checks,
+    /// After the switch to a new rollout the old one is kept this long, to be brought back when the new one does worse; 0: not at all.
+    pub watch_seconds: u32,
     pub stopped: bool,
     /// A process type that is here is counted by the platform and not by `formation`.
     pub scaling: BTreeMap<ProcessName, Scaling>,
+}
+
+/// Rows of all versions.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct StoredSpec {
+    release: Option<ReleaseId>,
+    rollout: Generation,
+    formation: Formation,
+    /// Before there were kinds of checks: the readiness of `web`.
+    check: Option<Check>,
+    checks: Checks,
+    watch_seconds: u32,
+    stopped: bool,
+    scaling: BTreeMap<ProcessName, Scaling>,
+}
+
+impl From<StoredSpec> for EnvironmentSpec {
+    fn from(stored: StoredSpec) -> Self {
+        let StoredSpec { release, rollout, formation, check, mut checks, watch_seconds, stopped, scaling } = stored;
+        if let (Some(check), Ok(web)) = (check, "web".parse()) {
+            checks.entry(web).or_default().push(HealthCheck::new(CheckKind::Readiness, check));
+        }
+        Self { release, rollout, formation, checks, watch_seconds, stopped, scaling }
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +108,17 @@ pub struct EnvironmentStatus {
     pub ready: BTreeMap<ProcessName, u32>,
     /// Why the desired rollout is not live, for people: cause, evidence, remedy.
     pub reason: Option<String>,
+    /// The live rollout is on probation.
+    pub watch: Option<Watch>,
+}
+
+/// From the switch to a new rollout until `until` the one before can be brought back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watch {
+    pub since: Timestamp,
+    pub until: Timestamp,
+    pub previous: Generation,
+    pub previous_release: Option<ReleaseId>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,6 +130,8 @@ pub enum EnvironmentState {
     /// Moving towards the spec.
     Converging,
     Live,
+    /// The desired rollout receives traffic and is on probation; the one before stands by.
+    Watching,
     /// The spec cannot be reached; `reason` says why. What was live before still is.
     Blocked,
     Stopped,
@@ -106,4 +146,21 @@ pub struct VariableSet {
     /// 0 is the empty set before the first write.
     pub version: i64,
     pub values: BTreeMap<VariableName, Secret<String>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spec_with_the_one_check_of_before_still_reads() {
+        let stored = r#"{"rollout":3,"formation":{"web":2},"check":{"kind":"http","path":"/up"},"stopped":false}"#;
+        let spec: EnvironmentSpec = serde_json::from_str(stored).expect("reads");
+        let web: ProcessName = "web".parse().expect("name");
+        assert_eq!(spec.checks[&web], [HealthCheck::new(CheckKind::Readiness, Check::http("/up"))]);
+        let again: EnvironmentSpec =
+            serde_json::from_str(&serde_json::to_string(&spec).expect("json")).expect("reads again");
+        assert_eq!(again, spec);
+        assert_eq!(serde_json::from_str::<EnvironmentSpec>("{}").expect("reads"), EnvironmentSpec::default());
+    }
 }

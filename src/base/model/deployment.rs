@@ -34,6 +34,8 @@ pub enum DeploymentKind {
     Push,
     Variables,
     Rollback,
+    /// Of what is live in another environment.
+    Promotion,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,7 +8,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ProcessName, VariableName};
+use super::health::MOST_CHECKS;
+use super::{Check, CheckKind, Checks, HealthCheck, ProcessName, VariableName};
 
 /// Every part may be missing; none at all is an app without the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +20,7 @@ pub struct Manifest {
     pub formation: BTreeMap<ProcessName, u32>,
     pub scripts: Scripts,
     pub cron: Vec<CronEntry>,
+    pub healthchecks: Checks,
 }
 
 /// A variable that the app wants to have.
@@ -66,7 +68,10 @@ const LONGEST_COMMAND: usize = 4096;
 impl Manifest {
     /// Faults name the place as a path of keys, such as `formation.web.quantity`.
     pub fn parse(text: &[u8]) -> Result<Self, ManifestFault> {
-        let file: File = serde_json::from_slice(text).map_err(|error| ManifestFault(error.to_string()))?;
+        let said = |error: serde_json::Error| ManifestFault(error.to_string());
+        // An array would pass for a file without keys.
+        let object: serde_json::Map<String, Value> = serde_json::from_slice(text).map_err(said)?;
+        let file: File = serde_json::from_value(Value::Object(object)).map_err(said)?;
         let mut manifest = Self::default();
         for (name, value) in file.env {
             let at = format!("env.{name}");
@@ -100,6 +105,17 @@ impl Manifest {
             }
             manifest.cron.push(entry);
         }
+        for (name, value) in file.healthchecks {
+            let at = format!("healthchecks.{name}");
+            let name: ProcessName = name.parse().map_err(|error| fault(&at, error))?;
+            let list: Vec<Value> = read(&at, value)?;
+            if list.len() > MOST_CHECKS {
+                return Err(fault(&at, format!("has {} checks, the limit is {MOST_CHECKS}", list.len())));
+            }
+            let checks =
+                list.into_iter().enumerate().map(|(index, value)| health_check(&format!("{at}[{index}]"), value));
+            manifest.healthchecks.insert(name, checks.collect::<Result<_, _>>()?);
+        }
         Ok(manifest)
     }
 }
@@ -112,6 +128,7 @@ struct File {
     formation: BTreeMap<String, Value>,
     scripts: Scripts,
     cron: Vec<Value>,
+    healthchecks: BTreeMap<String, Value>,
 }
 
 #[derive(Deserialize)]
@@ -148,6 +165,78 @@ fn wish(at: &str, value: Value) -> Result<Wish, ManifestFault> {
     Ok(Wish { value: long.value, required: long.required, generate, description: long.description })
 }
 
+/// Dokku's keys and defaults; times are seconds and may have a fraction. `status` is ours.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LongCheck {
+    #[serde(rename = "type")]
+    kind: Option<CheckKind>,
+    path: Option<String>,
+    status: Option<u16>,
+    command: Option<Words>,
+    listening: Option<bool>,
+    uptime: Option<f64>,
+    wait: Option<f64>,
+    timeout: Option<f64>,
+    attempts: Option<u32>,
+    initial_delay: Option<f64>,
+    /// Known to the field and not done here: better refused than left out in silence.
+    content: Option<Value>,
+    port: Option<Value>,
+    http_headers: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Words {
+    List(Vec<String>),
+    Line(String),
+}
+
+fn health_check(at: &str, value: Value) -> Result<HealthCheck, ManifestFault> {
+    let long: LongCheck = read(at, value)?;
+    for (key, value) in [("content", &long.content), ("port", &long.port), ("httpHeaders", &long.http_headers)] {
+        if value.is_some() {
+            return Err(fault(&format!("{at}.{key}"), "is not supported; a path can have a status, and PORT is asked"));
+        }
+    }
+    let check = match (long.path, long.command, long.listening.unwrap_or(false), long.uptime) {
+        (Some(path), None, false, None) => Check::Http { path, status: long.status },
+        (None, Some(Words::List(command)), false, None) => Check::Command { command },
+        (None, Some(Words::Line(line)), false, None) => {
+            let command = shlex::split(&line).ok_or_else(|| fault(&format!("{at}.command"), "has an open quote"))?;
+            Check::Command { command }
+        }
+        (None, None, true, None) => Check::Tcp,
+        (None, None, false, Some(seconds)) => Check::Alive { millis: millis(seconds) },
+        _ => return Err(fault(at, "must have one of path, command, listening and uptime")),
+    };
+    let plain = HealthCheck::new(long.kind.unwrap_or(CheckKind::Startup), check);
+    let check = HealthCheck {
+        every_millis: long.wait.map_or(plain.every_millis, millis),
+        timeout_millis: long.timeout.map_or(plain.timeout_millis, millis),
+        attempts: long.attempts.unwrap_or(plain.attempts),
+        delay_millis: long.initial_delay.map_or(plain.delay_millis, millis),
+        ..plain
+    };
+    match check.fault() {
+        None => Ok(check),
+        Some((field, text)) => {
+            let key = match field {
+                "every" => "wait",
+                "delay" => "initialDelay",
+                other => other,
+            };
+            Err(fault(&format!("{at}.{key}"), text))
+        }
+    }
+}
+
+/// Out of range stays out of range.
+fn millis(seconds: f64) -> i64 {
+    (seconds * 1000.0).round() as i64
+}
+
 fn command(at: &str, text: String) -> Result<String, ManifestFault> {
     if text.trim().is_empty() {
         return Err(fault(at, "must not be empty"));
@@ -181,7 +270,11 @@ mod tests {
             "env": {"PLAIN": "a", "SECRET": {"generator": "secret"}, "MAY": {"required": false}, "MUST": {"description": "why"}},
             "formation": {"web": {"quantity": 2, "size": "small"}, "worker": {}},
             "scripts": {"postdeploy": "bin/seed", "test": "x"},
-            "cron": [{"command": "bin/tidy", "schedule": "@daily", "timezone": "Europe/Zurich"}]
+            "cron": [{"command": "bin/tidy", "schedule": "@daily", "timezone": "Europe/Zurich"}],
+            "healthchecks": {"web": [
+                {"type": "readiness", "name": "up", "path": "/up", "status": 204, "wait": 0.1, "attempts": 2, "initialDelay": 1},
+                {"command": "test -f '/tmp/a b'"}, {"type": "liveness", "listening": true}
+            ]}
         }"#;
         let manifest = Manifest::parse(text.as_bytes()).expect("manifest");
         let wish = |name: &str| manifest.env[&name.parse::<VariableName>().expect("name")].clone();
@@ -190,6 +283,13 @@ mod tests {
         assert_eq!(manifest.formation.values().copied().collect::<Vec<_>>(), [2]);
         assert_eq!(manifest.scripts.postdeploy.as_deref(), Some("bin/seed"));
         assert_eq!(manifest.cron[0].timezone.as_deref(), Some("Europe/Zurich"));
+        let web = &manifest.healthchecks[&"web".parse::<ProcessName>().expect("name")];
+        let up = Check::Http { path: "/up".into(), status: Some(204) };
+        let ready = HealthCheck::new(CheckKind::Readiness, up);
+        assert_eq!(web[0], HealthCheck { every_millis: 100, attempts: 2, delay_millis: 1000, ..ready });
+        let command = ["test", "-f", "/tmp/a b"].map(str::to_owned).to_vec();
+        assert_eq!(web[1], HealthCheck::new(CheckKind::Startup, Check::Command { command }));
+        assert_eq!(web[2], HealthCheck::new(CheckKind::Liveness, Check::Tcp));
         let stored = serde_json::to_string(&manifest).expect("json");
         assert_eq!(serde_json::from_str::<Manifest>(&stored).expect("manifest"), manifest);
         assert_eq!(serde_json::from_str::<Manifest>("{}").expect("of an older row"), Manifest::default());
@@ -209,6 +309,11 @@ mod tests {
             (r#"{"scripts": {"predeploy": " "}}"#, "scripts.predeploy"),
             (r#"{"cron": [{"command": "x"}]}"#, "cron[0]"),
             (r#"{"cron": [{"command": "x", "schedule": ""}]}"#, "cron[0].schedule"),
+            (r#"{"healthchecks": {"web": [{"path": "/", "type": "health"}]}}"#, "healthchecks.web[0]"),
+            (r#"{"healthchecks": {"web": [{"path": "/", "wait": 0.01}]}}"#, "healthchecks.web[0].wait"),
+            (r#"{"healthchecks": {"web": [{"path": "/ x"}]}}"#, "healthchecks.web[0].path"),
+            (r#"{"healthchecks": {"web": [{"path": "/", "uptime": 3}]}}"#, "one of path"),
+            (r#"{"healthchecks": {"web": [{"path": "/", "content": "ok"}]}}"#, "healthchecks.web[0].content"),
         ] {
             let said = refused(text);
             assert!(said.starts_with("app.json: ") && said.contains(place), "{text}: {said}");

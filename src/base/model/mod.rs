@@ -4,6 +4,7 @@ mod app;
 mod deployment;
 mod drain;
 mod event;
+mod health;
 mod ids;
 mod job;
 mod manifest;
@@ -15,11 +16,12 @@ mod tenancy;
 mod workload;
 
 pub use app::{
-    App, Environment, EnvironmentSpec, EnvironmentState, EnvironmentStatus, Formation, Scaling, VariableSet,
+    App, Environment, EnvironmentSpec, EnvironmentState, EnvironmentStatus, Formation, Scaling, VariableSet, Watch,
 };
 pub use deployment::{Build, BuildState, Deployment, DeploymentKind, DeploymentState};
 pub use drain::{Drain, DrainUrl, Scheme};
 pub use event::{Event, Happened, ReplicaExited, ReplicaReady, Routed, seconds};
+pub use health::{Check, CheckKind, Checks, HealthCheck, MOST_CHECKS, overlaid};
 pub use ids::{
     AppId, BuildId, CustomerId, DeploymentId, DrainId, EnvironmentId, EventId, Id, JobId, MembershipId, OrganizationId,
     ReleaseId, RouteId, SpaceId, SshKeyId, TokenId, UserId,
@@ -30,7 +32,7 @@ pub use metrics::{HostSample, LATENCY_MILLIS, ReplicaSample, Requests, Sample};
 pub use names::{
     AppName, BranchName, CommitId, EnvironmentName, Host, NameError, ProcessName, TenantName, VariableName,
 };
-pub use release::{ImageDigest, Process, Processes, Release};
+pub use release::{ImageDigest, Process, Processes, Release, ReleaseKind};
 pub use route::Route;
 pub use tenancy::{ApiToken, Customer, CustomerStatus, Membership, MembershipScope, Organization, Space, SshKey, User};
-pub use workload::{Check, Generation, Limits, Replica, ReplicaState, WorkloadId, WorkloadSpec};
+pub use workload::{Generation, Limits, Replica, ReplicaState, WorkloadId, WorkloadSpec};

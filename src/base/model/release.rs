@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BuildId, EnvironmentId, Formation, Host, Manifest, NameError, ProcessName, ReleaseId, UserId};
+use super::{BuildId, Checks, EnvironmentId, Formation, Host, Manifest, NameError, ProcessName, ReleaseId, UserId};
 use crate::base::clock::Timestamp;
 
 /// Digest of an image's manifest, `sha256:` and 64 hexadecimal digits (OCI image spec, descriptor).
@@ -66,6 +66,17 @@ pub struct Process {
 
 pub type Processes = BTreeMap<ProcessName, Process>;
 
+/// What a release changed of what runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReleaseKind {
+    /// New replicas took over, or should have.
+    #[default]
+    Rollout,
+    /// The replicas of the live release before it run on; their number or their checks changed. As good as that one.
+    Settings,
+}
+
 #[derive(Debug, Clone)]
 pub struct Release {
     pub id: ReleaseId,
@@ -82,6 +93,9 @@ pub struct Release {
     pub hosts: Vec<Host>,
     /// `app.json` of the pushed tree.
     pub manifest: Manifest,
+    /// Those that people set; `app.json` has its own.
+    pub checks: Checks,
+    pub kind: ReleaseKind,
     /// What made it, for people: "push 1f0c…", "set A, B", "rollback to v3".
     pub description: String,
     pub created_by: Option<UserId>,

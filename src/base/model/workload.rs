@@ -56,18 +56,6 @@ impl Default for Limits {
     }
 }
 
-/// When a replica counts as ready.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Check {
-    /// Accepts a TCP connection on its port.
-    Tcp,
-    /// `GET path` answers below 500.
-    Http { path: String },
-    /// Runs for this many milliseconds without exiting: for processes without a port.
-    Alive { millis: i64 },
-}
-
 /// Everything an engine needs to run `count` equal replicas.
 #[derive(Debug, Clone)]
 pub struct WorkloadSpec {
@@ -95,6 +83,8 @@ pub enum ReplicaState {
     Starting,
     /// The engine runs it; whether it is ready is for probes to say.
     Running,
+    /// It lives and does no work: somebody froze it, or cut it off its network. It is replaced.
+    Stranded,
     Exited {
         code: i64,
         out_of_memory: bool,

@@ -2,17 +2,19 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 
 use super::ApiState;
 use super::caller::Caller;
 use super::input::{Body, Path, name};
 use super::problem::Answer;
-use super::types::{EnvironmentChangeBody, EnvironmentView, Page, ProblemView};
+use super::types::{EnvironmentChangeBody, EnvironmentView, NewEnvironmentBody, Page, ProblemView};
 use crate::base::access::Actor;
 use crate::base::error::Error;
-use crate::base::model::{App, Check, Environment};
+use crate::base::model::{App, Check, CheckKind, Environment, HealthCheck};
 use crate::product::Ctx;
-use crate::product::apps::{self, EnvironmentChange};
+use crate::product::apps::{self, EnvironmentChange, NewEnvironment};
+use crate::product::deploy;
 
 /// Both names of a path to an environment.
 pub(super) async fn place(ctx: &Ctx, actor: &Actor, path: &(String, String)) -> Answer<(App, Environment)> {
@@ -51,7 +53,38 @@ pub(super) async fn show(
     Ok(Json(view(&state.ctx, &actor, &app, &environment).await?))
 }
 
-/// Sets its branch, its check, or stops and starts it.
+/// An empty one, with variables, numbers of replicas and a host of its own.
+#[utoipa::path(post, path = "/v1/apps/{app}/environments", tag = "environments", params(("app" = String, Path)),
+    request_body = NewEnvironmentBody,
+    responses((status = 201, body = EnvironmentView), (status = "default", body = ProblemView)))]
+pub(super) async fn create(
+    State(state): State<ApiState>,
+    Caller(actor): Caller,
+    Path(app): Path<String>,
+    Body(body): Body<NewEnvironmentBody>,
+) -> Answer<(StatusCode, Json<EnvironmentView>)> {
+    let app = apps::resolve(&state.ctx, &actor, &app).await?;
+    let branch = body.branch.as_deref().map(|b| name("branch", b)).transpose()?;
+    let new = NewEnvironment { name: name("name", &body.name)?, branch };
+    let environment = apps::create_environment(&state.ctx, &actor, &app, new).await?;
+    Ok((StatusCode::CREATED, Json(view(&state.ctx, &actor, &app, &environment).await?)))
+}
+
+/// Destroys it with its variables and releases. There is no way back.
+#[utoipa::path(delete, path = "/v1/apps/{app}/environments/{environment}", tag = "environments",
+    params(("app" = String, Path), ("environment" = String, Path)),
+    responses((status = 204), (status = "default", body = ProblemView)))]
+pub(super) async fn destroy(
+    State(state): State<ApiState>,
+    Caller(actor): Caller,
+    Path(path): Path<(String, String)>,
+) -> Answer<StatusCode> {
+    let app = apps::resolve(&state.ctx, &actor, &path.0).await?;
+    deploy::destroy_environment(&state.ctx, &actor, &app, &path.1).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Sets its branch, the path of its web check, its watch, or stops and starts it.
 #[utoipa::path(patch, path = "/v1/apps/{app}/environments/{environment}", tag = "environments",
     params(("app" = String, Path), ("environment" = String, Path)), request_body = EnvironmentChangeBody,
     responses((status = 200, body = EnvironmentView), (status = "default", body = ProblemView)))]
@@ -61,12 +94,17 @@ pub(super) async fn change(
     Path(path): Path<(String, String)>,
     Body(body): Body<EnvironmentChangeBody>,
 ) -> Answer<Json<EnvironmentView>> {
-    let app = apps::resolve(&state.ctx, &actor, &path.0).await?;
+    let (app, environment) = place(&state.ctx, &actor, &path).await?;
     let change = EnvironmentChange {
         branch: body.branch.as_deref().map(|b| name("branch", b)).transpose()?,
-        check: body.check.map(|check| check.map(|path| Check::Http { path })),
         stopped: body.stopped,
+        watch_seconds: body.watch_seconds,
     };
+    if let Some(path) = body.check {
+        let check = path.map(|path| HealthCheck::new(CheckKind::Readiness, Check::http(path)));
+        let changes = [(name("web", "web")?, [(CheckKind::Readiness, check)].into())].into();
+        deploy::set_checks(&state.ctx, &actor, &app, &environment, &changes).await?;
+    }
     let environment = apps::change_environment(&state.ctx, &actor, &app, &path.1, change).await?;
     Ok(Json(view(&state.ctx, &actor, &app, &environment).await?))
 }

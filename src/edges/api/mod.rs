@@ -6,6 +6,7 @@ mod answer;
 mod apps;
 mod builds;
 mod caller;
+mod checks;
 mod deployments;
 mod drains;
 mod environments;

@@ -14,7 +14,7 @@ use super::problem::Answer;
 use super::types::{Page, ProblemView, ProcessItem};
 use crate::base::access::Actor;
 use crate::base::model::{App, Environment};
-use crate::product::{Ctx, apps};
+use crate::product::{Ctx, apps, deploy};
 
 #[utoipa::path(get, path = "/v1/apps/{app}/environments/{environment}/processes", tag = "environments",
     params(("app" = String, Path), ("environment" = String, Path)),
@@ -28,7 +28,7 @@ pub(super) async fn list(
     Ok(Json(view(&state.ctx, &actor, &app, &environment).await?))
 }
 
-/// Sets how many replicas the process types given shall have.
+/// Sets how many replicas the process types given shall have. Makes a release; those that run, run on.
 #[utoipa::path(patch, path = "/v1/apps/{app}/environments/{environment}/processes", tag = "environments",
     params(("app" = String, Path), ("environment" = String, Path)), request_body = BTreeMap<String, u32>,
     responses((status = 200, body = Page<ProcessItem>), (status = "default", body = ProblemView)))]
@@ -38,13 +38,13 @@ pub(super) async fn scale(
     Path(path): Path<(String, String)>,
     Body(body): Body<BTreeMap<String, u32>>,
 ) -> Answer<Json<Page<ProcessItem>>> {
-    let app = apps::resolve(&state.ctx, &actor, &path.0).await?;
+    let (app, environment) = place(&state.ctx, &actor, &path).await?;
     let numbers = body.into_iter().map(|(key, count)| Ok((name(&key, &key)?, count))).collect::<Answer<_>>()?;
-    let environment = apps::scale(&state.ctx, &actor, &app, &path.1, &numbers).await?;
+    let environment = deploy::scale(&state.ctx, &actor, &app, &environment, &numbers).await?;
     Ok(Json(view(&state.ctx, &actor, &app, &environment).await?))
 }
 
-/// New replicas of the same release take over, without a gap.
+/// New replicas of the release that is live take over, without a gap.
 #[utoipa::path(post, path = "/v1/apps/{app}/environments/{environment}/restart", tag = "environments",
     params(("app" = String, Path), ("environment" = String, Path)),
     responses((status = 202, body = Page<ProcessItem>), (status = "default", body = ProblemView)))]
@@ -53,8 +53,8 @@ pub(super) async fn restart(
     Caller(actor): Caller,
     Path(path): Path<(String, String)>,
 ) -> Answer<(StatusCode, Json<Page<ProcessItem>>)> {
-    let app = apps::resolve(&state.ctx, &actor, &path.0).await?;
-    let environment = apps::restart(&state.ctx, &actor, &app, &path.1).await?;
+    let (app, environment) = place(&state.ctx, &actor, &path).await?;
+    let environment = deploy::restart(&state.ctx, &actor, &app, &environment).await?;
     Ok((StatusCode::ACCEPTED, Json(view(&state.ctx, &actor, &app, &environment).await?)))
 }
 

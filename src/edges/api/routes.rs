@@ -5,8 +5,8 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, Secur
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{ApiState, accounts, apps, builds, deployments, drains, environments, events, logs, metrics, platform};
-use super::{processes, releases, scaling, variables, why};
+use super::{ApiState, accounts, apps, builds, checks, deployments, drains, environments, events, logs, metrics};
+use super::{platform, processes, releases, scaling, variables, why};
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -36,8 +36,9 @@ pub(super) fn table() -> OpenApiRouter<ApiState> {
         .routes(routes!(accounts::remove_token))
         .routes(routes!(apps::list, apps::create))
         .routes(routes!(apps::show, apps::rename, apps::destroy))
-        .routes(routes!(environments::list))
-        .routes(routes!(environments::show, environments::change))
+        .routes(routes!(environments::list, environments::create))
+        .routes(routes!(environments::show, environments::change, environments::destroy))
+        .routes(routes!(checks::list, checks::change))
         .routes(routes!(logs::show))
         .routes(routes!(why::show))
         .routes(routes!(drains::list, drains::add))
@@ -53,6 +54,8 @@ pub(super) fn table() -> OpenApiRouter<ApiState> {
         .routes(routes!(scaling::set, scaling::unset))
         .routes(routes!(releases::list))
         .routes(routes!(releases::show))
+        .routes(routes!(releases::diff))
+        .routes(routes!(releases::promote))
         .routes(routes!(releases::rollback))
         .routes(routes!(deployments::list))
         .routes(routes!(deployments::show))

@@ -1,11 +1,11 @@
 //! Apps, their environments, and the git remote.
 
 use super::Session;
-use super::args::{AppFlag, AppWord, AtFlag};
+use super::args::{AppFlag, AppWord};
 use super::failure::{Failure, Result};
 use super::remote;
 use super::text::time;
-use crate::edges::api::types::{AppChange, EnvironmentChangeBody, EnvironmentView, NewAppBody};
+use crate::edges::api::types::{AppChange, EnvironmentView, NewAppBody};
 
 impl Session {
     /// Which app is meant.
@@ -82,7 +82,7 @@ pub(super) async fn show(s: &mut Session, word: &AppWord) -> Result<()> {
     Ok(())
 }
 
-fn summary(environment: &EnvironmentView) -> Vec<String> {
+pub(super) fn summary(environment: &EnvironmentView) -> Vec<String> {
     let release = |r: &Option<crate::edges::api::types::ReleaseView>| {
         r.as_ref().map_or_else(|| "none".to_owned(), |r| format!("v{} ({})", r.number, r.description))
     };
@@ -95,7 +95,10 @@ fn summary(environment: &EnvironmentView) -> Vec<String> {
     if !ready.is_empty() {
         lines.push(format!("  ready   {}", ready.join(", ")));
     }
-    lines.push(format!("  check   {}", environment.check.as_deref().unwrap_or("accepts connections on PORT")));
+    lines.push(format!("  check   {}", environment.check.as_deref().unwrap_or("none set (see hythe checks)")));
+    if environment.watch_seconds > 0 {
+        lines.push(format!("  watch   {} s after a switch", environment.watch_seconds));
+    }
     lines.extend(environment.urls.iter().map(|url| format!("  url     {url}")));
     lines.extend(environment.reason.iter().flat_map(|r| r.lines()).map(|line| format!("  !       {line}")));
     lines
@@ -160,41 +163,4 @@ pub(super) async fn git_remote(s: &mut Session, word: &AppWord, name: &str) -> R
     }
     s.io.say(&format!("git push {name} main now goes to")).await?;
     Ok(s.io.out(&url).await?)
-}
-
-pub(super) async fn environments(s: &mut Session, word: &AppWord) -> Result<()> {
-    let detail = s.client.app(&s.app_word(word)?).await?;
-    if s.json {
-        return Ok(s.io.json(&detail.environments).await?);
-    }
-    let rows: Vec<_> = detail
-        .environments
-        .into_iter()
-        .map(|e| {
-            let live = e.live.map_or_else(|| "none".to_owned(), |r| format!("v{}", r.number));
-            vec![e.name, e.branch, e.state, live, e.urls.join(" ")]
-        })
-        .collect();
-    s.print(&["NAME", "BRANCH", "STATE", "LIVE", "URL"], &rows).await
-}
-
-pub(super) async fn change_environment(
-    s: &mut Session,
-    at: &AtFlag,
-    branch: Option<String>,
-    check: Option<String>,
-) -> Result<()> {
-    if branch.is_none() && check.is_none() {
-        return Err(Failure::usage("nothing to set: give --branch or --check"));
-    }
-    let check = check.map(|path| Some(path).filter(|path| path != "none"));
-    let body = EnvironmentChangeBody { branch, check, stopped: None };
-    let environment = s.client.change_environment(&s.app_flag(&at.app)?, &at.environment.environment, &body).await?;
-    if s.json {
-        return Ok(s.io.json(&environment).await?);
-    }
-    for line in summary(&environment) {
-        s.io.out(&line).await?;
-    }
-    Ok(())
 }

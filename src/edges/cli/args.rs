@@ -133,7 +133,50 @@ pub(super) enum Verb {
     },
     /// List the environments of an app.
     Envs(AppWord),
-    /// Change which branch deploys to an environment, or how its web process is checked.
+    /// Create an environment with variables, numbers of replicas and a host of its own.
+    #[command(name = "envs:create")]
+    EnvsCreate {
+        #[command(flatten)]
+        app: AppFlag,
+        name: String,
+        /// A push to it deploys there; the branch of the same name by default.
+        #[arg(long)]
+        branch: Option<String>,
+    },
+    /// Destroy an environment with its variables and releases. There is no way back.
+    #[command(name = "envs:destroy")]
+    EnvsDestroy {
+        #[command(flatten)]
+        app: AppFlag,
+        name: String,
+        /// The environment's name once more.
+        #[arg(long, value_name = "NAME")]
+        confirm: Option<String>,
+    },
+    /// Make what is live in one environment a release of another, without a build.
+    Promote {
+        #[command(flatten)]
+        app: AppFlag,
+        #[arg(long, value_name = "ENVIRONMENT", default_value = "staging")]
+        from: String,
+        #[arg(long, value_name = "ENVIRONMENT", default_value = "production")]
+        to: String,
+    },
+    /// List the checks in effect.
+    Checks(AtWord),
+    /// Set a check; the replicas that run are asked from now on.
+    #[command(name = "checks:set")]
+    ChecksSet(ChecksSet),
+    #[command(name = "checks:unset", about = "Return to what app.json says, or to no check")]
+    ChecksUnset {
+        #[command(flatten)]
+        at: AtFlag,
+        /// startup, readiness or liveness.
+        kind: String,
+        #[arg(short, long, default_value = "web")]
+        process: String,
+    },
+    /// Change which branch deploys to an environment, how its web process is checked, how long a switch is watched.
     #[command(name = "envs:set")]
     EnvsSet {
         #[command(flatten)]
@@ -143,6 +186,9 @@ pub(super) enum Verb {
         /// Path that must answer below 500, such as /healthz; `none`: the process must accept connections.
         #[arg(long, value_name = "PATH")]
         check: Option<String>,
+        /// Seconds after a switch within which the release before is brought back when the new one does worse; 0: none.
+        #[arg(long, value_name = "SECONDS")]
+        watch: Option<u32>,
     },
     /// List the variables of an app.
     Config(AtWord),
@@ -276,8 +322,18 @@ pub(super) enum Verb {
     ReleasesInfo {
         #[command(flatten)]
         at: AtFlag,
-        /// Such as v42.
-        release: String,
+        /// Such as v42; without it, the live one.
+        release: Option<String>,
+    },
+    /// Show what differs between two releases. Variables by name, never by value.
+    #[command(name = "releases:diff")]
+    ReleasesDiff {
+        #[command(flatten)]
+        at: AtFlag,
+        /// Such as v41.
+        from: String,
+        /// Such as v42; without it, the one that shall be live.
+        to: Option<String>,
     },
     /// Make an old release live again, without a build.
     Rollback {
@@ -349,6 +405,43 @@ pub(super) struct SeriesWords {
     /// Seconds of one line, a multiple of 60.
     #[arg(long)]
     pub(super) step: Option<i64>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ChecksSet {
+    #[command(flatten)]
+    pub(super) at: AtFlag,
+    /// startup, readiness or liveness.
+    pub(super) kind: String,
+    #[arg(short, long, default_value = "web")]
+    pub(super) process: String,
+    /// Path that must answer, such as /healthz.
+    #[arg(long)]
+    pub(super) path: Option<String>,
+    /// The status that it must answer with; without it, any below 500.
+    #[arg(long)]
+    pub(super) status: Option<u16>,
+    /// It must accept connections on PORT.
+    #[arg(long)]
+    pub(super) tcp: bool,
+    /// Command line that must exit with 0 inside the replica; no shell reads it.
+    #[arg(long)]
+    pub(super) command: Option<String>,
+    /// Seconds that it must have run.
+    #[arg(long, value_name = "SECONDS")]
+    pub(super) uptime: Option<f64>,
+    /// From 0.1 on [default: 5]
+    #[arg(long, value_name = "SECONDS")]
+    pub(super) every: Option<f64>,
+    /// Longest wait for an answer [default: 5]
+    #[arg(long, value_name = "SECONDS")]
+    pub(super) timeout: Option<f64>,
+    /// Failures in a row that count as one [default: 3]
+    #[arg(long)]
+    pub(super) attempts: Option<u32>,
+    /// From the start of a replica to the first question [default: 0]
+    #[arg(long, value_name = "SECONDS")]
+    pub(super) delay: Option<f64>,
 }
 
 #[derive(Debug, Args)]

@@ -6,7 +6,7 @@ use super::Session;
 use super::args::{AppFlag, AppWord, AtFlag, AtWord};
 use super::failure::{Failure, Result};
 use super::text::time;
-use crate::edges::api::types::{DeploymentView, RollbackBody};
+use crate::edges::api::types::{ChangeView, DeploymentView, DiffView, NamesView, RollbackBody};
 
 pub(super) async fn builds(s: &mut Session, word: &AppWord) -> Result<()> {
     let builds = s.client.builds(&s.app_word(word)?).await?;
@@ -57,8 +57,18 @@ pub(super) async fn releases(s: &mut Session, at: &AtWord, lines: i64) -> Result
     s.print(&["RELEASE", "", "MADE", "WHAT"], &rows).await
 }
 
-pub(super) async fn release(s: &mut Session, at: &AtFlag, release: &str) -> Result<()> {
-    let r = s.client.release(&s.app_flag(&at.app)?, &at.environment.environment, release).await?;
+pub(super) async fn release(s: &mut Session, at: &AtFlag, release: Option<&str>) -> Result<()> {
+    let (app, environment) = (s.app_flag(&at.app)?, &at.environment.environment);
+    let number = match release {
+        Some(release) => release.to_owned(),
+        None => {
+            let detail = s.client.app(&app).await?;
+            let found = detail.environments.into_iter().find(|e| e.name == *environment || e.id == *environment);
+            let live = found.and_then(|e| e.live).map(|release| release.number.to_string());
+            live.ok_or_else(|| Failure::usage("nothing is live; name a release, such as v1"))?
+        }
+    };
+    let r = s.client.release(&app, environment, &number).await?;
     if s.json {
         return Ok(s.io.json(&r).await?);
     }
@@ -70,8 +80,48 @@ pub(super) async fn release(s: &mut Session, at: &AtFlag, release: &str) -> Resu
         let command = shlex::try_join(command.iter().map(String::as_str)).unwrap_or_default();
         s.io.out(&format!("process    {name}: {command}")).await?;
     }
+    for (name, count) in &r.formation {
+        s.io.out(&format!("formation  {name}={count}")).await?;
+    }
+    for (name, check) in &r.checks {
+        s.io.out(&format!("check      {name}: {check}")).await?;
+    }
     s.io.out(&format!("hosts      {}", r.hosts.join(", "))).await?;
     Ok(())
+}
+
+pub(super) async fn diff(s: &mut Session, at: &AtFlag, from: &str, to: Option<&str>) -> Result<()> {
+    let diff = s.client.diff(&s.app_flag(&at.app)?, &at.environment.environment, from, to).await?;
+    if s.json {
+        return Ok(s.io.json(&diff).await?);
+    }
+    s.io.out(&format!("v{} → v{}", diff.from, diff.to)).await?;
+    if diff.same {
+        return Ok(s.io.out("no difference in what runs").await?);
+    }
+    for line in differences(&diff) {
+        s.io.out(&line).await?;
+    }
+    Ok(())
+}
+
+fn differences(diff: &DiffView) -> Vec<String> {
+    let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".into());
+    let change = |c: &ChangeView| format!("{} → {}", or_none(&c.from), or_none(&c.to));
+    let mut lines = Vec::new();
+    lines.extend(diff.commit.iter().map(|c| format!("commit     {}", change(c))));
+    lines.extend(diff.image.iter().map(|c| format!("image      {}", change(c))));
+    lines.extend(diff.processes.iter().map(|(name, c)| format!("process    {name}: {}", change(c))));
+    lines.extend(names("variable", &diff.variables));
+    lines.extend(diff.formation.iter().map(|(name, c)| format!("formation  {name}: {}", change(c))));
+    lines.extend(names("host", &diff.hosts));
+    lines.extend(diff.checks.iter().map(|(name, c)| format!("check      {name}: {}", change(c))));
+    lines
+}
+
+fn names(what: &str, names: &NamesView) -> Vec<String> {
+    let parts = [("added", &names.added), ("removed", &names.removed), ("changed", &names.changed)];
+    parts.into_iter().flat_map(|(how, names)| names.iter().map(move |n| format!("{what:<9}  {n} {how}"))).collect()
 }
 
 pub(super) async fn rollback(s: &mut Session, at: &AtFlag, release: Option<&str>) -> Result<()> {

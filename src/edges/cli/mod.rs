@@ -5,9 +5,11 @@
 mod account;
 mod apps;
 mod args;
+mod checks;
 mod config;
 mod delivery;
 mod doctor;
+mod environments;
 mod failure;
 mod io;
 mod metrics;
@@ -140,8 +142,14 @@ async fn run(s: &mut Session, verb: Verb) -> Result<()> {
         Verb::AppsDestroy { app, confirm } => apps::destroy(s, &app, confirm.as_deref()).await,
         Verb::Open(app) => apps::open(s, &app).await,
         Verb::GitRemote { app, remote } => apps::git_remote(s, &app, &remote).await,
-        Verb::Envs(app) => apps::environments(s, &app).await,
-        Verb::EnvsSet { at, branch, check } => apps::change_environment(s, &at, branch, check).await,
+        Verb::Envs(app) => environments::list(s, &app).await,
+        Verb::EnvsCreate { app, name, branch } => environments::create(s, &app, name, branch).await,
+        Verb::EnvsDestroy { app, name, confirm } => environments::destroy(s, &app, &name, confirm.as_deref()).await,
+        Verb::EnvsSet { at, branch, check, watch } => environments::change(s, &at, branch, check, watch).await,
+        Verb::Promote { app, from, to } => environments::promote(s, &app, from, &to).await,
+        Verb::Checks(at) => checks::list(s, &at).await,
+        Verb::ChecksSet(verb) => checks::set(s, verb).await,
+        Verb::ChecksUnset { at, kind, process } => checks::unset(s, &at, &kind, process).await,
         Verb::Config(at) => config::list(s, &at).await,
         Verb::ConfigGet { at, name } => config::get(s, &at, &name).await,
         Verb::ConfigSet { at, values } => config::set(s, &at, &values).await,
@@ -166,7 +174,8 @@ async fn run(s: &mut Session, verb: Verb) -> Result<()> {
         Verb::Builds(app) => delivery::builds(s, &app).await,
         Verb::BuildsOutput { app, build } => delivery::build_output(s, &app, &build).await,
         Verb::Releases { at, lines } => delivery::releases(s, &at, lines).await,
-        Verb::ReleasesInfo { at, release } => delivery::release(s, &at, &release).await,
+        Verb::ReleasesInfo { at, release } => delivery::release(s, &at, release.as_deref()).await,
+        Verb::ReleasesDiff { at, from, to } => delivery::diff(s, &at, &from, to.as_deref()).await,
         Verb::Rollback { at, release } => delivery::rollback(s, &at, release.as_deref()).await,
         Verb::Deployments(at) => delivery::deployments(s, &at).await,
         Verb::DeploymentsInfo { at, deployment } => delivery::deployment(s, &at, &deployment).await,

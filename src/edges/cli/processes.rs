@@ -45,7 +45,10 @@ fn line(replica: &ReplicaItem) -> String {
     match (replica.exit_code, replica.ready) {
         (Some(code), _) => line.push_str(&format!(" with {code}")),
         (None, true) => line.push_str(", ready"),
-        (None, false) => {}
+        (None, false) => {
+            let fault = replica.fault.as_ref().map(|fault| format!(" ({fault})")).unwrap_or_default();
+            line.push_str(&format!(", not ready{fault}"));
+        }
     }
     if replica.out_of_memory {
         line.push_str(", out of memory");

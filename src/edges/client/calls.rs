@@ -6,9 +6,10 @@ use futures_util::stream::BoxStream;
 
 use super::{Client, Result, escaped, lines};
 use crate::edges::api::types::{
-    AppChange, AppDetail, AppView, BuildView, DeploymentDetail, DeploymentView, EnvironmentChangeBody, EnvironmentView,
-    HealthView, KeyView, NewAppBody, NewKeyBody, NewTokenBody, Page, PlatformView, ProcessItem, ReleaseView,
-    RollbackBody, ScalingBody, SetupBody, SetupView, TokenView, UserView, VariablesChanged, VariablesView,
+    AppChange, AppDetail, AppView, BuildView, CheckItem, DeploymentDetail, DeploymentView, DiffView,
+    EnvironmentChangeBody, EnvironmentView, HealthView, KeyView, NewAppBody, NewEnvironmentBody, NewKeyBody,
+    NewTokenBody, Page, PlatformView, ProcessChecksBody, ProcessItem, PromoteBody, ReleaseView, RollbackBody,
+    ScalingBody, SetupBody, SetupView, TokenView, UserView, VariablesChanged, VariablesView,
 };
 
 pub type Lines = BoxStream<'static, std::io::Result<String>>;
@@ -96,6 +97,37 @@ impl Client {
 
     pub async fn destroy_app(&self, name: &str) -> Result<()> {
         self.send("DELETE", app(name), None::<&()>).await.map(drop)
+    }
+
+    pub async fn create_environment(&self, name: &str, body: &NewEnvironmentBody) -> Result<EnvironmentView> {
+        self.call("POST", format!("{}/environments", app(name)), Some(body)).await
+    }
+
+    pub async fn destroy_environment(&self, name: &str, environment: &str) -> Result<()> {
+        self.send("DELETE", within(name, environment, ""), None::<&()>).await.map(drop)
+    }
+
+    pub async fn checks(&self, name: &str, environment: &str) -> Result<Page<CheckItem>> {
+        self.get(within(name, environment, "/checks")).await
+    }
+
+    pub async fn change_checks(
+        &self,
+        name: &str,
+        environment: &str,
+        changes: &BTreeMap<String, ProcessChecksBody>,
+    ) -> Result<Page<CheckItem>> {
+        self.call("PATCH", within(name, environment, "/checks"), Some(changes)).await
+    }
+
+    /// Without `with`, from the release to the one that shall be live.
+    pub async fn diff(&self, name: &str, environment: &str, from: &str, with: Option<&str>) -> Result<DiffView> {
+        let query = with.map_or_else(String::new, |with| format!("?with={}", escaped(with)));
+        self.get(within(name, environment, &format!("/releases/{}/diff{query}", escaped(from)))).await
+    }
+
+    pub async fn promote(&self, name: &str, environment: &str, body: &PromoteBody) -> Result<DeploymentView> {
+        self.call("POST", within(name, environment, "/promote"), Some(body)).await
     }
 
     pub async fn change_environment(

@@ -155,8 +155,14 @@ async fn send(
             }
         };
         let mut unsent = match answer(&mut link, request, pace, settings.first_byte_timeout).await {
-            None => return Err(Undelivered::Lost(Fault::NoAnswer)),
-            Some(Ok(response)) => return Ok((response, link, pass)),
+            None => {
+                upstream.answered(504);
+                return Err(Undelivered::Lost(Fault::NoAnswer));
+            }
+            Some(Ok(response)) => {
+                upstream.answered(response.status().as_u16());
+                return Ok((response, link, pass));
+            }
             Some(Err(unsent)) => unsent,
         };
         let error = unsent.error();

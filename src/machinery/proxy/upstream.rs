@@ -29,6 +29,8 @@ pub struct Upstream {
     in_flight: AtomicUsize,
     entered: AtomicU64,
     failures: AtomicU64,
+    answered: AtomicU64,
+    server_errors: AtomicU64,
     avoid_until: Mutex<Option<Instant>>,
     /// Kept beside `avoid_until` so that the usual case takes no lock.
     avoided: AtomicBool,
@@ -49,6 +51,8 @@ impl Upstream {
             in_flight: AtomicUsize::new(0),
             entered: AtomicU64::new(0),
             failures: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
+            server_errors: AtomicU64::new(0),
             avoid_until: Mutex::new(None),
             avoided: AtomicBool::new(false),
             retired: AtomicBool::new(false),
@@ -79,6 +83,23 @@ impl Upstream {
     /// Connections that were refused, and connections that broke before an answer, since the start.
     pub fn failures(&self) -> u64 {
         self.failures.load(Ordering::Relaxed)
+    }
+
+    /// Requests that it was given, those it never took included, since the start.
+    pub fn requests(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed) + self.failures()
+    }
+
+    /// Of these the ones that it answered with 500 or above, too late, or not at all.
+    pub fn faults(&self) -> u64 {
+        self.server_errors.load(Ordering::Relaxed) + self.failures()
+    }
+
+    pub(super) fn answered(&self, status: u16) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
+        if status >= 500 {
+            self.server_errors.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// No request enters from now on, whichever table it holds; those inside go on. To be called

@@ -67,6 +67,7 @@ macro_rules! engine_contract {
         clause!(output_is_read_again_from_where_it_was_left);
         clause!(a_witness_sees_the_last_lines);
         clause!(usage_is_read_while_it_runs);
+        clause!(commands_run_inside_a_replica);
         clause!(a_missing_image_is_refused_and_leaves_nothing);
         clause!(images_are_loaded_without_known_layers);
         clause!(a_broken_archive_is_refused);
@@ -221,6 +222,25 @@ pub async fn logs_are_read_and_followed(rig: &dyn Rig) {
     engine.retire(&runs.workload, runs.generation.next()).await.expect("retire");
     let end = tokio::time::timeout(PATIENCE, lines.next()).await.expect("following ends with the replica");
     assert!(end.is_none(), "{end:?}");
+}
+
+pub async fn commands_run_inside_a_replica(rig: &dyn Rig) {
+    let engine = rig.engine();
+    let mut spec = workload(rig, &["sleep", "1000"]);
+    spec.variables.insert("COLOUR".into(), Secret::new("blue".into()));
+    engine.ensure(&spec).await.expect("ensure");
+    let running = until(engine, |all| all.iter().all(is_running) && !all.is_empty()).await;
+    let words = |command: &[&str]| command.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let run = async |command: &[&str]| engine.exec_in(&running[0].id, &words(command), PATIENCE).await.expect("exec");
+    let said = run(&["printenv", "COLOUR", "HYTHE_PROCESS"]).await;
+    assert_eq!((said.code, said.tail.as_str()), (Some(0), "blue\nweb.1\n"));
+    assert_eq!(run(&["false"]).await.code, Some(1));
+    let short = Duration::from_millis(300);
+    let slow = engine.exec_in(&running[0].id, &words(&["sleep", "20"]), short).await.expect("exec");
+    assert_eq!(slow.code, None, "it has not ended in time");
+    let gone = engine.exec_in(&"0".repeat(64), &words(&["true"]), PATIENCE).await;
+    assert!(matches!(gone, Err(EngineError::NotFound { .. })), "{gone:?}");
+    assert!(engine.exec_in("../x", &words(&["true"]), PATIENCE).await.is_err());
 }
 
 pub async fn a_missing_image_is_refused_and_leaves_nothing(rig: &dyn Rig) {

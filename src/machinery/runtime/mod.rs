@@ -10,6 +10,7 @@ pub mod tarball;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -128,6 +129,17 @@ pub struct Exec {
     pub exit: futures_util::future::BoxFuture<'static, Result<i64>>,
 }
 
+/// How a command inside a replica ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// None: it did not end in time, and may still run.
+    pub code: Option<i64>,
+    /// The last bytes of all that it said, at most `LONGEST_TAIL`.
+    pub tail: String,
+}
+
+pub const LONGEST_TAIL: usize = 64 << 10;
+
 #[async_trait]
 pub trait Engine: Send + Sync {
     async fn probe(&self) -> Result<Facts>;
@@ -138,8 +150,8 @@ pub trait Engine: Send + Sync {
     /// Yields whenever something of ours may have changed; ends when the engine goes away.
     async fn events(&self) -> Result<BoxStream<'static, ()>>;
 
-    /// Makes exactly `spec.count` replicas of `spec.generation` exist and run: missing ones are started, exited ones
-    /// replaced, surplus ones (highest ordinals) stopped. Replicas of other generations are left alone.
+    /// Makes exactly `spec.count` replicas of `spec.generation` exist and run: missing ones are started, exited and
+    /// stranded ones replaced, surplus ones (highest ordinals) stopped. Replicas of other generations are left alone.
     async fn ensure(&self, spec: &WorkloadSpec) -> Result<()>;
 
     /// Stops (SIGTERM, grace, SIGKILL) and removes the replicas of `id` below `below`. Already gone is success.
@@ -159,6 +171,9 @@ pub trait Engine: Send + Sync {
 
     /// What a running replica has used and uses.
     async fn usage(&self, replica: &str) -> Result<Usage>;
+
+    /// Runs a command inside a running replica, as its user and with its variables; for checks and for a look at it.
+    async fn exec_in(&self, replica: &str, command: &[String], within: Duration) -> Result<Ended>;
 
     async fn has_image(&self, image: &ImageDigest) -> Result<bool>;
 

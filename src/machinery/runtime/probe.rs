@@ -33,12 +33,16 @@ pub enum ProbeFault {
 /// The longest status line worth reading (RFC 9112 §4 sets no bound).
 const LONGEST_STATUS_LINE: usize = 1024;
 
-/// `Check::Alive` needs no address and is judged by observation: here it is always ready.
+/// Only what is asked over the network; for the others, which need no address, here all is well.
 pub async fn ready(addr: SocketAddr, check: &Check, timeout: Duration) -> Result<(), ProbeFault> {
     let path = match check {
-        Check::Alive { .. } => return Ok(()),
+        Check::Alive { .. } | Check::Command { .. } => return Ok(()),
         Check::Tcp => None,
-        Check::Http { path } => Some(path.as_str()),
+        Check::Http { path, .. } => Some(path.as_str()),
+    };
+    let well = |status: u16| match check {
+        Check::Http { status: Some(wanted), .. } => status == *wanted,
+        _ => status < 500,
     };
     if let Some(path) = path.filter(|p| !p.starts_with('/') || p.chars().any(|c| !c.is_ascii_graphic())) {
         return Err(ProbeFault::BadPath { path: path.to_owned() });
@@ -57,8 +61,8 @@ pub async fn ready(addr: SocketAddr, check: &Check, timeout: Duration) -> Result
     match tokio::time::timeout_at(deadline, get(&mut stream, addr, path)).await {
         Err(_) => Err(ProbeFault::AnswerTimedOut { path: path.to_owned(), within: timeout }),
         Ok(Err(fault)) => Err(ProbeFault::NotHttp { port, cause: fault.to_string() }),
-        Ok(Ok(status)) if status >= 500 => Err(ProbeFault::Status { path: path.to_owned(), status }),
-        Ok(Ok(_)) => Ok(()),
+        Ok(Ok(status)) if well(status) => Ok(()),
+        Ok(Ok(status)) => Err(ProbeFault::Status { path: path.to_owned(), status }),
     }
 }
 
@@ -114,7 +118,7 @@ mod tests {
     }
 
     fn at(path: &str) -> Check {
-        Check::Http { path: path.into() }
+        Check::http(path)
     }
 
     #[tokio::test]
@@ -125,6 +129,14 @@ mod tests {
         let seen = against(b"HTTP/1.1 503 Busy\r\n\r\n", at("/health")).await;
         assert_eq!(seen, Err(ProbeFault::Status { path: "/health".into(), status: 503 }));
         assert_eq!(seen.expect_err("503").to_string(), "answers GET /health with 503");
+    }
+
+    #[tokio::test]
+    async fn a_named_status_is_the_only_one_that_is_well() {
+        let check = Check::Http { path: "/up".into(), status: Some(204) };
+        assert_eq!(against(b"HTTP/1.1 204 No Content\r\n\r\n", check.clone()).await, Ok(()));
+        let seen = against(b"HTTP/1.1 200 OK\r\n\r\n", check).await;
+        assert_eq!(seen, Err(ProbeFault::Status { path: "/up".into(), status: 200 }));
     }
 
     #[tokio::test]

@@ -4,9 +4,15 @@
 use super::told::tell;
 use crate::base::access::{Action, Actor};
 use crate::base::error::{Error, Result};
-use crate::base::model::{App, BranchName, Check, Environment, EnvironmentName, EnvironmentSpec, Happened, Release};
+use crate::base::model::{
+    App, BranchName, Environment, EnvironmentId, EnvironmentName, EnvironmentSpec, EnvironmentStatus, Happened, Id,
+    Release,
+};
 use crate::product::{Ctx, routing};
-use crate::state::store::{Tx, environments as rows, releases, routes};
+use crate::state::store::{Tx, environments as rows, organizations, releases, routes};
+
+/// The environment that every app has from the start.
+pub const PRODUCTION: &str = "production";
 
 /// An environment with what a person asks next: which release, on which addresses.
 #[derive(Debug, Clone)]
@@ -23,9 +29,75 @@ pub struct EnvironmentOverview {
 #[derive(Debug, Clone, Default)]
 pub struct EnvironmentChange {
     pub branch: Option<BranchName>,
-    /// `Some(None)` returns to the check every app has: accepts connections on `PORT`.
-    pub check: Option<Option<Check>>,
     pub stopped: Option<bool>,
+    /// Length of the watch window; 0 ends it with the switch.
+    pub watch_seconds: Option<u32>,
+}
+
+/// The longest watch: a push waits for its end.
+const LONGEST_WATCH: u32 = 3600;
+const MOST_ENVIRONMENTS: usize = 50;
+
+pub struct NewEnvironment {
+    pub name: EnvironmentName,
+    /// None is the branch of the same name.
+    pub branch: Option<BranchName>,
+}
+
+/// Empty, with variables, numbers and a host of its own.
+pub async fn create_environment(ctx: &Ctx, actor: &Actor, app: &App, new: NewEnvironment) -> Result<Environment> {
+    actor.may(Action::Deploy, &app.into())?;
+    let branch = match new.branch {
+        Some(branch) => branch,
+        None => new.name.as_str().parse().map_err(|e| Error::invalid("branch", format!("{e}")))?,
+    };
+    let mut tx = ctx.store.begin().await?;
+    let others = rows::of_app(&mut tx, &actor.scope(), &app.id).await?;
+    if others.len() >= MOST_ENVIRONMENTS {
+        return Err(Error::limit(format!("an app has at most {MOST_ENVIRONMENTS} environments")));
+    }
+    if others.iter().any(|other| other.name == new.name) {
+        return Err(Error::exists(format!("the environment {}", new.name)));
+    }
+    free_branch(&others, &branch)?;
+    let environment = Environment {
+        id: EnvironmentId::fresh(),
+        app_id: app.id.clone(),
+        name: new.name,
+        branch,
+        spec: EnvironmentSpec::default(),
+        generation: 1,
+        status: EnvironmentStatus::default(),
+        created_at: ctx.now(),
+    };
+    rows::insert(&mut tx, &environment).await?;
+    let organization = organizations::find(&mut tx, &actor.scope(), &app.organization_id).await?;
+    let organization = organization.ok_or_else(|| Error::not_found("organization"))?;
+    routing::claim_for(&mut tx, ctx, &organization, &app.name, &environment).await?;
+    tx.commit().await?;
+    ctx.wake.notify_one();
+    tracing::info!(app.id = %app.id, environment.id = %environment.id, environment.name = %environment.name, user.id = %actor.user.id, "environment created");
+    Ok(environment)
+}
+
+/// Removes its rows. What is kept of it elsewhere is for `deploy::destroy_environment`, the verb around this one.
+pub async fn delete_environment(tx: &mut Tx, actor: &Actor, app: &App, name: &str) -> Result<Environment> {
+    actor.may(Action::DestroyApp, &app.into())?;
+    let environment = find(tx, actor, app, name).await?;
+    if environment.name.as_str() == PRODUCTION {
+        return Err(Error::conflict("production goes with its app: hythe apps:destroy"));
+    }
+    match rows::delete(tx, &actor.scope(), &environment.id).await? {
+        true => Ok(environment),
+        false => Err(Error::not_found("environment")),
+    }
+}
+
+fn free_branch(others: &[Environment], branch: &BranchName) -> Result<()> {
+    match others.iter().find(|other| other.branch == *branch) {
+        Some(other) => Err(Error::conflict(format!("the branch {branch} already deploys to {}", other.name))),
+        None => Ok(()),
+    }
 }
 
 pub async fn environments(ctx: &Ctx, actor: &Actor, app: &App) -> Result<Vec<Environment>> {
@@ -69,26 +141,24 @@ pub async fn change_environment(
     change: EnvironmentChange,
 ) -> Result<Environment> {
     actor.may(Action::Deploy, &app.into())?;
-    if let Some(Some(Check::Http { path })) = &change.check {
-        check_path(path)?;
+    if change.watch_seconds.is_some_and(|seconds| seconds > LONGEST_WATCH) {
+        return Err(Error::invalid("watch_seconds", format!("must be 0 to {LONGEST_WATCH}")));
     }
     let mut tx = ctx.store.begin().await?;
     let mut environment = find(&mut tx, actor, app, name).await?;
     let (mut what, was) = (Vec::new(), environment.spec.clone());
     if let Some(branch) = change.branch.filter(|branch| *branch != environment.branch) {
         let others = rows::of_app(&mut tx, &actor.scope(), &app.id).await?;
-        if let Some(other) = others.iter().find(|other| other.branch == branch) {
-            return Err(Error::conflict(format!("the branch {branch} already deploys to {}", other.name)));
-        }
+        free_branch(&others, &branch)?;
         rows::set_branch(&mut tx, &environment.id, &branch).await?;
         what.push("branch".to_owned());
         environment.branch = branch;
     }
     let mut spec = environment.spec.clone();
-    spec.check = change.check.unwrap_or(spec.check);
+    spec.watch_seconds = change.watch_seconds.unwrap_or(spec.watch_seconds);
     spec.stopped = change.stopped.unwrap_or(spec.stopped);
-    if spec.check != was.check {
-        what.push("check".to_owned());
+    if spec.watch_seconds != was.watch_seconds {
+        what.push("watch".to_owned());
     }
     if !what.is_empty() {
         tell(&mut tx, ctx, actor, &environment, Happened::EnvironmentChanged { what }).await?;
@@ -124,12 +194,4 @@ pub(super) async fn write(tx: &mut Tx, environment: Environment, spec: Environme
         return Err(Error::conflict("the environment was changed at the same moment; try again"));
     }
     Ok(Environment { spec, generation: environment.generation + 1, ..environment })
-}
-
-fn check_path(path: &str) -> Result<()> {
-    let plain = |b: u8| b.is_ascii_graphic() && !b"#<>\"\\^`{|}".contains(&b);
-    if path.starts_with('/') && path.len() <= 500 && path.bytes().all(plain) {
-        return Ok(());
-    }
-    Err(Error::invalid("check", "must be a path such as /healthz, without spaces and at most 500 characters long"))
 }

@@ -40,7 +40,7 @@ pub async fn create(ctx: &Ctx, actor: &Actor, new: NewApp) -> Result<App> {
     let production = Environment {
         id: EnvironmentId::fresh(),
         app_id: app.id.clone(),
-        name: "production".parse().map_err(Error::internal)?,
+        name: super::PRODUCTION.parse().map_err(Error::internal)?,
         branch: "main".parse().map_err(Error::internal)?,
         spec: EnvironmentSpec::default(),
         generation: 1,
@@ -48,7 +48,7 @@ pub async fn create(ctx: &Ctx, actor: &Actor, new: NewApp) -> Result<App> {
         created_at: app.created_at,
     };
     environments::insert(&mut tx, &production).await?;
-    routing::claim(&mut tx, ctx, &organization, &app.name, &production.id).await?;
+    routing::claim_for(&mut tx, ctx, &organization, &app.name, &production).await?;
     let created = Happened::AppCreated { name: app.name.to_string() };
     tell_of(&mut tx, ctx, actor, Subject::App(&app.id), app.name.to_string(), created).await?;
     tx.commit().await?;
@@ -64,17 +64,13 @@ pub async fn rename(ctx: &Ctx, actor: &Actor, app: &App, name: AppName) -> Resul
     }
     let mut tx = ctx.store.begin().await?;
     let organization = owner(&mut tx, actor, app).await?;
-    let old = [
-        ctx.config.http.app_host(&app.name),
-        format!("{}-{}.{}", app.name, organization.name, ctx.config.http.base_domain),
-    ];
     if !apps::rename(&mut tx, &actor.scope(), &app.id, &name).await.map_err(|e| taken(e, &name))? {
         return Err(Error::not_found("app"));
     }
     for environment in environments::of_app(&mut tx, &actor.scope(), &app.id).await? {
         for route in routes::of_environment(&mut tx, &environment.id).await? {
-            if old.iter().any(|host| host == route.host.as_str()) {
-                let host = routing::free_host(&mut tx, &ctx.config, &organization, &name).await?;
+            if routing::is_own(&ctx.config, &organization, &app.name, &environment, &route.host) {
+                let host = routing::free_host(&mut tx, &ctx.config, &organization, &name, &environment.name).await?;
                 routes::set_host(&mut tx, &route.id, &host).await?;
             }
         }

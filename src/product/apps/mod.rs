@@ -13,12 +13,13 @@ mod variables;
 
 pub use delivered::{build, builds, output, release, releases};
 pub use environments::{
-    EnvironmentChange, EnvironmentOverview, change_environment, environment, environments, overview,
+    EnvironmentChange, EnvironmentOverview, NewEnvironment, PRODUCTION, change_environment, create_environment,
+    delete_environment, environment, environments, overview,
 };
 pub use find::{AppOverview, AppRef, describe, list, resolve};
 pub use lifecycle::{NewApp, create, delete, refreshed, rename};
 pub use observatory::{NoObservatory, Observatory, ReplicaView, replicas};
-pub use processes::{ProcessView, processes, restart, scale};
+pub use processes::{MOST_REPLICAS, ProcessView, processes};
 pub use scaling::autoscale;
 pub use told::tell;
 pub use variables::{VariableChanges, read_variables, restore_variables, variables, write_variables};

@@ -20,6 +20,8 @@ pub struct ReplicaView {
     pub state: ReplicaState,
     /// Receives traffic, or would if its process had a port.
     pub ready: bool,
+    /// Which check it does not pass and what that saw, when it runs and is not ready.
+    pub fault: Option<String>,
     pub started_at: Option<Timestamp>,
 }
 

@@ -3,16 +3,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
+use super::asking;
 use super::desired::{Desired, DesiredProcess};
-use super::evidence;
+use super::evidence::Evidence;
 use super::plan::Cause;
-use crate::base::clock::Clock;
+use super::vital::Vital;
 use crate::base::error::{Error, Result};
-use crate::base::model::{Check, EnvironmentId, Generation, Release, Replica, WorkloadId, WorkloadSpec};
+use crate::base::model::{CheckKind, EnvironmentId, Generation, Release, Replica, WorkloadId, WorkloadSpec};
 use crate::base::secret::Secret;
-use crate::machinery::runtime::{self, Engine, EngineError};
+use crate::machinery::runtime::{Engine, EngineError};
 use crate::product::builds::Builder;
 use crate::product::{Ctx, apps};
 
@@ -25,13 +27,15 @@ pub enum Busy {
     Ensure(WorkloadId),
     Retire(WorkloadId),
     Probe(String),
-    Remove(String),
+    Remove(WorkloadId, String),
     GiveUp(EnvironmentId),
 }
 
 pub enum Outcome {
-    Ready {
+    /// What is known of a replica, whether it is news or not.
+    Asked {
         replica: String,
+        vital: Vital,
     },
     Failed {
         workload: WorkloadId,
@@ -87,27 +91,10 @@ impl Hands {
         }
     }
 
-    /// Tries the check again and again for `PROBE_SPAN`; the driver asks anew. A replica that has exited meanwhile may not
-    /// even refuse.
-    pub async fn probe(self, replica: Replica, check: Check, clock: Arc<dyn Clock>) -> Outcome {
-        if let Check::Alive { millis } = check {
-            let ran = replica.started_at.map_or(0, |at| clock.now().since(at));
-            let left = u64::try_from(millis - ran).unwrap_or(0);
-            if left == 0 {
-                return Outcome::Ready { replica: replica.id };
-            }
-            tokio::time::sleep(Duration::from_millis(left)).await;
-            return Outcome::Done;
-        }
-        let Some(address) = replica.address else { return Outcome::Done };
-        let until = tokio::time::Instant::now() + PROBE_SPAN;
-        while tokio::time::Instant::now() < until {
-            if runtime::probe::ready(address, &check, PROBE_TIMEOUT).await.is_ok() {
-                return Outcome::Ready { replica: replica.id };
-            }
-            tokio::time::sleep(PROBE_PAUSE).await;
-        }
-        Outcome::Done
+    pub async fn probe(self, replica: Replica, vital: Vital, stop: CancellationToken) -> Outcome {
+        let id = replica.id.clone();
+        let vital = asking::ask(Arc::clone(&self.engine), replica, vital, Arc::clone(&self.ctx.clock), stop).await;
+        Outcome::Asked { replica: id, vital }
     }
 
     pub async fn retire(self, workload: WorkloadId, below: Generation) -> Outcome {
@@ -124,13 +111,24 @@ impl Hands {
         }
     }
 
-    pub async fn give_up(self, desired: Desired, replica: Option<Replica>, cause: Cause) -> Outcome {
-        let check = desired
-            .processes()
-            .into_iter()
-            .find(|p| replica.as_ref().is_some_and(|r| r.workload == p.id))
-            .map_or(Check::Tcp, |p| p.check);
-        let reason = evidence::gather(&*self.engine, replica.as_ref(), cause, &check, PORT).await;
+    pub async fn give_up(
+        self,
+        desired: Desired,
+        replica: Option<Replica>,
+        cause: Cause,
+        fault: Option<(CheckKind, String)>,
+    ) -> Outcome {
+        let process = replica.as_ref().map(|r| r.workload.process.clone());
+        let evidence = Evidence {
+            engine: &*self.engine,
+            replica: replica.as_ref(),
+            process: process.as_ref().map_or("web", |p| p.as_str()),
+            cause,
+            fault,
+            port: PORT,
+            memory_bytes: self.ctx.config.runtime.memory_bytes,
+        };
+        let reason = evidence.gather().await;
         let environment = desired.environment;
         Outcome::GaveUp { environment: environment.id, generation: environment.generation, reason }
     }
@@ -181,7 +179,3 @@ impl Hands {
         Ok(all)
     }
 }
-
-const PROBE_SPAN: Duration = Duration::from_secs(2);
-const PROBE_PAUSE: Duration = Duration::from_millis(10);
-const PROBE_TIMEOUT: Duration = Duration::from_secs(2);

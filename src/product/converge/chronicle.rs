@@ -273,7 +273,7 @@ pub async fn tell_state(
     let before = &environment.status;
     let (rollout, number) = (environment.spec.rollout, release.map(|r| r.number));
     let (happened, once) = match status.state {
-        EnvironmentState::Live if before.live != status.live => {
+        EnvironmentState::Live | EnvironmentState::Watching if before.live != status.live => {
             let once = format!("{}/live/{rollout}", environment.id);
             (Happened::EnvironmentLive { rollout: rollout.0, release: number }, Some(once))
         }

@@ -6,8 +6,8 @@ use crate::base::access::Scope;
 use crate::base::config;
 use crate::base::error::{Error, Result};
 use crate::base::model::{
-    App, Check, Environment, EnvironmentStatus, Formation, Generation, Host, ProcessName, Processes, Release,
-    ReleaseId, WorkloadId,
+    App, Check, CheckKind, Environment, EnvironmentStatus, Formation, Generation, HealthCheck, Host, ProcessName,
+    Processes, Release, ReleaseId, WorkloadId, overlaid,
 };
 use crate::state::store::{self, Tx};
 
@@ -26,8 +26,25 @@ pub struct Desired {
 pub struct DesiredProcess {
     pub id: WorkloadId,
     pub count: u32,
-    pub check: Check,
+    /// At least one of startup or readiness.
+    pub checks: Vec<HealthCheck>,
     pub has_port: bool,
+}
+
+impl DesiredProcess {
+    /// Whether a replica is asked on after it was ready once.
+    pub fn is_watched(&self) -> bool {
+        self.checks.iter().any(|check| check.kind != CheckKind::Startup)
+    }
+
+    /// How long a new replica may take until it has started and, from then on, until it is ready.
+    pub fn patience_millis(&self, settings: &Settings) -> (i64, i64) {
+        let own = self.checks.iter().filter(|c| c.kind == CheckKind::Startup && *c != &default_check(&self.id.process));
+        let startup = own.map(HealthCheck::budget_millis).max().unwrap_or(0);
+        let delay = self.checks.iter().map(|c| c.delay_millis).max().unwrap_or(0);
+        let to_start = if startup == 0 { settings.ready_millis } else { startup };
+        (to_start, startup + delay + settings.ready_millis)
+    }
 }
 
 /// How long a process without a port must run to count as ready.
@@ -68,21 +85,40 @@ impl Desired {
     pub fn processes_with(&self, scaled: &BTreeMap<ProcessName, u32>) -> Vec<DesiredProcess> {
         let Some(release) = &self.release else { return Vec::new() };
         let spec = &self.environment.spec;
+        let mut checks = overlaid(&release.manifest.healthchecks, &spec.checks);
         counts(&release.processes, &spec.formation)
             .into_iter()
             .map(|(process, count)| {
                 let count = scaled.get(&process).copied().unwrap_or(count);
+                let mut checks = checks.remove(&process).unwrap_or_default();
+                if checks.iter().all(|check| check.kind == CheckKind::Liveness) {
+                    checks.push(default_check(&process));
+                }
                 let has_port = process.as_str() == "web";
-                let check = match &spec.check {
-                    Some(check) if has_port => check.clone(),
-                    _ if has_port => Check::Tcp,
-                    _ => Check::Alive { millis: ALIVE_MILLIS },
-                };
                 let id = WorkloadId { environment: self.environment.id.clone(), process };
-                DesiredProcess { id, count: if spec.stopped { 0 } else { count }, check, has_port }
+                DesiredProcess { id, count: if spec.stopped { 0 } else { count }, checks, has_port }
             })
             .collect()
     }
+}
+
+/// The gate of a process type that nobody said anything of.
+pub fn default_check(process: &ProcessName) -> HealthCheck {
+    let check = if process.as_str() == "web" { Check::Tcp } else { Check::Alive { millis: ALIVE_MILLIS } };
+    HealthCheck::new(CheckKind::Startup, check)
+}
+
+/// Upper bound of the time from the writing of a release as desired to the end of its rollout, its watch included.
+pub fn patience_millis(environment: &Environment, app: &App, release: &Release, runtime: &config::Runtime) -> i64 {
+    let desired = Desired {
+        environment: environment.clone(),
+        app: app.clone(),
+        release: Some(release.clone()),
+        hosts: Vec::new(),
+    };
+    let settings = Settings::from(runtime);
+    let ready = desired.processes().iter().map(|p| p.patience_millis(&settings).1).max().unwrap_or(0);
+    ready.max(settings.ready_millis) + i64::from(environment.spec.watch_seconds) * 1000
 }
 
 /// Replicas per process type: what the formation says, else one `web` and none of the others.

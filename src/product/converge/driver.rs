@@ -12,15 +12,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::Handle;
 use super::apply::{Busy, Hands, Outcome};
+use super::board::Board;
 use super::chronicle::{self, Chronicle};
-use super::desired::{Desired, Settings};
+use super::desired::{Desired, Settings, default_check};
 use super::observed::Memory;
 use super::plan::{self, Change, Changes};
 use super::scale::{Load, Meter};
 use super::table::{Entry, Publisher};
 use crate::base::clock::Timestamp;
 use crate::base::error::{Error, Result};
-use crate::base::model::{EnvironmentId, EnvironmentState, Generation, Host, Replica, ReplicaState, WorkloadId};
+use crate::base::model::{
+    EnvironmentId, EnvironmentState, Generation, HealthCheck, Host, Replica, ReplicaState, WorkloadId,
+};
 use crate::machinery::proxy::RouteTable;
 use crate::machinery::runtime::Engine;
 use crate::product::Ctx;
@@ -40,9 +43,12 @@ pub struct Converger {
     publisher: Publisher,
     chronicle: Chronicle,
     memory: Memory,
+    board: Board,
     counted_crashes: HashSet<String>,
     refused: HashMap<WorkloadId, (Timestamp, String)>,
     busy: HashSet<Busy>,
+    /// Which checks each replica is being asked, and how to end that.
+    asked: HashMap<String, (Vec<HealthCheck>, CancellationToken)>,
     tasks: JoinSet<(Busy, Outcome)>,
     engine_lost: bool,
 }
@@ -66,12 +72,20 @@ impl Converger {
             ticks: watch::Sender::new(0),
             publisher: Publisher::new(table, api, Arc::clone(&wake)),
             memory: Memory::default(),
+            board: Board::default(),
             counted_crashes: HashSet::new(),
             refused: HashMap::new(),
             busy: HashSet::new(),
+            asked: HashMap::new(),
             tasks: JoinSet::new(),
             engine_lost: false,
         }
+    }
+
+    /// What is known of replicas is put up there.
+    #[must_use]
+    pub fn showing(self, board: Board) -> Self {
+        Self { board, ..self }
     }
 
     pub fn handle(&self) -> Handle {
@@ -129,6 +143,9 @@ impl Converger {
         let all = Desired::all(&mut tx).await?;
         drop(tx);
         self.memory.keep_only(&replicas);
+        self.board.put_up(&self.memory);
+        let runs = |id: &String| replicas.iter().any(|r| r.id == *id && r.state == ReplicaState::Running);
+        self.asked.iter().filter(|(id, _)| !runs(id)).for_each(|(_, (_, stop))| stop.cancel());
         self.count_crashes(&all, &replicas);
         self.chronicle.observed(&all, &replicas, &self.memory).await;
         self.orphans(&all, &replicas);
@@ -200,31 +217,58 @@ impl Converger {
                     if self.refused.get(&workload).is_some_and(|(at, _)| now.since(*at) < REFUSED_PAUSE_MILLIS) {
                         continue;
                     }
+                    // Its successor would be given the name of one that is not quite gone; the end of that brings us back.
+                    if self.busy.iter().any(|busy| matches!(busy, Busy::Remove(of, _) if *of == workload)) {
+                        continue;
+                    }
                     let Some(process) = desired.processes().into_iter().find(|p| p.id == workload) else { continue };
                     let task = hands.clone().ensure(desired.clone(), process, generation, count);
                     self.spawn(Busy::Ensure(workload), task);
                 }
                 Change::Probe { replica } => {
-                    let Some(replica) = find(&replica) else { continue };
-                    let processes = desired.processes();
-                    let Some(process) = processes.into_iter().find(|p| p.id == replica.workload) else { continue };
-                    let clock = Arc::clone(&self.hands.ctx.clock);
-                    self.spawn(Busy::Probe(replica.id.clone()), hands.clone().probe(replica, process.check, clock));
+                    if let Some(replica) = find(&replica) {
+                        self.ask(desired, replica, now);
+                    }
                 }
                 Change::Retire { workload, below } => {
                     self.spawn(Busy::Retire(workload.clone()), hands.clone().retire(workload, below));
                 }
                 Change::Remove { replica } => {
                     let Some(replica) = find(&replica) else { continue };
-                    self.spawn(Busy::Remove(replica.id.clone()), hands.clone().remove(replica));
+                    let busy = Busy::Remove(replica.workload.clone(), replica.id.clone());
+                    self.spawn(busy, hands.clone().remove(replica));
                 }
                 Change::GiveUp { replica, cause } => {
                     let replica = replica.as_deref().and_then(find);
+                    let vital = replica.as_ref().and_then(|r| self.memory.vitals.get(&r.id));
+                    let fault = vital.and_then(|vital| vital.standing.fault.clone());
                     let busy = Busy::GiveUp(desired.environment.id.clone());
-                    self.spawn(busy, hands.clone().give_up(desired.clone(), replica, cause));
+                    self.spawn(busy, hands.clone().give_up(desired.clone(), replica, cause, fault));
                 }
             }
         }
+    }
+
+    /// Asks the replica its checks. Where it is being asked others, that ends, and its end brings us back here.
+    fn ask(&mut self, desired: &Desired, replica: Replica, now: Timestamp) {
+        let wanted = desired.processes().into_iter().find(|p| p.id == replica.workload);
+        let wanted = wanted.filter(|_| replica.generation == desired.rollout());
+        // The checks of one release say nothing of the replicas of another.
+        let checks = wanted.map_or_else(|| vec![default_check(&replica.workload.process)], |process| process.checks);
+        if let Some((asked, stop)) = self.asked.get(&replica.id) {
+            if *asked != checks {
+                stop.cancel();
+            }
+            return;
+        }
+        let vital = self.memory.vitals.entry(replica.id.clone()).or_default();
+        vital.follow(&checks, replica.started_at.unwrap_or(now));
+        if vital.is_settled() {
+            return;
+        }
+        let (vital, stop) = (vital.clone(), CancellationToken::new());
+        self.asked.insert(replica.id.clone(), (checks, stop.clone()));
+        self.spawn(Busy::Probe(replica.id.clone()), self.hands.clone().probe(replica, vital, stop));
     }
 
     fn spawn(&mut self, busy: Busy, task: impl Future<Output = Outcome> + Send + 'static) {
@@ -240,6 +284,7 @@ impl Converger {
                 // Which task it was is lost with it: let all of them be planned anew.
                 tracing::error!(%error, "a task of the converger died");
                 self.busy.clear();
+                self.asked.clear();
                 return;
             }
         };
@@ -251,8 +296,9 @@ impl Converger {
                     self.refused.remove(workload);
                 }
             }
-            Outcome::Ready { replica } => {
-                self.memory.ready.insert(replica, now);
+            Outcome::Asked { replica, vital } => {
+                self.asked.remove(&replica);
+                self.memory.vitals.insert(replica, vital);
             }
             Outcome::Failed { workload, generation, error } => self.refuse(workload, generation, error, now).await,
             Outcome::Unapplied { error } => {
@@ -312,6 +358,11 @@ impl Converger {
         let found = store::environments::find(&mut tx, &crate::base::access::Scope::Platform, id).await?;
         let Some(environment) = found.filter(|e| e.generation == generation) else { return Ok(()) };
         let mut status = environment.status.clone();
+        // It was live and is not any more: the one that stood by serves again.
+        if let Some(watch) = status.watch.take().filter(|_| status.live == environment.spec.rollout) {
+            status.live = watch.previous;
+            status.live_release = watch.previous_release;
+        }
         status.state = EnvironmentState::Blocked;
         status.observed_generation = generation;
         status.reason = Some(reason);
@@ -329,7 +380,7 @@ impl Converger {
         }
         let (mut in_flight, mut entered) = (0, 0);
         for replica in replicas.iter().filter(|r| r.workload.environment == environment.id) {
-            in_flight += self.publisher.traffic(&replica.id).map_or(0, |(_, inside)| inside);
+            in_flight += self.publisher.traffic(&replica.id).map_or(0, |routed| routed.in_flight);
             entered += self.publisher.entered(&replica.id);
         }
         let was_rung = self.publisher.was_rung(&environment.id);
@@ -343,19 +394,30 @@ impl Converger {
         self.refused.iter().find(|(id, _)| id.environment == *environment).map(|(_, (_, text))| text.clone())
     }
 
-    /// Each exit of a replica of a live rollout counts once.
+    /// Each exit of a replica of a live rollout counts once, and each that has to be restarted.
     fn count_crashes(&mut self, all: &[Desired], replicas: &[Replica]) {
         let live: HashMap<&EnvironmentId, Generation> =
             all.iter().map(|d| (&d.environment.id, d.environment.status.live)).collect();
         for replica in replicas {
-            let ReplicaState::Exited { at, code, out_of_memory } = replica.state else { continue };
             let of_live = live.get(&replica.workload.environment) == Some(&replica.generation);
+            let at = match replica.state {
+                ReplicaState::Exited { at, .. } => at,
+                _ if self.memory.is_dead(&replica.id) => self.hands.ctx.clock.now(),
+                _ => continue,
+            };
             if of_live && self.counted_crashes.insert(replica.id.clone()) {
-                self.memory.crashed(&replica.workload, at);
-                tracing::warn!(
-                    environment.id = %replica.workload.environment, process = %replica.workload.process,
-                    ordinal = replica.ordinal, code, out_of_memory, "a replica exited"
-                );
+                self.memory.crashed(replica, at);
+                let (environment, workload) = (&replica.workload.environment, &replica.workload);
+                match replica.state {
+                    ReplicaState::Exited { code, out_of_memory, .. } => tracing::warn!(
+                        environment.id = %environment, process = %workload.process,
+                        ordinal = replica.ordinal, code, out_of_memory, "a replica exited"
+                    ),
+                    _ => tracing::warn!(
+                        environment.id = %environment, process = %workload.process,
+                        ordinal = replica.ordinal, "a replica fails its liveness check and is restarted"
+                    ),
+                }
             }
         }
         self.counted_crashes.retain(|id| replicas.iter().any(|r| r.id == *id));

@@ -1,67 +1,141 @@
-//! Why a rollout cannot become live, in words for the pusher: the cause in the first line, then the
-//! last log lines, then what to do next.
+//! Why a rollout cannot become or stay live, in words for the pusher: the cause in the first line, then what the
+//! check saw, which ports were listening, the last log lines, and what to do next.
+
+use std::time::Duration;
 
 use futures_util::StreamExt;
 
+use super::observed::Answers;
 use super::plan::Cause;
-use crate::base::model::{Check, Replica};
+use super::sockets::{self, Listener};
+use crate::base::model::{CheckKind, Replica, ReplicaState};
 use crate::machinery::runtime::Engine;
 
 const LAST_LINES: usize = 12;
+const LOOK: Duration = Duration::from_secs(3);
 
-/// The text that goes into `EnvironmentStatus::reason`. First line: short cause; then evidence and remedy.
-pub async fn gather(engine: &dyn Engine, replica: Option<&Replica>, cause: Cause, check: &Check, port: u16) -> String {
-    let process = replica.map_or("web", |r| r.workload.process.as_str());
-    let mut text = match cause {
-        Cause::Exited { out_of_memory: true, .. } => format!("{process} ran out of memory and was killed\n"),
-        Cause::Exited { code, .. } => format!("{process} exited with {code} before it was ready\n"),
-        Cause::NotReady { millis } => not_ready(process, check, port, millis),
-    };
-    let lines = match replica {
-        Some(replica) => last_lines(engine, &replica.id).await,
-        None => Vec::new(),
-    };
-    if lines.is_empty() {
-        text.push_str("It wrote nothing to its log.\n");
-    } else {
-        text.push_str("Last lines of its log:\n");
-        for line in lines {
-            text.push_str("    ");
-            text.push_str(&line);
-            text.push('\n');
+pub struct Evidence<'a> {
+    pub engine: &'a dyn Engine,
+    pub replica: Option<&'a Replica>,
+    pub process: &'a str,
+    pub cause: Cause,
+    /// What the last failing check saw.
+    pub fault: Option<(CheckKind, String)>,
+    pub port: u16,
+    /// The limit of a replica.
+    pub memory_bytes: i64,
+}
+
+impl Evidence<'_> {
+    /// The text that goes into `EnvironmentStatus::reason`. First line: short cause; then evidence and remedy.
+    pub async fn gather(self) -> String {
+        let mut text = self.headline();
+        text.push('\n');
+        if let Some(exit) = self.exit() {
+            text.push_str(&exit);
+        }
+        if let Some((kind, fault)) = self.fault.as_ref().filter(|_| !matches!(self.cause, Cause::Exited { .. })) {
+            text.push_str(&format!("When last asked ({kind}), it {fault}.\n"));
+        }
+        let listeners = self.listeners().await;
+        if let Some(listeners) = &listeners {
+            text.push_str(&sockets::sentence(listeners));
+        }
+        let lines = match self.replica {
+            Some(replica) => last_lines(self.engine, &replica.id).await,
+            None => Vec::new(),
+        };
+        if lines.is_empty() {
+            text.push_str("It wrote nothing to its log.\n");
+        } else {
+            text.push_str("Last lines of its log:\n");
+            for line in lines {
+                text.push_str("    ");
+                text.push_str(&line);
+                text.push('\n');
+            }
+        }
+        text.push_str(&self.remedy(listeners.as_deref().unwrap_or_default()));
+        text
+    }
+
+    fn headline(&self) -> String {
+        let process = self.process;
+        match self.cause {
+            Cause::Exited { out_of_memory: true, .. } => format!("{process} ran out of memory and was killed"),
+            Cause::Exited { code, .. } => format!("{process} exited with {code} before it was ready"),
+            Cause::NotReady { millis } => {
+                let seconds = millis as f64 / 1000.0;
+                match &self.fault {
+                    Some((_, fault)) => format!("{process} was not ready within {seconds} s: it {fault}"),
+                    None => format!("{process} was not ready within {seconds} s"),
+                }
+            }
+            Cause::Dead => format!("{process} failed its liveness check before all of the release was ready"),
+            Cause::Loops { times, seconds } => {
+                format!("{process} crashed {times} times in the {seconds} s after the switch")
+            }
+            Cause::Worse { new, old, seconds } => format!(
+                "{} failed in the {seconds} s after the switch, {} before it",
+                share(new),
+                if old.requests == 0 { "none known".to_owned() } else { share(old) },
+            ),
+            Cause::Unsettled { seconds } => {
+                format!("{process} was not ready any more {seconds} s after the switch, when its watch ended")
+            }
         }
     }
-    text.push_str(&remedy(cause, check, port));
-    text
+
+    fn exit(&self) -> Option<String> {
+        let ReplicaState::Exited { code, out_of_memory, .. } = self.replica?.state else { return None };
+        if out_of_memory {
+            return Some(format!("It was killed at its limit of {} MB.\n", self.memory_bytes >> 20));
+        }
+        (!matches!(self.cause, Cause::Exited { .. })).then(|| format!("It exited with {code}.\n"))
+    }
+
+    /// Of a replica that runs and should listen; none when that cannot be seen.
+    async fn listeners(&self) -> Option<Vec<Listener>> {
+        let replica = self.replica.filter(|r| r.address.is_some() && r.state == ReplicaState::Running)?;
+        if !matches!(self.cause, Cause::NotReady { .. } | Cause::Unsettled { .. }) {
+            return None;
+        }
+        let command = ["cat", "/proc/net/tcp", "/proc/net/tcp6"].map(str::to_owned);
+        let ended = self.engine.exec_in(&replica.id, &command, LOOK).await.ok()?;
+        // One of the two files may be missing where a protocol is.
+        ended.tail.contains("local_address").then(|| sockets::listening(&ended.tail))
+    }
+
+    fn remedy(&self, listeners: &[Listener]) -> String {
+        let port = self.port;
+        match self.cause {
+            Cause::Exited { out_of_memory: true, .. } => "Give it more memory, or make it use less.".into(),
+            Cause::Exited { .. } | Cause::Loops { .. } => {
+                "Start the same command on your machine, with PORT set, and mend what it says.".into()
+            }
+            Cause::Worse { .. } => "See what it answers with 500 and above: the lines above, and hythe logs.".into(),
+            Cause::Dead => "See what its liveness check asks: hythe checks".into(),
+            Cause::NotReady { .. } | Cause::Unsettled { .. } => match self.fault {
+                _ if listeners.iter().any(|l| l.port == port && l.only_inside) => {
+                    format!("It listens on {port} for itself only: listen on 0.0.0.0.")
+                }
+                _ if !listeners.is_empty() && listeners.iter().all(|l| l.port != port) => {
+                    format!("Listen on 0.0.0.0 and on the port named by the variable PORT (here {port}).")
+                }
+                Some((_, ref fault)) if !fault.contains("port") => "See what its check asks: hythe checks".into(),
+                _ => format!("Listen on 0.0.0.0 and on the port named by the variable PORT (here {port})."),
+            },
+        }
+    }
+}
+
+/// `12 of 40 requests (30 %)`
+fn share(answers: Answers) -> String {
+    let percent = answers.faults * 100 / answers.requests.max(1);
+    format!("{} of {} requests ({percent} %)", answers.faults, answers.requests)
 }
 
 async fn last_lines(engine: &dyn Engine, replica: &str) -> Vec<String> {
     let Ok(stream) = engine.logs(replica, LAST_LINES, false).await else { return Vec::new() };
     stream.take(LAST_LINES).filter_map(|line| async { line.ok().map(|l| l.text) }).collect().await
-}
-
-fn not_ready(process: &str, check: &Check, port: u16, millis: i64) -> String {
-    let seconds = millis / 1000;
-    match check {
-        Check::Tcp => format!("{process} did not accept connections on port {port} within {seconds} s\n"),
-        Check::Http { path } => {
-            format!("{process} did not answer GET {path} on port {port} below 500 within {seconds} s\n")
-        }
-        Check::Alive { .. } => format!("{process} was not running after {seconds} s\n"),
-    }
-}
-
-fn remedy(cause: Cause, check: &Check, port: u16) -> String {
-    match (cause, check) {
-        (Cause::Exited { out_of_memory: true, .. }, _) => "Give it more memory, or make it use less.".into(),
-        (Cause::Exited { .. }, _) => {
-            "Start the same command on your machine, with PORT set, and mend what it says.".into()
-        }
-        (Cause::NotReady { .. }, Check::Http { .. }) => {
-            "See what the path answers, and on which port the app listens.".into()
-        }
-        (Cause::NotReady { .. }, _) => {
-            format!("Listen on 0.0.0.0 and on the port named by the variable PORT (here {port}).")
-        }
-    }
 }

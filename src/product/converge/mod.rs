@@ -4,6 +4,8 @@
 //! table and writes `EnvironmentStatus`.
 
 mod apply;
+mod asking;
+mod board;
 mod chronicle;
 mod desired;
 mod driver;
@@ -12,13 +14,17 @@ mod observatory;
 mod observed;
 mod plan;
 mod scale;
+mod sockets;
 mod table;
+mod verdict;
+mod vital;
 
 use std::sync::Arc;
 
 use tokio::sync::{Notify, watch};
 
-pub use desired::counts;
+pub use board::Board;
+pub use desired::{counts, default_check, patience_millis};
 pub use driver::Converger;
 pub use observatory::EngineObservatory;
 

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::board::Board;
+use super::vital::Standing;
 use crate::base::error::{Error, Result};
 use crate::base::model::{EnvironmentId, Replica, ReplicaState};
 use crate::machinery::runtime::Engine;
@@ -11,11 +13,17 @@ use crate::product::apps::{Observatory, ReplicaView};
 
 pub struct EngineObservatory {
     engine: Arc<dyn Engine>,
+    board: Board,
 }
 
 impl EngineObservatory {
     pub fn new(engine: Arc<dyn Engine>) -> Self {
-        Self { engine }
+        Self { engine, board: Board::default() }
+    }
+
+    /// For the converger to write on.
+    pub fn board(&self) -> Board {
+        self.board.clone()
     }
 
     async fn of(&self, environment: &EnvironmentId) -> Result<Vec<Replica>> {
@@ -29,18 +37,20 @@ impl EngineObservatory {
 #[async_trait]
 impl Observatory for EngineObservatory {
     async fn replicas(&self, environment: &EnvironmentId) -> Result<Vec<ReplicaView>> {
-        Ok(self.of(environment).await?.iter().map(view).collect())
+        Ok(self.of(environment).await?.iter().map(|replica| view(replica, self.board.of(&replica.id))).collect())
     }
 }
 
-fn view(replica: &Replica) -> ReplicaView {
+fn view(replica: &Replica, standing: Option<Standing>) -> ReplicaView {
+    let standing = standing.filter(|_| replica.state == ReplicaState::Running).unwrap_or_default();
     ReplicaView {
         process: replica.workload.process.clone(),
         ordinal: replica.ordinal,
         generation: replica.generation,
         release: replica.release.clone(),
         state: replica.state.clone(),
-        ready: replica.state == ReplicaState::Running,
+        ready: standing.ready,
+        fault: standing.fault.filter(|_| !standing.ready).map(|(kind, text)| format!("{kind}: it {text}")),
         started_at: replica.started_at,
     }
 }

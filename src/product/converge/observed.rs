@@ -5,16 +5,33 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::scale::{Load, Meter};
+use super::vital::{Standing, Vital};
 use crate::base::clock::Timestamp;
-use crate::base::model::{EnvironmentId, Replica, ReplicaState, WorkloadId};
+use crate::base::model::{EnvironmentId, Generation, Replica, ReplicaState, WorkloadId};
 
 /// One replica as the planner sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
     pub replica: Replica,
-    /// Its check has passed and it has not exited since.
-    pub ready: bool,
+    /// Nothing good is known of one that has exited.
+    pub standing: Standing,
     pub traffic: Traffic,
+    pub answers: Answers,
+}
+
+/// Requests that a replica was given since it first received traffic, as far as this process knows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Answers {
+    pub requests: u64,
+    /// Answered with 500 or above, or not at all.
+    pub faults: u64,
+}
+
+impl std::ops::AddAssign for Answers {
+    fn add_assign(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.faults += other.faults;
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,14 +47,19 @@ pub enum Traffic {
 }
 
 impl Seen {
+    pub fn is_ready(&self) -> bool {
+        self.standing.ready
+    }
+
     pub fn runs(&self) -> bool {
-        !matches!(self.replica.state, ReplicaState::Exited { .. })
+        !matches!(self.replica.state, ReplicaState::Exited { .. } | ReplicaState::Stranded)
     }
 }
 
-/// How often a workload of the live rollout has crashed lately.
+/// How often a workload of the live rollout has crashed lately, or was restarted for a failed liveness check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Crashes {
+    pub generation: Generation,
     pub count: u32,
     pub last: Timestamp,
 }
@@ -66,7 +88,7 @@ pub struct Observed {
 /// What this process remembers between two looks.
 #[derive(Default)]
 pub struct Memory {
-    pub ready: HashMap<String, Timestamp>,
+    pub vitals: HashMap<String, Vital>,
     pub leaving: HashMap<String, Timestamp>,
     pub crashes: BTreeMap<WorkloadId, Crashes>,
     pub meters: HashMap<EnvironmentId, Meter>,
@@ -79,41 +101,60 @@ impl Memory {
     /// Forgets what the engine no longer holds.
     pub fn keep_only(&mut self, replicas: &[Replica]) {
         let held = |id: &String| replicas.iter().any(|r| r.id == *id);
-        self.ready.retain(|id, _| held(id));
+        self.vitals.retain(|id, _| held(id));
         self.leaving.retain(|id, _| held(id));
     }
 
     pub fn is_ready(&self, replica: &str) -> bool {
-        self.ready.contains_key(replica)
+        self.vitals.get(replica).is_some_and(|vital| vital.standing.ready)
     }
 
-    pub fn crashed(&mut self, workload: &WorkloadId, at: Timestamp) {
-        let crashes = self.crashes.entry(workload.clone()).or_default();
-        if at.since(crashes.last) > FORGIVEN_AFTER_MILLIS {
+    pub fn crashed(&mut self, replica: &Replica, at: Timestamp) {
+        let crashes = self.crashes.entry(replica.workload.clone()).or_default();
+        if at.since(crashes.last) > FORGIVEN_AFTER_MILLIS || crashes.generation != replica.generation {
             crashes.count = 0;
         }
+        crashes.generation = replica.generation;
         crashes.count = crashes.count.saturating_add(1);
         crashes.last = at;
     }
 
-    /// `routed` tells how many requests a routed or leaving replica has in flight; none when it has no upstream.
+    pub fn is_dead(&self, replica: &str) -> bool {
+        self.vitals.get(replica).is_some_and(|vital| vital.standing.dead)
+    }
+
+    /// `routed` tells what the proxy knows of a replica that has or had a route.
     pub fn observe(
         &self,
         environment: &EnvironmentId,
         replicas: &[Replica],
-        routed: impl Fn(&str) -> Option<(bool, usize)>,
+        routed: impl Fn(&str) -> Option<Routed>,
     ) -> Observed {
         let seen = replicas.iter().filter(|r| r.workload.environment == *environment).map(|replica| {
-            let traffic = match (routed(&replica.id), self.leaving.get(&replica.id)) {
-                (Some((true, _)), _) => Traffic::Routed,
-                (Some((false, in_flight)), Some(since)) => Traffic::Leaving { since: *since, in_flight },
+            let routed = routed(&replica.id);
+            let traffic = match (&routed, self.leaving.get(&replica.id)) {
+                (Some(Routed { now: true, .. }), _) => Traffic::Routed,
+                (Some(Routed { in_flight, .. }), Some(since)) => {
+                    Traffic::Leaving { since: *since, in_flight: *in_flight }
+                }
                 _ => Traffic::None,
             };
-            let exited = matches!(replica.state, ReplicaState::Exited { .. });
-            Seen { replica: replica.clone(), ready: !exited && self.ready.contains_key(&replica.id), traffic }
+            let exited = matches!(replica.state, ReplicaState::Exited { .. } | ReplicaState::Stranded);
+            let vital = self.vitals.get(&replica.id).filter(|_| !exited);
+            let standing = vital.map(|vital| vital.standing.clone()).unwrap_or_default();
+            Seen { replica: replica.clone(), standing, traffic, answers: routed.map(|r| r.answers).unwrap_or_default() }
         });
         let crashes = self.crashes.iter().filter(|(id, _)| id.environment == *environment);
         let crashes = crashes.map(|(id, c)| (id.clone(), *c)).collect();
         Observed { replicas: seen.collect(), crashes, load: None }
     }
+}
+
+/// What the proxy knows of a replica.
+#[derive(Debug, Clone, Copy)]
+pub struct Routed {
+    /// It stands in the published table.
+    pub now: bool,
+    pub in_flight: usize,
+    pub answers: Answers,
 }

@@ -2,37 +2,60 @@
 //! is zero downtime: ensure the new rollout → all of it ready → switch the route → drain → retire.
 //!
 //! Invariants: what receives traffic is always replicas of one rollout; the live rollout keeps its
-//! replicas until another one is ready in full; a rollout that failed stays failed until people
-//! write a new spec; planning twice equals planning once.
+//! replicas until another one is ready in full, and those with a port until that one's watch is over; the
+//! last replica that served is not taken out of the route for a failing readiness check; a rollout that
+//! failed stays failed until people write a new spec; planning twice equals planning once.
 
 use std::collections::BTreeMap;
 
 use super::desired::{Desired, DesiredProcess, Settings};
-use super::observed::{Observed, Seen, Traffic};
-use super::scale;
+use super::observed::{Answers, Observed, Seen, Traffic};
+use super::{scale, verdict};
 use crate::base::clock::Timestamp;
 use crate::base::model::{
-    EnvironmentState, EnvironmentStatus, Generation, ProcessName, Replica, ReplicaState, WorkloadId,
+    CheckKind, EnvironmentState, EnvironmentStatus, Generation, ProcessName, Replica, ReplicaState, Watch, WorkloadId,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// Make `count` replicas of this workload and generation run.
     Ensure { workload: WorkloadId, generation: Generation, count: u32 },
-    /// Run the check of a replica until it passes.
+    /// Ask a replica its checks, until what is known of it changes.
     Probe { replica: String },
     /// Stop (with grace) all replicas of the workload below the generation.
     Retire { workload: WorkloadId, below: Generation },
     /// Take away one replica at once: exited, or of a rollout that was given up.
     Remove { replica: String },
-    /// A replica of the desired rollout is the evidence that it cannot become live.
+    /// A replica of the desired rollout is the evidence that it cannot become or stay live.
     GiveUp { replica: Option<String>, cause: Cause },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
-    Exited { code: i64, out_of_memory: bool },
-    NotReady { millis: i64 },
+    Exited {
+        code: i64,
+        out_of_memory: bool,
+    },
+    NotReady {
+        millis: i64,
+    },
+    /// Its liveness check failed as often as it may.
+    Dead,
+    /// In the watch window: crashed again and again.
+    Loops {
+        times: u32,
+        seconds: i64,
+    },
+    /// In the watch window: more of its answers were faults than before.
+    Worse {
+        new: Answers,
+        old: Answers,
+        seconds: i64,
+    },
+    /// At the end of the watch window not all of it was ready.
+    Unsettled {
+        seconds: i64,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +72,8 @@ pub struct Changes {
 const LINGER_MILLIS: i64 = 200;
 /// How often the load of an app is looked at whose replicas the platform counts.
 const SCALE_MILLIS: i64 = 1_000;
+/// How often a rollout that is watched is judged when nothing else happens.
+const JUDGED_EVERY_MILLIS: i64 = 1_000;
 
 pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp, settings: &Settings) -> Changes {
     let mut planner = Planner { desired, observed, now, settings, list: Vec::new(), look_again_at: None };
@@ -68,7 +93,7 @@ impl<'a> Planner<'a> {
     fn plan(&mut self) -> Changes {
         let rollout = self.desired.rollout();
         let before = self.desired.status();
-        let scaled = self.scaled(before.live == rollout);
+        let scaled = self.scaled(before.live == rollout && before.watch.is_none());
         let processes = self.desired.processes_with(&scaled);
         let gave_up = before.state == EnvironmentState::Blocked
             && before.observed_generation == self.desired.environment.generation
@@ -84,26 +109,113 @@ impl<'a> Planner<'a> {
         } else {
             // A rollout given up before is not this one's fault.
             status.state = EnvironmentState::Converging;
+            status.watch = before.watch.clone().filter(|_| before.live == rollout);
             let all_ready = self.bring_up(rollout, before.live, &processes, &mut status);
+            let stopped = self.desired.environment.spec.stopped;
             status.state = match (all_ready, &self.desired.release) {
                 _ if status.state == EnvironmentState::Blocked => EnvironmentState::Blocked,
                 (_, None) => EnvironmentState::Empty,
-                (true, _) if self.desired.environment.spec.stopped => EnvironmentState::Stopped,
+                (true, _) if stopped => EnvironmentState::Stopped,
                 (true, _) if processes.iter().all(|p| p.count == 0) && !status.scaled.is_empty() => {
                     EnvironmentState::Asleep
                 }
                 (true, _) => EnvironmentState::Live,
                 (false, _) => EnvironmentState::Converging,
             };
-            if all_ready {
+            if all_ready && rollout != before.live {
+                status.watch = self.new_watch(before);
                 status.live = rollout;
+            }
+            if status.live == rollout {
                 status.live_release.clone_from(&self.desired.environment.spec.release);
             }
+            self.judge(all_ready, &processes, &mut status);
         }
         status.ready = self.ready_counts(status.live, &processes);
         let routed = self.routed(status.live, &processes);
+        self.adopt(&status);
         self.clear_away(rollout, &status, &routed, gave_up);
         Changes { list: std::mem::take(&mut self.list), routed, status, look_again_at: self.look_again_at }
+    }
+
+    fn new_watch(&self, before: &EnvironmentStatus) -> Option<Watch> {
+        let spec = &self.desired.environment.spec;
+        let stands_by = |s: &Seen| s.replica.generation == before.live && s.runs() && s.replica.address.is_some();
+        let wanted = spec.watch_seconds > 0 && !spec.stopped && before.live != Generation::default();
+        (wanted && self.observed.replicas.iter().any(stands_by)).then(|| Watch {
+            since: self.now,
+            until: self.now.plus_millis(i64::from(spec.watch_seconds) * 1000),
+            previous: before.live,
+            previous_release: before.live_release.clone(),
+        })
+    }
+
+    /// Ends the watch of the live rollout, goes on with it, or brings the rollout before back.
+    fn judge(&mut self, all_ready: bool, processes: &[DesiredProcess], status: &mut EnvironmentStatus) {
+        let Some(watched) = status.watch.clone() else { return };
+        if self.desired.environment.spec.stopped || status.live != self.desired.rollout() {
+            status.watch = None;
+            return;
+        }
+        let over = self.now >= watched.until;
+        let seconds = (self.now.since(watched.since) + 999) / 1000;
+        // Who adopts a watch after a restart knows nothing of the replicas yet.
+        let bad = |s: &Seen| !s.runs() || s.standing.passed && !s.is_ready();
+        let known = self.observed.replicas.iter().any(|s| s.replica.generation == status.live && bad(s));
+        let long_over = self.now.since(watched.until) >= self.settings.ready_millis;
+        let unsettled = over && !all_ready && (known || long_over);
+        if let Some((replica, cause)) = self.failing(&watched, processes, unsettled, seconds) {
+            self.give_up(replica, cause, status);
+            status.live = watched.previous;
+            status.live_release = watched.previous_release;
+            status.watch = None;
+        } else if over && all_ready {
+            status.watch = None;
+        } else {
+            status.state = EnvironmentState::Watching;
+            self.look_again_in(watched.until.since(self.now).clamp(1, JUDGED_EVERY_MILLIS));
+        }
+    }
+
+    fn failing(
+        &self,
+        watched: &Watch,
+        processes: &[DesiredProcess],
+        unsettled: bool,
+        seconds: i64,
+    ) -> Option<(Option<String>, Cause)> {
+        let rollout = self.desired.rollout();
+        let worst = |id: &WorkloadId| {
+            let here = self.of(id, rollout);
+            here.iter()
+                .find(|s| !s.runs())
+                .or_else(|| here.iter().find(|s| !s.is_ready()))
+                .or(here.first())
+                .map(|s| s.replica.id.clone())
+        };
+        for process in processes {
+            let crashes = self.observed.crashes.get(&process.id);
+            if let Some(c) = crashes.filter(|c| c.generation == rollout && verdict::loops(c)) {
+                return Some((worst(&process.id), Cause::Loops { times: c.count, seconds }));
+            }
+        }
+        let (new, old) = (self.answers(rollout), self.answers(watched.previous));
+        let web = || processes.iter().find(|p| p.has_port).and_then(|p| worst(&p.id));
+        if verdict::is_worse(new, old) {
+            return Some((web(), Cause::Worse { new, old, seconds }));
+        }
+        let unready = || {
+            processes
+                .iter()
+                .find(|p| self.of(&p.id, rollout).iter().filter(|s| s.is_ready()).count() < p.count as usize)
+        };
+        unsettled.then(|| (unready().and_then(|p| worst(&p.id)), Cause::Unsettled { seconds }))
+    }
+
+    fn answers(&self, generation: Generation) -> Answers {
+        let mut all = Answers::default();
+        self.observed.replicas.iter().filter(|s| s.replica.generation == generation).for_each(|s| all += s.answers);
+        all
     }
 
     /// Changes that bring the desired rollout up; true when all of it is ready.
@@ -118,23 +230,21 @@ impl<'a> Planner<'a> {
         for process in processes {
             let here = self.of(&process.id, rollout);
             let running = here.iter().filter(|s| s.runs()).count();
-            let ready = here.iter().filter(|s| s.ready).count();
+            let ready = here.iter().filter(|s| s.is_ready()).count();
             let want = process.count as usize;
             all_ready &= ready >= want;
-            let exited = here.iter().find_map(|s| match s.replica.state {
-                ReplicaState::Exited { code, out_of_memory, .. } => Some((s.replica.id.clone(), code, out_of_memory)),
-                _ => None,
-            });
-            match exited {
-                Some((replica, code, out_of_memory)) if rollout != live => {
-                    self.give_up(Some(replica), Cause::Exited { code, out_of_memory }, status);
+            match here.iter().find_map(|s| Some((*s, lost(s)?))) {
+                Some((seen, cause)) if rollout != live => {
+                    self.give_up(Some(seen.replica.id.clone()), cause, status);
                     return false;
                 }
-                Some((_, code, out_of_memory)) => {
+                Some((seen, cause)) => {
                     let wait = self.back_off(&process.id);
-                    status.reason = Some(crash_text(&process.id, code, out_of_memory, wait));
+                    status.reason = Some(lost_text(seen, cause, wait));
                     if wait > 0 {
                         self.look_again_in(wait);
+                    } else if cause == Cause::Dead {
+                        self.restart(seen);
                     } else {
                         self.ensure(process, rollout);
                     }
@@ -143,29 +253,48 @@ impl<'a> Planner<'a> {
                 None if running != want && self.surplus_is_idle(process, rollout) => self.ensure(process, rollout),
                 None => {}
             }
-            for seen in here.iter().filter(|s| s.replica.state == ReplicaState::Running && !s.ready) {
+            let asked = |s: &&Seen| s.replica.state == ReplicaState::Running && !s.standing.dead;
+            for seen in here.iter().copied().filter(asked).filter(|s| !s.is_ready() || process.is_watched()) {
                 self.list.push(Change::Probe { replica: seen.replica.id.clone() });
             }
-            if rollout != live && !self.in_time(&here, status) {
+            if rollout != live && !self.in_time(process, &here, status) {
                 return false;
+            }
+            if rollout == live && status.reason.is_none() {
+                status.reason = unready_text(&here);
             }
         }
         all_ready
     }
 
     /// False when a replica of a new rollout has been unready for too long.
-    fn in_time(&mut self, here: &[&Seen], status: &mut EnvironmentStatus) -> bool {
-        for seen in here.iter().filter(|s| !s.ready) {
+    fn in_time(&mut self, process: &DesiredProcess, here: &[&Seen], status: &mut EnvironmentStatus) -> bool {
+        let (to_start, to_be_ready) = process.patience_millis(self.settings);
+        for seen in here.iter().filter(|s| !s.is_ready()) {
             let Some(started) = seen.replica.started_at else { continue };
-            let left = self.settings.ready_millis - self.now.since(started);
+            let millis = if seen.standing.started { to_be_ready } else { to_start };
+            let left = millis - self.now.since(started);
             if left <= 0 {
-                let cause = Cause::NotReady { millis: self.settings.ready_millis };
-                self.give_up(Some(seen.replica.id.clone()), cause, status);
+                self.give_up(Some(seen.replica.id.clone()), Cause::NotReady { millis }, status);
                 return false;
             }
             self.look_again_in(left);
         }
         true
+    }
+
+    /// Out of the route first, then out of the way: what comes after is started in its place.
+    fn restart(&mut self, seen: &Seen) {
+        let linger = match seen.traffic {
+            Traffic::None => 0,
+            Traffic::Routed => LINGER_MILLIS,
+            Traffic::Leaving { since, .. } => LINGER_MILLIS - self.now.since(since),
+        };
+        if linger > 0 {
+            self.look_again_in(linger);
+        } else {
+            self.list.push(Change::Remove { replica: seen.replica.id.clone() });
+        }
     }
 
     fn give_up(&mut self, replica: Option<String>, cause: Cause, status: &mut EnvironmentStatus) {
@@ -207,7 +336,7 @@ impl<'a> Planner<'a> {
     }
 
     fn ready_counts(&self, live: Generation, processes: &[DesiredProcess]) -> BTreeMap<ProcessName, u32> {
-        let count = |p: &DesiredProcess| self.of(&p.id, live).into_iter().filter(|s| s.ready).count();
+        let count = |p: &DesiredProcess| self.of(&p.id, live).into_iter().filter(|s| s.is_ready()).count();
         processes.iter().map(|p| (p.id.process.clone(), u32::try_from(count(p)).unwrap_or(u32::MAX))).collect()
     }
 
@@ -216,16 +345,39 @@ impl<'a> Planner<'a> {
             r.generation == self.desired.rollout()
                 && processes.iter().any(|p| p.id == r.workload && r.ordinal > p.count)
         };
-        let mut ids: Vec<String> = self
-            .observed
-            .replicas
-            .iter()
-            .filter(|s| s.ready && s.replica.generation == live && s.replica.address.is_some())
-            .filter(|s| !surplus(&s.replica) && self.desired.release.is_some())
-            .map(|s| s.replica.id.clone())
-            .collect();
+        let open = |s: &&Seen| {
+            s.replica.generation == live
+                && s.runs()
+                && s.replica.address.is_some()
+                && !s.standing.dead
+                && !surplus(&s.replica)
+                && self.desired.release.is_some()
+        };
+        let open: Vec<&Seen> = self.observed.replicas.iter().filter(open).collect();
+        let mut routed: Vec<&&Seen> = open.iter().filter(|s| s.is_ready()).collect();
+        // None is ready: those that still have the route keep it, else those that were ready once.
+        if routed.is_empty() {
+            routed = open.iter().filter(|s| s.standing.passed && s.traffic == Traffic::Routed).collect();
+        }
+        if routed.is_empty() {
+            routed = open.iter().filter(|s| s.standing.passed).collect();
+        }
+        let mut ids: Vec<String> = routed.into_iter().map(|s| s.replica.id.clone()).collect();
         ids.sort();
         ids
+    }
+
+    /// What serves, or stands by, beside the desired rollout: after a restart of the platform nobody has asked it yet.
+    fn adopt(&mut self, status: &EnvironmentStatus) {
+        let previous = status.watch.as_ref().map(|watch| watch.previous);
+        for seen in &self.observed.replicas {
+            let generation = seen.replica.generation;
+            let beside = generation != self.desired.rollout() && generation != Generation::default();
+            let serves = generation == status.live || Some(generation) == previous;
+            if beside && serves && seen.replica.state == ReplicaState::Running && !seen.standing.passed {
+                self.list.push(Change::Probe { replica: seen.replica.id.clone() });
+            }
+        }
     }
 
     /// Replicas of rollouts that are neither live nor wanted, once no request is on them.
@@ -244,8 +396,19 @@ impl<'a> Planner<'a> {
             if replica.generation == live && live != Generation::default() && self.desired.release.is_some() {
                 continue;
             }
-            if !seen.runs() || replica.generation > live && live != Generation::default() {
+            let stands_by = status.watch.as_ref().is_some_and(|w| w.previous == replica.generation);
+            if stands_by && seen.runs() && replica.address.is_some() {
+                continue;
+            }
+            if !seen.runs() {
                 self.list.push(Change::Remove { replica: replica.id.clone() });
+                continue;
+            }
+            if replica.generation > live && live != Generation::default() {
+                // One that was live and watched may have requests inside.
+                if !routed.contains(&replica.id) && self.is_idle(seen) {
+                    self.list.push(Change::Remove { replica: replica.id.clone() });
+                }
                 continue;
             }
             let idle = !routed.contains(&replica.id) && self.is_idle(seen);
@@ -290,10 +453,40 @@ impl<'a> Planner<'a> {
     }
 }
 
-fn crash_text(workload: &WorkloadId, code: i64, out_of_memory: bool, wait: i64) -> String {
-    let how = if out_of_memory { "was killed: out of memory".to_owned() } else { format!("exited with {code}") };
+/// Why a replica has to be replaced, if it has.
+fn lost(seen: &Seen) -> Option<Cause> {
+    match seen.replica.state {
+        ReplicaState::Exited { code, out_of_memory, .. } => Some(Cause::Exited { code, out_of_memory }),
+        _ => seen.standing.dead.then_some(Cause::Dead),
+    }
+}
+
+fn lost_text(seen: &Seen, cause: Cause, wait: i64) -> String {
+    let fault = || seen.standing.fault.as_ref().map(|(_, text)| format!(": it {text}")).unwrap_or_default();
+    let how = match cause {
+        Cause::Exited { out_of_memory: true, .. } => "was killed: out of memory".to_owned(),
+        Cause::Exited { code, .. } => format!("exited with {code}"),
+        _ => format!("fails its liveness check{}", fault()),
+    };
     let then = if wait > 0 { format!("restarting in {} s", (wait + 999) / 1000) } else { "restarting".to_owned() };
-    format!("{} {how}; {then}", workload.process)
+    format!("{} {how}; {then}", seen.replica.workload.process)
+}
+
+/// What is said of live replicas that their readiness check takes out of the route, or would.
+fn unready_text(here: &[&Seen]) -> Option<String> {
+    let unready = |s: &&&Seen| s.runs() && s.standing.passed && !s.is_ready() && !s.standing.dead;
+    let failing: Vec<&&Seen> = here.iter().filter(unready).collect();
+    let first = failing.first()?;
+    let names: Vec<String> =
+        failing.iter().map(|s| format!("{}.{}", s.replica.workload.process, s.replica.ordinal)).collect();
+    let fault = first.standing.fault.as_ref().filter(|(kind, _)| *kind == CheckKind::Readiness);
+    let fault = fault.map(|(_, text)| format!(": it {text}")).unwrap_or_default();
+    let then = match (first.replica.address.is_some(), here.iter().any(|s| s.is_ready())) {
+        (false, _) => "",
+        (true, true) => "; out of the route until it passes",
+        (true, false) => "; it keeps its route, as no other replica is ready",
+    };
+    Some(format!("{} fails its readiness check{fault}{then}", names.join(", ")))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, watch};
 
+use super::observed::{Answers, Routed};
 use crate::base::model::{EnvironmentId, EnvironmentState, Host, Replica};
 use crate::machinery::proxy::{Bell, Meter, RouteTable, Target, TargetState, Upstream};
 
@@ -54,12 +55,12 @@ impl Publisher {
         self.bells.get(environment).is_some_and(|bell| bell.was_rung())
     }
 
-    /// Whether the replica stands in the published table and its requests in flight.
-    pub fn traffic(&self, replica: &str) -> Option<(bool, usize)> {
+    pub fn traffic(&self, replica: &str) -> Option<Routed> {
         let upstream = self.upstreams.get(replica)?;
         let routed =
             self.picture.as_ref().is_some_and(|p| p.values().any(|(_, ids, _)| ids.iter().any(|i| i == replica)));
-        Some((routed, upstream.in_flight()))
+        let answers = Answers { requests: upstream.requests(), faults: upstream.faults() };
+        Some(Routed { now: routed, in_flight: upstream.in_flight(), answers })
     }
 
     /// Publishes the table if it differs from the last one; returns the replicas that left it.
@@ -126,7 +127,7 @@ fn target_state(entry: &Entry) -> TargetState {
     match entry.state {
         EnvironmentState::Stopped => TargetState::Stopped,
         EnvironmentState::Asleep => TargetState::Asleep,
-        EnvironmentState::Converging if entry.routed.is_empty() => TargetState::Starting,
+        EnvironmentState::Converging | EnvironmentState::Watching if entry.routed.is_empty() => TargetState::Starting,
         _ => TargetState::Live,
     }
 }

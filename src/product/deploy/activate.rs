@@ -7,16 +7,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::intake::PLATFORM;
+use super::push::with_wishes;
 use super::releases::{self, NewRelease};
 use super::{messages, rollout};
 use crate::base::access::Actor;
 use crate::base::error::{Error, Result};
 use crate::base::model::{
     App, Deployment, DeploymentId, DeploymentKind, DeploymentState, Environment, EnvironmentId, Id, Release, ReleaseId,
+    ReleaseKind,
 };
 use crate::product::builds::Builder;
 use crate::product::converge::Handle;
-use crate::product::{Ctx, apps};
+use crate::product::{Ctx, apps, routing};
 use crate::state::jobs::{StepContext, StepError, Work};
 use crate::state::store::{self, Tx};
 
@@ -30,6 +32,7 @@ pub struct Order {
     pub variables_version: i64,
     /// The version to come back to when this deployment fails; the same where the new one stays.
     pub variables_before: i64,
+    /// The number of replicas, their checks and the hosts are those of the source too.
     pub restores_formation: bool,
     pub description: String,
 }
@@ -90,8 +93,14 @@ impl ActivateWork {
         }
         let environment = environment(&mut tx, &payload.environment).await?;
         let source = find_release(&mut tx, &order.source).await?;
-        let formation =
-            if order.restores_formation { source.formation.clone() } else { environment.spec.formation.clone() };
+        let spec = &environment.spec;
+        let (formation, checks) = match order.restores_formation {
+            true => (source.formation, source.checks),
+            false if spec.release.is_none() => {
+                (with_wishes(&spec.formation, &source.manifest.formation), spec.checks.clone())
+            }
+            false => (spec.formation.clone(), spec.checks.clone()),
+        };
         let new = NewRelease {
             build_id: source.build_id,
             commit: source.commit,
@@ -100,10 +109,18 @@ impl ActivateWork {
             variables_version: order.variables_version,
             formation,
             manifest: source.manifest,
+            checks,
+            kind: ReleaseKind::Rollout,
             description: order.description.clone(),
             created_by: deployment.created_by,
         };
-        let release = releases::make(&mut tx, &environment, new, self.ctx.clock.now()).await?;
+        let mut release = releases::draft(&mut tx, &environment, new, self.ctx.clock.now()).await?;
+        if order.restores_formation {
+            let own = routing::own_hosts(&mut tx, &self.ctx.config, &environment).await?;
+            let foreign = source.hosts.into_iter().filter(|host| !routing::is_below(&self.ctx.config, host));
+            release.hosts = own.into_iter().chain(foreign).collect();
+        }
+        releases::insert(&mut tx, &release).await?;
         store::deployments::set_release(&mut tx, &deployment.id, &release.id).await?;
         tx.commit().await?;
         cx.log.append(&messages::heading(&messages::release(&release, environment.name.as_str()), 0));
@@ -121,8 +138,17 @@ impl ActivateWork {
         self.builder.load(&release.image).await.map_err(|failure| StepError::fail(failure.reason))?;
         let before = rollout::live_number(&self.ctx, &payload.environment).await?;
         rollout::begin(&self.ctx, &payload.environment, &release, payload.order.restores_formation).await?;
-        let ended = rollout::wait(&self.ctx, &self.converger, &payload.environment, &release, &cx.cancel).await?;
-        rollout::conclude(&self.ctx, ended, cx, (began, before)).await
+        let ended = rollout::wait(&self.ctx, &self.converger, &payload.environment, &release, cx).await?;
+        let output = rollout::conclude(&self.ctx, ended, cx, (began, before)).await?;
+        if payload.order.restores_formation {
+            let mut tx = self.ctx.store.begin().await?;
+            for lost in routing::restore(&mut tx, &self.ctx, &payload.environment, &release.hosts).await? {
+                cx.log.append(&messages::body(&messages::host_lost(&lost)));
+            }
+            tx.commit().await?;
+            self.ctx.wake.notify_one();
+        }
+        Ok(output)
     }
 
     async fn put_back(&self, payload: &Payload, reason: &str) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::model::{AppName, ImageDigest, ProcessName, Release, VariableName};
+use crate::base::model::{AppName, Host, ImageDigest, ProcessName, Release, VariableName};
 
 pub fn heading(text: &str, millis: i64) -> String {
     if millis > 500 { format!("-----> {text} … {:.1}s", millis as f64 / 1000.0) } else { format!("-----> {text}") }
@@ -37,6 +37,17 @@ pub fn live(ready: &BTreeMap<ProcessName, u32>, millis: i64, retired: Option<i64
     text
 }
 
+/// After the switch; `previous` is the number of the release that stands by.
+pub fn watching(seconds: u32, previous: Option<i64>) -> String {
+    let previous = previous.map_or_else(|| "the one before".to_owned(), |number| format!("v{number}"));
+    format!("traffic switched; watched for {seconds} s, {previous} stands by")
+}
+
+/// A host of the release gone back to that another app has taken since.
+pub fn host_lost(host: &Host) -> String {
+    format!("{host} belongs to another app now and was left out")
+}
+
 /// Decimal units with one digit: `38.2 kB`.
 pub fn size(bytes: u64) -> String {
     match bytes {
@@ -59,7 +70,8 @@ pub fn no_engine(seconds: u64, seen: Option<String>) -> String {
 }
 
 pub fn unknown_branch(branch: &str, known: &str) -> String {
-    format!("branch {branch} deploys nowhere; push to {known}, for example: git push hythe {branch}:{known}")
+    let first = known.split(' ').next().unwrap_or(known);
+    format!("branch {branch} deploys nowhere; push to {known}, for example: git push hythe {branch}:{first}")
 }
 
 /// Cause, then each variable with what the developer says of it, then the remedy.

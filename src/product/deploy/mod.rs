@@ -3,13 +3,16 @@
 //! what the converger observes.
 
 mod activate;
+mod diff;
 mod follow;
 mod intake;
 mod manifest;
 pub mod messages;
+mod promote;
 mod push;
 mod releases;
 mod rollout;
+mod settings;
 mod sweep;
 
 use crate::base::access::{Action, Actor, Place, Scope};
@@ -22,10 +25,13 @@ use crate::state::store;
 use activate::Order;
 
 pub use activate::ActivateWork;
+pub use diff::{Change, Names, ReleaseDiff, check_lines, diff};
 pub use follow::{LogEvent, finished, follow};
 pub use intake::{Accepted, PushOrder, RefUpdate, accept, decide, open_for_fetch, open_for_push};
+pub use promote::promote;
 pub use push::PushWork;
-pub use sweep::{ClearWork, Sweeper, destroy};
+pub use settings::{CheckChanges, CheckOrigin, CheckView, checks, restart, scale, set_checks};
+pub use sweep::{ClearWork, Sweeper, destroy, destroy_environment};
 
 /// The new version of the variables and, where the environment has a release, the deployment of one that has them.
 pub async fn set_variables(
@@ -129,8 +135,8 @@ async fn rollback_target(tx: &mut store::Tx, environment: &Environment, number: 
     };
     let current =
         current.ok_or_else(|| Error::conflict("nothing was deployed yet, so there is nothing to go back to"))?;
-    releases::last_good_before(tx, &environment.id, current.number).await?.ok_or_else(|| {
-        Error::conflict(format!("v{} is the first release that ran; there is none to go back to", current.number))
+    releases::last_good_before(tx, &current).await?.ok_or_else(|| {
+        Error::conflict(format!("v{} is of the first rollout that ran; there is none to go back to", current.number))
     })
 }
 

@@ -13,7 +13,7 @@ use super::intake::{PLATFORM, PushOrder};
 use super::releases::{self, NewRelease};
 use super::{messages, rollout};
 use crate::base::error::{Error, Result};
-use crate::base::model::{App, BuildState, CommitId, DeploymentState, Formation, Id, Processes};
+use crate::base::model::{App, BuildState, CommitId, DeploymentState, Formation, Id, Processes, ReleaseKind};
 use crate::machinery::git::{GitError, ObjectId, Quarantine, Repositories, Repository, TreeLimits, export_tree};
 use crate::product::Ctx;
 use crate::product::builds::{BuildFailure, BuildLog, BuildRequest, Builder, Built, Detected, Imaged, Source};
@@ -148,6 +148,8 @@ impl PushWork {
             variables_version: variables,
             formation: with_wishes(&place.spec.formation, &manifest.formation),
             manifest,
+            checks: place.spec.checks.clone(),
+            kind: ReleaseKind::Rollout,
             description: format!("push {}", &order.new.as_str()[..12]),
             created_by: Some(order.user.clone()),
         };
@@ -170,7 +172,7 @@ impl PushWork {
         let began = self.ctx.clock.now();
         let before = rollout::live_number(&self.ctx, &order.environment).await?;
         rollout::begin(&self.ctx, &order.environment, &release, false).await?;
-        let ended = rollout::wait(&self.ctx, &self.converger, &order.environment, &release, &cx.cancel).await?;
+        let ended = rollout::wait(&self.ctx, &self.converger, &order.environment, &release, cx).await?;
         rollout::conclude(&self.ctx, ended, cx, (began, before.filter(|n| *n != release.number))).await
     }
 
@@ -281,13 +283,13 @@ pub(super) fn object_id(commit: &CommitId) -> ObjectId {
 }
 
 /// What people said of a process type goes before what `app.json` says.
-fn with_wishes(said: &Formation, wished: &Formation) -> Formation {
+pub(super) fn with_wishes(said: &Formation, wished: &Formation) -> Formation {
     let mut formation = wished.clone();
     formation.extend(said.iter().map(|(name, count)| (name.clone(), *count)));
     formation
 }
 
-fn null_id() -> ObjectId {
+pub(super) fn null_id() -> ObjectId {
     "0".repeat(40).parse().unwrap_or_else(|_| unreachable!("forty zeros are an object id"))
 }
 

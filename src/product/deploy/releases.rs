@@ -4,8 +4,8 @@ use crate::base::access::Scope;
 use crate::base::clock::Timestamp;
 use crate::base::error::Result;
 use crate::base::model::{
-    BuildId, DeploymentState, Environment, EnvironmentId, Id, ImageDigest, Manifest, Processes, Release, ReleaseId,
-    UserId,
+    BuildId, Checks, DeploymentState, Environment, EnvironmentId, Formation, Id, ImageDigest, Manifest, Processes,
+    Release, ReleaseId, ReleaseKind, UserId,
 };
 use crate::state::store::{self, Tx};
 
@@ -15,15 +15,28 @@ pub struct NewRelease {
     pub image: ImageDigest,
     pub processes: Processes,
     pub variables_version: i64,
-    pub formation: crate::base::model::Formation,
+    pub formation: Formation,
     pub manifest: Manifest,
+    pub checks: Checks,
+    pub kind: ReleaseKind,
     pub description: String,
     pub created_by: Option<UserId>,
 }
 
 pub async fn make(tx: &mut Tx, environment: &Environment, new: NewRelease, now: Timestamp) -> Result<Release> {
+    let release = draft(tx, environment, new, now).await?;
+    insert(tx, &release).await?;
+    Ok(release)
+}
+
+pub async fn insert(tx: &mut Tx, release: &Release) -> Result<()> {
+    store::releases::insert(tx, release).await
+}
+
+/// With the next number and the hosts that the environment has now; not written yet.
+pub async fn draft(tx: &mut Tx, environment: &Environment, new: NewRelease, now: Timestamp) -> Result<Release> {
     let hosts = store::routes::of_environment(tx, &environment.id).await?;
-    let release = Release {
+    Ok(Release {
         id: ReleaseId::fresh(),
         environment_id: environment.id.clone(),
         number: store::releases::next_number(tx, &environment.id).await?,
@@ -34,13 +47,13 @@ pub async fn make(tx: &mut Tx, environment: &Environment, new: NewRelease, now: 
         variables_version: new.variables_version,
         formation: new.formation,
         manifest: new.manifest,
+        checks: new.checks,
+        kind: new.kind,
         hosts: hosts.into_iter().map(|r| r.host).collect(),
         description: new.description,
         created_by: new.created_by,
         created_at: now,
-    };
-    store::releases::insert(tx, &release).await?;
-    Ok(release)
+    })
 }
 
 /// The release that the environment shall run.
@@ -52,14 +65,18 @@ pub async fn current(tx: &mut Tx, environment: &EnvironmentId) -> Result<Option<
     }
 }
 
-/// The newest release below `number` whose deployment succeeded.
-pub async fn last_good_before(tx: &mut Tx, environment: &EnvironmentId, number: i64) -> Result<Option<Release>> {
+/// What a rollback without a number goes back to: the newest release that was live before the rollout that `release` belongs
+/// to. Changes of settings since that rollout are left with it.
+pub async fn last_good_before(tx: &mut Tx, release: &Release) -> Result<Option<Release>> {
+    let environment = &release.environment_id;
     let good: Vec<ReleaseId> = store::deployments::list(tx, &Scope::Platform, environment, 200)
         .await?
         .into_iter()
         .filter(|d| d.state == DeploymentState::Succeeded)
         .filter_map(|d| d.release_id)
         .collect();
-    let older = store::releases::list(tx, environment, Some(number), 200).await?;
-    Ok(older.into_iter().find(|r| good.contains(&r.id)))
+    let newest = store::releases::list(tx, environment, Some(release.number.saturating_add(1)), 400).await?;
+    let rollout = newest.iter().position(|r| r.kind == ReleaseKind::Rollout);
+    let mut older = newest.into_iter().skip(rollout.map_or(0, |at| at + 1));
+    Ok(older.find(|r| r.kind == ReleaseKind::Settings || good.contains(&r.id)))
 }

@@ -4,15 +4,16 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio_util::sync::CancellationToken;
 
 use super::messages;
 use crate::base::access::Scope;
 use crate::base::clock::Timestamp;
 use crate::base::error::{Error, Result};
-use crate::base::model::{Environment, EnvironmentId, EnvironmentState, EnvironmentStatus, Generation, Release};
+use crate::base::model::{
+    Environment, EnvironmentId, EnvironmentState, EnvironmentStatus, Generation, Release, ReleaseId,
+};
 use crate::product::Ctx;
-use crate::product::converge::Handle;
+use crate::product::converge::{Handle, patience_millis};
 use crate::state::jobs::{StepContext, StepError};
 use crate::state::store;
 
@@ -40,6 +41,7 @@ pub async fn begin(ctx: &Ctx, environment: &EnvironmentId, release: &Release, re
     spec.rollout = Generation(found.generation + 1);
     if restores_formation {
         spec.formation.clone_from(&release.formation);
+        spec.checks.clone_from(&release.checks);
     }
     for (process, count) in &release.formation {
         spec.formation.entry(process.clone()).or_insert(*count);
@@ -57,10 +59,11 @@ pub async fn wait(
     handle: &Handle,
     environment: &EnvironmentId,
     release: &Release,
-    cancel: &CancellationToken,
+    cx: &StepContext,
 ) -> Result<Ended> {
     let mut ticks = handle.ticks();
-    let patience = Duration::from_secs(u64::from(ctx.config.runtime.ready_seconds)) + BEYOND_READY;
+    let patience = patience(ctx, environment, release).await?;
+    let mut told = false;
     let mut over = std::pin::pin!(tokio::time::sleep(patience));
     loop {
         ticks.mark_unchanged();
@@ -76,15 +79,30 @@ pub async fn wait(
                     return Ok(Ended::Live(found.status));
                 }
                 EnvironmentState::Blocked => return Ok(Ended::Blocked(found.status.reason.unwrap_or_default())),
+                EnvironmentState::Watching if !std::mem::replace(&mut told, true) => {
+                    let previous = found.status.watch.as_ref().and_then(|w| w.previous_release.as_ref());
+                    let previous = number(ctx, previous).await?;
+                    cx.log.append(&messages::body(&messages::watching(found.spec.watch_seconds, previous)));
+                }
                 _ => {}
             }
         }
         tokio::select! {
-            () = cancel.cancelled() => return Ok(Ended::ShuttingDown),
+            () = cx.cancel.cancelled() => return Ok(Ended::ShuttingDown),
             changed = ticks.changed() => if changed.is_err() { return Ok(Ended::ShuttingDown) },
             () = &mut over => return Ok(Ended::Blocked(messages::no_engine(patience.as_secs(), found.status.reason))),
         }
     }
+}
+
+/// Bounds the whole rollout, the watch included.
+async fn patience(ctx: &Ctx, environment: &EnvironmentId, release: &Release) -> Result<Duration> {
+    let mut tx = ctx.store.read().await?;
+    let found = find(&mut tx, environment).await?;
+    let app = store::apps::find(&mut tx, &Scope::Platform, &found.app_id).await?;
+    let app = app.ok_or_else(|| Error::not_found("the app"))?;
+    let millis = patience_millis(&found, &app, release, &ctx.config.runtime);
+    Ok(Duration::from_millis(u64::try_from(millis).unwrap_or(0)) + BEYOND_READY)
 }
 
 /// Puts the spec back to what is live, if it still asks for `release`. Doing it twice is doing it once.
@@ -103,11 +121,14 @@ pub async fn revert(ctx: &Ctx, environment: &EnvironmentId, release: &Release) -
     let mut spec = found.spec.clone();
     spec.release.clone_from(&found.status.live_release);
     spec.rollout = found.status.live;
-    if let Some(id) = &spec.release
-        && let Some(live) = store::releases::find(&mut tx, &Scope::Platform, id).await?
-        && spec.formation == release.formation
-    {
-        spec.formation = live.formation;
+    let live = match &spec.release {
+        Some(id) => store::releases::find(&mut tx, &Scope::Platform, id).await?,
+        None => None,
+    };
+    match live {
+        Some(live) => (spec.formation, spec.checks) = (live.formation, live.checks),
+        // What only `app.json` said is for the next push to say again.
+        None => spec.formation.retain(|process, count| release.manifest.formation.get(process) != Some(count)),
     }
     store::environments::write_spec(&mut tx, environment, found.generation, &spec).await?;
     tx.commit().await?;
@@ -151,6 +172,13 @@ pub async fn conclude(
 /// Number of the release that is live now.
 pub async fn live_number(ctx: &Ctx, environment: &EnvironmentId) -> Result<Option<i64>> {
     let mut tx = ctx.store.read().await?;
-    let Some(id) = find(&mut tx, environment).await?.status.live_release else { return Ok(None) };
-    Ok(store::releases::find(&mut tx, &Scope::Platform, &id).await?.map(|r| r.number))
+    let live = find(&mut tx, environment).await?.status.live_release;
+    drop(tx);
+    number(ctx, live.as_ref()).await
+}
+
+async fn number(ctx: &Ctx, release: Option<&ReleaseId>) -> Result<Option<i64>> {
+    let Some(id) = release else { return Ok(None) };
+    let found = store::releases::find(&mut ctx.store.read().await?, &Scope::Platform, id).await?;
+    Ok(found.map(|r| r.number))
 }

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::intake::{PLATFORM, quarantines_in_use};
+use super::push::null_id;
 use crate::base::access::Actor;
 use crate::base::error::{Error, Result};
-use crate::base::model::{App, AppId, Id};
+use crate::base::model::{App, AppId, BranchName, Id};
 use crate::machinery::git::{Repositories, Repository};
 use crate::product::builds::Builder;
 use crate::product::{Ctx, apps};
@@ -104,15 +106,51 @@ pub async fn destroy(ctx: &Ctx, actor: &Actor, app: &App) -> Result<()> {
     Ok(())
 }
 
-/// The job that clears a destroyed app away. Jobs of one app run one after the other, so no push is at work in what it removes.
+/// Destroys an environment with its variables, releases and hosts. What runs of it goes as soon as the converger sees
+/// that, its branch behind the work that is still under way, so that another environment can start from it.
+pub async fn destroy_environment(ctx: &Ctx, actor: &Actor, app: &App, name: &str) -> Result<()> {
+    let mut tx = ctx.store.begin().await?;
+    let environment = apps::delete_environment(&mut tx, actor, app, name).await?;
+    let payload = Cleared::Branch { app: app.id.clone(), branch: environment.branch.clone() };
+    let payload = serde_json::to_value(payload).map_err(Error::internal)?;
+    ctx.queue.enqueue(&mut tx, CLEAR, app.id.as_str(), payload).await?;
+    tx.commit().await?;
+    ctx.wake.notify_one();
+    ctx.queue.notify();
+    tracing::info!(app.id = %app.id, environment.id = %environment.id, environment.name = %environment.name, user.id = %actor.user.id, "environment destroyed");
+    Ok(())
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Cleared {
+    App(AppId),
+    Branch { app: AppId, branch: BranchName },
+}
+
+/// The job that clears a destroyed app or the branch of a destroyed environment away. Jobs of one app run one after the other, so no push is at work in what it removes.
 pub struct ClearWork {
+    ctx: Ctx,
     repositories: Arc<Repositories>,
     builder: Arc<Builder>,
 }
 
 impl ClearWork {
-    pub fn new(repositories: Arc<Repositories>, builder: Arc<Builder>) -> Self {
-        Self { repositories, builder }
+    pub fn new(ctx: Ctx, repositories: Arc<Repositories>, builder: Arc<Builder>) -> Self {
+        Self { ctx, repositories, builder }
+    }
+
+    async fn forget_branch(&self, app: &AppId, branch: &BranchName) -> Result<()> {
+        let environments = store::environments::of_app(&mut self.ctx.store.read().await?, &PLATFORM, app).await?;
+        let found = self.repositories.find(app.as_str()).map_err(Error::internal)?;
+        let Some(repository) = found.filter(|_| environments.iter().all(|e| e.branch != *branch)) else {
+            return Ok(());
+        };
+        if let Some(tip) = repository.head_of(branch.as_str()).map_err(Error::internal)? {
+            let name = format!("refs/heads/{branch}");
+            repository.update_ref(&name, &tip, &null_id()).map_err(Error::internal)?;
+        }
+        Ok(())
     }
 }
 
@@ -127,8 +165,10 @@ impl Work for ClearWork {
     }
 
     async fn run(&self, _: usize, cx: &StepContext) -> Result<Value, StepError> {
-        let app: AppId = serde_json::from_value(cx.job.payload.clone()).map_err(Error::internal)?;
-        clear(&self.builder, &self.repositories, &app).await?;
+        match serde_json::from_value(cx.job.payload.clone()).map_err(Error::internal)? {
+            Cleared::App(app) => clear(&self.builder, &self.repositories, &app).await?,
+            Cleared::Branch { app, branch } => self.forget_branch(&app, &branch).await?,
+        }
         Ok(Value::Null)
     }
 

@@ -3,7 +3,9 @@
 use crate::base::access::{Action, Actor};
 use crate::base::config::Config;
 use crate::base::error::{Error, Result};
-use crate::base::model::{App, AppName, Environment, EnvironmentId, Host, Id, Organization, Route, RouteId};
+use crate::base::model::{
+    App, AppName, Environment, EnvironmentId, EnvironmentName, Host, Id, Organization, Route, RouteId,
+};
 use crate::product::Ctx;
 use crate::state::store::{Tx, routes};
 
@@ -13,16 +15,17 @@ pub async fn of_environment(ctx: &Ctx, actor: &Actor, app: &App, environment: &E
     routes::of_environment(&mut tx, &environment.id).await
 }
 
-/// `<app>.<base domain>`, or `<app>-<organization>.<base domain>` where another organization has that one.
-pub(crate) async fn claim(
+/// The host that an environment has by itself: `<app>.<base domain>` for production, else `<environment>--<app>.<base
+/// domain>`; with `<app>-<organization>` in the app's place where another organization has that one.
+pub(crate) async fn claim_for(
     tx: &mut Tx,
     ctx: &Ctx,
     organization: &Organization,
     app: &AppName,
-    environment: &EnvironmentId,
+    environment: &Environment,
 ) -> Result<Route> {
-    let host = free_host(tx, &ctx.config, organization, app).await?;
-    let route = Route { id: RouteId::fresh(), environment_id: environment.clone(), host, created_at: ctx.now() };
+    let host = free_host(tx, &ctx.config, organization, app, &environment.name).await?;
+    let route = Route { id: RouteId::fresh(), environment_id: environment.id.clone(), host, created_at: ctx.now() };
     routes::insert(tx, &route).await?;
     Ok(route)
 }
@@ -32,8 +35,9 @@ pub(crate) async fn free_host(
     config: &Config,
     organization: &Organization,
     app: &AppName,
+    environment: &EnvironmentName,
 ) -> Result<Host> {
-    let plain = host(&config.http.app_host(app))?;
+    let plain = host(&own_host(config, app, environment))?;
     if routes::find_by_host(tx, &plain).await?.is_none() {
         return Ok(plain);
     }
@@ -41,11 +45,63 @@ pub(crate) async fn free_host(
     let long = format!("{app}-{}", organization.name);
     let taken = || Error::exists(format!("the host {plain}")).because(format!("{long} is no way out"));
     let long: AppName = long.parse().map_err(|_| taken())?;
-    let other = host(&config.http.app_host(&long))?;
+    let other = host(&own_host(config, &long, environment))?;
     if routes::find_by_host(tx, &other).await?.is_some() {
         return Err(taken());
     }
     Ok(other)
+}
+
+/// Whether the environment has the host by itself: it follows the app's name.
+pub(crate) fn is_own(
+    config: &Config,
+    organization: &Organization,
+    app: &AppName,
+    environment: &Environment,
+    host: &Host,
+) -> bool {
+    let long = format!("{app}-{}", organization.name).parse::<AppName>().ok();
+    std::iter::once(app.clone()).chain(long).any(|app| own_host(config, &app, &environment.name) == host.as_str())
+}
+
+fn own_host(config: &Config, app: &AppName, environment: &EnvironmentName) -> String {
+    match environment.as_str() {
+        "production" => config.http.app_host(app),
+        // No name of an app holds `--`, so the last one in a label parts the two.
+        other => format!("{other}--{app}.{}", config.http.base_domain),
+    }
+}
+
+/// Hosts below the base domain are the platform's to give: they follow the names of apps and environments. All others
+/// are part of what a release is.
+pub(crate) fn is_below(config: &Config, host: &Host) -> bool {
+    host.as_str().strip_suffix(config.http.base_domain.as_str()).is_some_and(|rest| rest.ends_with('.'))
+}
+
+pub(crate) async fn own_hosts(tx: &mut Tx, config: &Config, environment: &Environment) -> Result<Vec<Host>> {
+    let routes = routes::of_environment(tx, &environment.id).await?;
+    Ok(routes.into_iter().map(|r| r.host).filter(|host| is_below(config, host)).collect())
+}
+
+/// Gives the environment these hosts and no others, those of the platform aside. Returns those that another one has taken.
+pub(crate) async fn restore(tx: &mut Tx, ctx: &Ctx, environment: &EnvironmentId, hosts: &[Host]) -> Result<Vec<Host>> {
+    let wanted = |host: &Host| is_below(&ctx.config, host) || hosts.contains(host);
+    for route in routes::of_environment(tx, environment).await?.iter().filter(|route| !wanted(&route.host)) {
+        routes::delete(tx, &route.id).await?;
+    }
+    let mut lost = Vec::new();
+    for host in hosts.iter().filter(|host| !is_below(&ctx.config, host)) {
+        match routes::find_by_host(tx, host).await? {
+            Some(route) if route.environment_id == *environment => {}
+            Some(_) => lost.push(host.clone()),
+            None => {
+                let (environment_id, created_at) = (environment.clone(), ctx.now());
+                routes::insert(tx, &Route { id: RouteId::fresh(), environment_id, host: host.clone(), created_at })
+                    .await?;
+            }
+        }
+    }
+    Ok(lost)
 }
 
 /// The address of a host behind the proxy.

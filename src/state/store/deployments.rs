@@ -164,6 +164,14 @@ pub async fn of_job(tx: &mut Tx, job: &JobId) -> Result<Option<Deployment>> {
     one(on!(tx, c => sqlx::query_as::<_, Row>(SQL).bind(job.as_str()).fetch_optional(c))?)
 }
 
+/// The one whose release is on its way to be live, as long as its job works on that.
+pub async fn rolling_out(tx: &mut Tx, environment: &EnvironmentId) -> Result<Option<Deployment>> {
+    const SQL: &str = "SELECT d.* FROM deployments d JOIN jobs j ON j.id = d.job_id
+        WHERE d.environment_id = $1 AND d.state = 'running' AND d.release_id IS NOT NULL
+            AND j.state IN ('queued', 'running') ORDER BY d.created_at DESC LIMIT 1";
+    one(on!(tx, c => sqlx::query_as::<_, Row>(SQL).bind(environment.as_str()).fetch_optional(c))?)
+}
+
 /// Newest first.
 pub async fn list(tx: &mut Tx, scope: &Scope, environment: &EnvironmentId, limit: i64) -> Result<Vec<Deployment>> {
     const SQL: &str = concat!(

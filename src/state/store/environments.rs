@@ -148,6 +148,17 @@ pub async fn write_status(tx: &mut Tx, id: &EnvironmentId, status: &EnvironmentS
     let status = json(status)?;
     Ok(touched!(tx, c => sqlx::query(SQL).bind(id.as_str()).bind(status.as_str()).execute(c))? == 1)
 }
+
+/// With all that belongs to it: variables, releases, deployments, routes.
+pub async fn delete(tx: &mut Tx, scope: &Scope, id: &EnvironmentId) -> Result<bool> {
+    const SQL: &str = concat!(
+        "DELETE FROM environments WHERE id = $2 AND EXISTS (SELECT 1 FROM apps a WHERE a.id = environments.app_id AND ",
+        sees_app!("$1", "a"),
+        ")"
+    );
+    Ok(touched!(tx, c => sqlx::query(SQL).bind(viewer(scope)).bind(id.as_str()).execute(c))? == 1)
+}
+
 pub async fn set_branch(tx: &mut Tx, id: &EnvironmentId, branch: &BranchName) -> Result<()> {
     const SQL: &str = "UPDATE environments SET branch = $2 WHERE id = $1";
     touched!(tx, c => sqlx::query(SQL).bind(id.as_str()).bind(branch.as_str()).execute(c))?;

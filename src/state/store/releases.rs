@@ -3,7 +3,9 @@
 use sqlx::FromRow;
 
 use super::Tx;
-use super::dialect::{from_json, json, many, on, one, parse, parse_some, sees_app, text, touched, viewer};
+use super::dialect::{
+    from_json, from_word, json, many, on, one, parse, parse_some, sees_app, text, touched, viewer, word,
+};
 use crate::base::access::Scope;
 use crate::base::clock::Timestamp;
 use crate::base::error::{Error, Result};
@@ -22,6 +24,8 @@ struct Row {
     formation: String,
     hosts: String,
     manifest: String,
+    checks: String,
+    kind: String,
     description: String,
     created_by: Option<String>,
     created_at: i64,
@@ -42,6 +46,8 @@ impl TryFrom<Row> for Release {
             formation: from_json(&row.formation)?,
             hosts: from_json(&row.hosts)?,
             manifest: from_json(&row.manifest)?,
+            checks: from_json(&row.checks)?,
+            kind: from_word(&row.kind)?,
             description: row.description,
             created_by: parse_some(row.created_by.as_deref())?,
             created_at: Timestamp(row.created_at),
@@ -52,10 +58,11 @@ impl TryFrom<Row> for Release {
 /// Exists when the environment has a release of this number.
 pub async fn insert(tx: &mut Tx, release: &Release) -> Result<()> {
     const SQL: &str = "INSERT INTO releases (id, environment_id, number, build_id, commit_id, image, processes,
-            variables_version, formation, hosts, manifest, description, created_by, created_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+            variables_version, formation, hosts, manifest, checks, kind, description, created_by, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
     let (processes, formation) = (json(&release.processes)?, json(&release.formation)?);
     let (hosts, manifest, description) = (json(&release.hosts)?, json(&release.manifest)?, text(&release.description));
+    let (checks, kind) = (json(&release.checks)?, word(&release.kind)?);
     touched!(tx, c => sqlx::query(SQL)
         .bind(release.id.as_str())
         .bind(release.environment_id.as_str())
@@ -68,6 +75,8 @@ pub async fn insert(tx: &mut Tx, release: &Release) -> Result<()> {
         .bind(formation.as_str())
         .bind(hosts.as_str())
         .bind(manifest.as_str())
+        .bind(checks.as_str())
+        .bind(kind.as_str())
         .bind(description.as_ref())
         .bind(release.created_by.as_ref().map(Id::as_str))
         .bind(release.created_at.0)

@@ -56,6 +56,12 @@ pub async fn all(tx: &mut Tx) -> Result<Vec<Route>> {
     const SQL: &str = "SELECT * FROM routes ORDER BY host";
     many(on!(tx, c => sqlx::query_as::<_, Row>(SQL).fetch_all(c))?)
 }
+
+pub async fn delete(tx: &mut Tx, id: &RouteId) -> Result<bool> {
+    const SQL: &str = "DELETE FROM routes WHERE id = $1";
+    Ok(touched!(tx, c => sqlx::query(SQL).bind(id.as_str()).execute(c))? == 1)
+}
+
 /// Exists when the host is taken by another route.
 pub async fn set_host(tx: &mut Tx, id: &RouteId, host: &Host) -> Result<()> {
     const SQL: &str = "UPDATE routes SET host = $2 WHERE id = $1";

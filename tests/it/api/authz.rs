@@ -3,7 +3,7 @@
 
 use hythe::base::access::Role;
 use hythe::edges::api;
-use hythe::product::insight;
+use hythe::product::{apps, insight};
 use serde_json::{Value, json};
 
 use super::harness::{Answer, Person, TestApi};
@@ -50,6 +50,8 @@ fn table() -> Vec<(&'static str, &'static str, Least, Value)> {
         ("delete", "/v1/apps/{app}/drains/{drain}", Least::Developer, Value::Null),
         ("get", at("/metrics"), Least::Viewer, Value::Null),
         ("get", at("/processes"), Least::Viewer, Value::Null),
+        ("get", at("/checks"), Least::Viewer, Value::Null),
+        ("get", at("/releases/{number}/diff"), Least::Viewer, Value::Null),
         ("get", at("/releases"), Least::Viewer, Value::Null),
         ("get", at("/releases/{number}"), Least::Viewer, Value::Null),
         ("get", at("/deployments"), Least::Viewer, Value::Null),
@@ -60,10 +62,14 @@ fn table() -> Vec<(&'static str, &'static str, Least, Value)> {
         ("patch", at("/processes"), Least::Developer, json!({"web": 2})),
         ("put", at("/processes/{process}/scaling"), Least::Developer, json!({"min": 0, "max": 2})),
         ("delete", at("/processes/{process}/scaling"), Least::Developer, Value::Null),
+        ("patch", at("/checks"), Least::Developer, json!({"web": {"liveness": {"path": "/up"}}})),
         ("post", at("/restart"), Least::Developer, Value::Null),
+        ("post", at("/promote"), Least::Developer, json!({"from": "staging"})),
+        ("post", "/v1/apps/{app}/environments", Least::Developer, json!({"name": "testing"})),
         ("patch", at("/variables"), Least::Developer, json!({"COLOUR": "blue"})),
         ("post", at("/rollback"), Least::Developer, json!({"release": 1})),
         ("patch", "/v1/apps/{app}", Least::Admin, json!({"name": "shop"})),
+        ("delete", at(""), Least::Admin, Value::Null),
         ("delete", "/v1/apps/{app}", Least::Admin, Value::Null),
     ]
 }
@@ -105,6 +111,8 @@ struct Stage {
 async fn stage(who: &str) -> (Stage, Option<Person>) {
     let (api, root) = TestApi::start().await;
     let app = api.app(&root, "shop").await;
+    let staging = apps::NewEnvironment { name: "staging".parse().expect("a name"), branch: None };
+    apps::create_environment(&api.ctx, &root.actor, &app, staging).await.expect("an environment");
     let (build, deployment) = api.deliver(&app).await;
     let drain = insight::add_drain(&api.ctx, &root.actor, &app, None, "syslog://logs.example.com:514").await;
     let drain = drain.expect("a drain").id.to_string();

@@ -177,6 +177,8 @@ impl TestApi {
             formation: BTreeMap::new(),
             hosts: Vec::new(),
             manifest: Manifest::default(),
+            checks: Checks::new(),
+            kind: ReleaseKind::Rollout,
             description: "push 1f0c1f0c".into(),
             created_by: None,
             created_at: self.ctx.now(),

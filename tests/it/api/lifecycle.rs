@@ -202,3 +202,67 @@ async fn the_document_is_served_and_whole() {
         }
     }
 }
+
+#[tokio::test]
+async fn checks_are_merged_and_refused_with_their_field() {
+    let (api, root) = TestApi::start().await;
+    let app = api.app(&root, "shop").await;
+    api.deliver(&app).await;
+    let (token, path) = (Some(root.token.as_str()), "/v1/apps/shop/environments/production/checks");
+    let seen = api.call("GET", path, token, None).await.json();
+    assert_eq!((&seen["items"][0]["origin"], &seen["items"][0]["tcp"]), (&json!("default"), &json!(true)), "{seen}");
+    let both = json!({"web": {
+        "readiness": {"path": "/up", "status": 204, "every": 0.1, "attempts": 2},
+        "liveness": {"command": ["test", "-f", "/tmp/a b"], "delay": 10},
+    }});
+    let seen = api.call("PATCH", path, token, Some(&both)).await.json();
+    let kinds: Vec<_> = seen["items"].as_array().expect("items").iter().map(|i| i["kind"].clone()).collect();
+    assert_eq!(kinds, ["readiness", "liveness"], "{seen}");
+    assert_eq!(seen["items"][0]["every"], json!(0.1));
+    let seen = api.call("PATCH", path, token, Some(&json!({"web": {"liveness": null}}))).await.json();
+    assert_eq!(seen["items"].as_array().map(Vec::len), Some(1), "null takes one away and leaves the other: {seen}");
+    let detail = api.call("GET", "/v1/apps/shop/environments/production", token, None).await.json();
+    assert_eq!((&detail["check"], &detail["wanted"]["number"]), (&json!("/up"), &json!(3)));
+    let description = &detail["wanted"]["description"];
+    assert_eq!((description, &detail["wanted"]["kind"]), (&json!("unset check web liveness"), &json!("settings")));
+    for (body, field) in [
+        (json!({"web": {"readiness": {"path": "up"}}}), "web.readiness.path"),
+        (json!({"web": {"readiness": {"path": "/up", "every": 0.01}}}), "web.readiness.every"),
+        (json!({"web": {"readiness": {"path": "/up", "tcp": true}}}), "web.readiness"),
+        (json!({"web": {"readiness": {"tcp": true, "status": 200}}}), "web.readiness"),
+        (json!({"worker": {"readiness": {"tcp": true}}}), "worker"),
+        (json!({"web": {"health": {"tcp": true}}}), "web"),
+    ] {
+        let refused = api.call("PATCH", path, token, Some(&body)).await;
+        assert_eq!(refused.status, 422, "{body}: {}", refused.text);
+        let errors = refused.json()["errors"].clone();
+        assert!(errors.as_object().is_some_and(|e| e.keys().any(|k| k.starts_with(field))), "{field}: {errors}");
+    }
+}
+
+#[tokio::test]
+async fn environments_have_hosts_that_follow_the_apps_name() {
+    let (api, root) = TestApi::start().await;
+    let other = api.person("other", None).await;
+    let token = Some(root.token.as_str());
+    api.app(&root, "shop").await;
+    let made = api.call("POST", "/v1/apps/shop/environments", token, Some(&json!({"name": "staging"}))).await;
+    assert_eq!(made.status, 201, "{}", made.text);
+    let made = made.json();
+    assert_eq!((&made["branch"], &made["urls"][0]), (&json!("staging"), &json!("http://staging--shop.localhost:8080")));
+    assert_eq!(api.call("PATCH", "/v1/apps/shop", token, Some(&json!({"name": "store"}))).await.status, 200);
+    let path = "/v1/apps/store/environments/staging";
+    let shown = api.call("GET", path, token, None).await.json();
+    assert_eq!(shown["urls"][0], "http://staging--store.localhost:8080");
+    // A namesake of another organization takes the longer one.
+    let theirs = Some(other.token.as_str());
+    api.app(&other, "store").await;
+    let made = api.call("POST", "/v1/apps/store/environments", theirs, Some(&json!({"name": "staging"}))).await.json();
+    assert_eq!(made["urls"][0], "http://staging--store-other.localhost:8080");
+    let long = json!({"name": "a".repeat(30)});
+    api.app(&root, &"b".repeat(40)).await;
+    let refused = api.call("POST", &format!("/v1/apps/{}/environments", "b".repeat(40)), token, Some(&long)).await;
+    assert_eq!(refused.status, 422, "{}", refused.text);
+    assert_eq!(api.call("DELETE", path.replace("store", "default%2Fstore").as_str(), token, None).await.status, 204);
+    assert_eq!(api.call("GET", path.replace("store", "default%2Fstore").as_str(), token, None).await.status, 404);
+}

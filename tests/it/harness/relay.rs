@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -16,6 +17,7 @@ use super::engine;
 #[derive(Default)]
 struct State {
     cut: AtomicBool,
+    hangs: AtomicBool,
     open: Mutex<Vec<UnixStream>>,
 }
 
@@ -53,12 +55,18 @@ impl Relay {
         }
     }
 
+    /// Everything stands still: connections stay open, nothing passes.
+    pub fn hang(&self) {
+        self.state.hangs.store(true, Ordering::SeqCst);
+    }
+
     pub fn mend(&self) {
+        self.state.hangs.store(false, Ordering::SeqCst);
         self.state.cut.store(false, Ordering::SeqCst);
     }
 }
 
-fn serve(state: &State, client: UnixStream) {
+fn serve(state: &Arc<State>, client: UnixStream) {
     let Ok(engine) = UnixStream::connect(Path::new(&engine::socket())) else { return };
     let (Ok(from_client), Ok(from_engine)) = (client.try_clone(), engine.try_clone()) else { return };
     {
@@ -66,14 +74,18 @@ fn serve(state: &State, client: UnixStream) {
         open.extend(client.try_clone());
         open.extend(engine.try_clone());
     }
-    thread::spawn(move || copy(from_client, engine));
-    thread::spawn(move || copy(from_engine, client));
+    let (one, two) = (Arc::clone(state), Arc::clone(state));
+    thread::spawn(move || copy(&one, from_client, engine));
+    thread::spawn(move || copy(&two, from_engine, client));
 }
 
 /// Until one side ends; the end is passed on, as attached streams are closed half by half.
-fn copy(mut from: UnixStream, mut to: UnixStream) {
+fn copy(state: &State, mut from: UnixStream, mut to: UnixStream) {
     let mut piece = [0; 64 << 10];
     while let Ok(n) = from.read(&mut piece) {
+        while state.hangs.load(Ordering::SeqCst) {
+            thread::sleep(Duration::from_millis(5));
+        }
         if n == 0 || to.write_all(&piece[..n]).is_err() {
             break;
         }

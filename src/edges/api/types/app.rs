@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::{DeploymentView, ReleaseView};
-use crate::base::model::{Check, EnvironmentState, ReplicaState, Scaling, VariableSet};
+use crate::base::model::{Check, CheckKind, Checks, EnvironmentState, ReplicaState, Scaling, VariableSet};
 use crate::product::apps::{AppOverview, EnvironmentOverview, ProcessView, ReplicaView};
 
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -63,7 +63,7 @@ pub struct EnvironmentView {
     pub name: String,
     /// A push to this branch deploys here.
     pub branch: String,
-    /// `empty`, `converging`, `live`, `blocked` or `stopped`.
+    /// `empty`, `converging`, `live`, `watching`, `blocked` or `stopped`.
     pub state: String,
     /// Why the wanted release is not live, when it is not.
     pub reason: Option<String>,
@@ -75,8 +75,10 @@ pub struct EnvironmentView {
     pub ready: BTreeMap<String, u32>,
     /// Replicas wanted per process type, where it was set.
     pub formation: BTreeMap<String, u32>,
-    /// Path that must answer below 500 for a web process to be ready; none: it accepts connections.
+    /// Path that was set for the readiness of web; more is told by its checks.
     pub check: Option<String>,
+    /// How long the release before is kept after the switch, to be brought back when the new one does worse.
+    pub watch_seconds: u32,
     pub stopped: bool,
     pub urls: Vec<String>,
 }
@@ -97,14 +99,20 @@ impl From<&EnvironmentOverview> for EnvironmentView {
             live: overview.live.as_ref().map(ReleaseView::from),
             ready: counts(&environment.status.ready),
             formation: counts(&environment.spec.formation),
-            check: match &environment.spec.check {
-                Some(Check::Http { path }) => Some(path.clone()),
-                _ => None,
-            },
+            check: web_path(&environment.spec.checks),
+            watch_seconds: environment.spec.watch_seconds,
             stopped: environment.spec.stopped,
             urls: overview.urls.clone(),
         }
     }
+}
+
+fn web_path(checks: &Checks) -> Option<String> {
+    let mut web = checks.iter().filter(|(process, _)| process.as_str() == "web").flat_map(|(_, checks)| checks);
+    web.find_map(|check| match &check.check {
+        Check::Http { path, .. } if check.kind == CheckKind::Readiness => Some(path.clone()),
+        _ => None,
+    })
 }
 
 fn state(state: EnvironmentState) -> &'static str {
@@ -112,6 +120,7 @@ fn state(state: EnvironmentState) -> &'static str {
         EnvironmentState::Empty => "empty",
         EnvironmentState::Converging => "converging",
         EnvironmentState::Live => "live",
+        EnvironmentState::Watching => "watching",
         EnvironmentState::Blocked => "blocked",
         EnvironmentState::Stopped => "stopped",
         EnvironmentState::Asleep => "asleep",
@@ -124,12 +133,25 @@ fn state(state: EnvironmentState) -> &'static str {
 pub struct EnvironmentChangeBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<String>,
-    /// A path such as `/healthz`; null: accepts connections.
+    /// The path that web is asked for its readiness, such as `/healthz`; null: none is set. Checks of all kinds have a place of their own.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
     pub check: Option<Option<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<bool>,
+    /// 0 to 3600; 0: no watch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch_seconds: Option<u32>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewEnvironmentBody {
+    /// Stands before the app's name in its host: a-z, 0-9 and -.
+    pub name: String,
+    /// A push to it deploys there; the branch of the same name when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
 }
 
 /// Tells null from absent.
@@ -194,9 +216,12 @@ pub struct ReplicaItem {
     pub name: String,
     /// Number of the release it runs.
     pub release: Option<i64>,
-    /// `starting`, `running` or `exited`.
+    /// `starting`, `running`, `stranded` (frozen or off its network) or `exited`.
     pub state: String,
     pub ready: bool,
+    /// Which check it does not pass, when it runs and is not ready.
+    #[serde(default)]
+    pub fault: Option<String>,
     pub exit_code: Option<i64>,
     pub out_of_memory: bool,
     pub started_at: Option<String>,
@@ -207,6 +232,7 @@ impl ReplicaItem {
         let (state, exit_code, out_of_memory) = match &replica.state {
             ReplicaState::Starting => ("starting", None, false),
             ReplicaState::Running => ("running", None, false),
+            ReplicaState::Stranded => ("stranded", None, false),
             ReplicaState::Exited { code, out_of_memory, .. } => ("exited", Some(*code), *out_of_memory),
         };
         Self {
@@ -214,6 +240,7 @@ impl ReplicaItem {
             release: *release,
             state: state.to_owned(),
             ready: replica.ready,
+            fault: replica.fault.clone(),
             exit_code,
             out_of_memory,
             started_at: replica.started_at.map(|t| t.to_string()),

@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::base::clock::Timestamp;
-use crate::base::model::{Build, BuildState, Deployment, DeploymentKind, DeploymentState, JobStep, Release, StepState};
+use crate::base::model::{
+    Build, BuildState, Deployment, DeploymentKind, DeploymentState, JobStep, Release, ReleaseKind, StepState,
+};
+use crate::product::deploy;
 
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ReleaseView {
@@ -20,7 +23,13 @@ pub struct ReleaseView {
     pub variables_version: i64,
     /// Process type to its command.
     pub processes: BTreeMap<String, Vec<String>>,
+    /// Replicas per process type, where it was set.
+    pub formation: BTreeMap<String, u32>,
+    /// By process type and kind: `web readiness`.
+    pub checks: BTreeMap<String, String>,
     pub hosts: Vec<String>,
+    /// `rollout`: new replicas took over, or should have; `settings`: those of the release before run on.
+    pub kind: String,
     pub created_at: String,
 }
 
@@ -35,7 +44,13 @@ impl From<&Release> for ReleaseView {
             build_id: release.build_id.as_ref().map(ToString::to_string),
             variables_version: release.variables_version,
             processes: release.processes.iter().map(|(n, p)| (n.to_string(), p.command.clone())).collect(),
+            formation: release.formation.iter().map(|(n, count)| (n.to_string(), *count)).collect(),
+            checks: deploy::check_lines(release),
             hosts: release.hosts.iter().map(ToString::to_string).collect(),
+            kind: match release.kind {
+                ReleaseKind::Rollout => "rollout".into(),
+                ReleaseKind::Settings => "settings".into(),
+            },
             created_at: release.created_at.to_string(),
         }
     }
@@ -52,7 +67,7 @@ pub struct RollbackBody {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct DeploymentView {
     pub id: String,
-    /// `push`, `variables` or `rollback`.
+    /// `push`, `variables`, `rollback` or `promotion`.
     pub kind: String,
     /// `running`, `succeeded`, `failed` or `superseded`.
     pub state: String,
@@ -69,6 +84,7 @@ impl From<&Deployment> for DeploymentView {
             DeploymentKind::Push => "push",
             DeploymentKind::Variables => "variables",
             DeploymentKind::Rollback => "rollback",
+            DeploymentKind::Promotion => "promotion",
         };
         let state = match deployment.state {
             DeploymentState::Running => "running",

@@ -3,18 +3,22 @@
 mod account;
 mod app;
 mod delivery;
+mod diff;
 mod drain;
+mod health;
 mod local;
 mod metrics;
 mod seen;
 
 pub use account::{KeyView, NewKeyBody, NewTokenBody, SetupBody, SetupView, TokenView, UserView};
 pub use app::{
-    AppChange, AppDetail, AppView, EnvironmentChangeBody, EnvironmentView, NewAppBody, ProcessItem, ReplicaItem,
-    ScalingBody, VariablesChanged, VariablesView,
+    AppChange, AppDetail, AppView, EnvironmentChangeBody, EnvironmentView, NewAppBody, NewEnvironmentBody, ProcessItem,
+    ReplicaItem, ScalingBody, VariablesChanged, VariablesView,
 };
 pub use delivery::{BuildView, DeploymentDetail, DeploymentView, ReleaseView, RollbackBody, StepView};
+pub use diff::{ChangeView, DiffView, NamesView, PromoteBody};
 pub use drain::{DrainView, NewDrainBody};
+pub use health::{CheckBody, CheckItem, ProcessChecksBody};
 pub use local::{Local, LocalAnswer, LocalRequest};
 pub use metrics::{HostPoint, MetricsPoint, MetricsView, ReplicaPoint, RequestsPoint};
 pub use seen::{EventView, WhyLink, WhySide, WhyView};

@@ -19,7 +19,7 @@ impl Docker {
         self.call("reach", "engine", QUICK, |api| async move { api.ping().await }).await?;
         let filters = HashMap::from([
             ("type", vec!["container".to_owned()]),
-            ("event", ["start", "die", "destroy"].map(str::to_owned).to_vec()),
+            ("event", ["start", "die", "destroy", "pause", "unpause"].map(str::to_owned).to_vec()),
             ("label", vec![format!("{}={}", names::PREFIX, self.0.prefix), names::ENVIRONMENT.to_owned()]),
         ]);
         let options = EventsOptionsBuilder::new().since(&since).filters(&filters).build();
@@ -35,8 +35,9 @@ impl Docker {
         let (Some(id), Some(action)) = (id, event.and_then(|e| e.action.as_deref())) else { return };
         let mut died = self.0.died.lock().unwrap_or_else(|e| e.into_inner());
         match action {
-            "die" => died.insert(id),
-            _ => died.remove(&id),
-        };
+            "die" => drop(died.insert(id)),
+            "start" | "destroy" => drop(died.remove(&id)),
+            _ => {}
+        }
     }
 }

@@ -1,6 +1,7 @@
-//! Commands in a sandbox: made, started with its streams attached, and asked for its exit code once the
+//! Commands in a sandbox or a replica: made, started with its streams attached, and asked for its exit code once the
 //! output has ended. Three calls; the middle one is nearly all of the time.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bollard::container::LogOutput;
@@ -12,15 +13,48 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use super::super::{ByteStream, Channel, EngineError, Exec, ExecSpec, Result};
+use super::super::{ByteStream, Channel, Ended, EngineError, Exec, ExecSpec, LONGEST_TAIL, Result};
 use super::{Docker, QUICK, START, faults, names};
 
 type Input = std::pin::Pin<Box<dyn AsyncWrite + Send>>;
 
 impl Docker {
-    pub(super) async fn exec_in(&self, sandbox: &str, spec: ExecSpec) -> Result<Exec> {
-        let name = &names::sandbox(&self.0.prefix, sandbox)?;
-        let subject = format!("{} in sandbox {sandbox}", spec.command.first().map_or("", String::as_str));
+    pub(super) async fn exec_sandbox(&self, sandbox: &str, spec: ExecSpec) -> Result<Exec> {
+        let name = names::sandbox(&self.0.prefix, sandbox)?;
+        self.exec_container(&name, &format!("sandbox {sandbox}"), spec).await
+    }
+
+    /// A command that does not end in time goes on: the engine has no way to stop it.
+    pub(super) async fn exec_replica(&self, replica: &str, command: &[String], within: Duration) -> Result<Ended> {
+        if !names::is_container_id(replica) {
+            return Err(EngineError::NotFound { subject: format!("replica {replica:?}") });
+        }
+        let spec = ExecSpec {
+            command: command.to_vec(),
+            user: None,
+            working_dir: None,
+            variables: BTreeMap::new(),
+            stdin: None,
+        };
+        let mut tail = Vec::new();
+        let ran = async {
+            let mut exec = self.exec_container(replica, &format!("replica {replica}"), spec).await?;
+            while let Some(piece) = exec.output.next().await {
+                tail.extend_from_slice(&piece?.1);
+                let surplus = tail.len().saturating_sub(LONGEST_TAIL);
+                tail.drain(..surplus);
+            }
+            exec.exit.await
+        };
+        let code = match tokio::time::timeout(within, ran).await {
+            Ok(code) => Some(code?),
+            Err(_) => None,
+        };
+        Ok(Ended { code, tail: String::from_utf8_lossy(&tail).into_owned() })
+    }
+
+    async fn exec_container(&self, name: &str, place: &str, spec: ExecSpec) -> Result<Exec> {
+        let subject = format!("{} in {place}", spec.command.first().map_or("", String::as_str));
         let config = ExecConfig {
             attach_stdin: Some(spec.stdin.is_some()),
             attach_stdout: Some(true),
@@ -34,7 +68,7 @@ impl Docker {
         let made = self.call("run", &subject, QUICK, |api| async move { api.create_exec(name, config).await }).await;
         let id = match made {
             Err(EngineError::NotFound { .. }) => {
-                return Err(EngineError::NotFound { subject: format!("sandbox {sandbox}") });
+                return Err(EngineError::NotFound { subject: place.to_owned() });
             }
             other => other?.id,
         };

@@ -32,7 +32,9 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use tokio_util::task::TaskTracker;
 
-use super::{ByteStream, Engine, EngineError, Exec, ExecSpec, Facts, LogLine, Result, SandboxSpec, Usage, Witness};
+use super::{
+    ByteStream, Ended, Engine, EngineError, Exec, ExecSpec, Facts, LogLine, Result, SandboxSpec, Usage, Witness,
+};
 use crate::base::clock::Timestamp;
 use crate::base::model::{Generation, ImageDigest, Replica, WorkloadId, WorkloadSpec};
 
@@ -186,6 +188,10 @@ impl Engine for Docker {
         self.usage_of(replica).await
     }
 
+    async fn exec_in(&self, replica: &str, command: &[String], within: Duration) -> Result<Ended> {
+        self.exec_replica(replica, command, within).await
+    }
+
     async fn has_image(&self, image: &ImageDigest) -> Result<bool> {
         self.knows_image(image).await
     }
@@ -211,7 +217,7 @@ impl Engine for Docker {
     }
 
     async fn exec(&self, sandbox: &str, spec: ExecSpec) -> Result<Exec> {
-        self.exec_in(sandbox, spec).await
+        self.exec_sandbox(sandbox, spec).await
     }
 
     async fn changes(&self, sandbox: &str) -> Result<ByteStream> {

@@ -34,7 +34,12 @@ pub(super) struct Listed {
 
 impl Listed {
     pub(super) fn is_up(&self) -> bool {
-        matches!(self.state, State::RUNNING | State::PAUSED | State::STOPPING)
+        matches!(self.state, State::RUNNING | State::STOPPING) && !self.is_stranded()
+    }
+
+    /// Frozen, or off its network: nothing reaches it.
+    fn is_stranded(&self) -> bool {
+        self.state == State::PAUSED || (self.state == State::RUNNING && self.ip.is_none())
     }
 
     fn has_ended(&self) -> bool {
@@ -57,7 +62,9 @@ impl Docker {
                 async move {
                     let seen = match known {
                         Some(seen) => Some(seen),
-                        None if container.is_up() || container.has_ended() => self.inspect_replica(&container).await?,
+                        None if container.is_up() || container.is_stranded() || container.has_ended() => {
+                            self.inspect_replica(&container).await?
+                        }
                         None => Some(Seen { exited: false, started_at: None, state: ReplicaState::Starting }),
                     };
                     Ok::<_, EngineError>(seen.map(|seen| (container, seen)))
@@ -70,6 +77,7 @@ impl Docker {
         let mut replicas = Vec::with_capacity(looked.len());
         for (container, seen) in looked.into_iter().flatten() {
             let address = container.address().filter(|_| seen.state == ReplicaState::Running);
+            let is_stranded = container.is_stranded() && seen.state == ReplicaState::Running;
             if seen.state != ReplicaState::Starting {
                 after.insert(container.id.clone(), seen.clone());
             }
@@ -79,7 +87,7 @@ impl Docker {
                 generation: container.labels.generation,
                 release: container.labels.release,
                 ordinal: container.labels.ordinal,
-                state: seen.state,
+                state: if is_stranded { ReplicaState::Stranded } else { seen.state },
                 started_at: seen.started_at,
                 address,
             });
@@ -96,7 +104,7 @@ impl Docker {
         let mut listed: Vec<_> = found.into_iter().filter_map(|container| self.listed(container)).collect();
         let mut died = self.0.died.lock().unwrap_or_else(|e| e.into_inner());
         for container in &mut listed {
-            if !container.is_up() {
+            if container.has_ended() {
                 died.remove(&container.id);
             } else if died.contains(&container.id) {
                 container.state = State::EXITED;

@@ -1,16 +1,17 @@
 //! The trait, over the state in memory.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::watch;
 
 use super::super::{
-    ByteStream, Engine, EngineError, Exec, ExecSpec, Facts, LogLine, Result, SandboxSpec, Usage, Witness,
+    ByteStream, Ended, Engine, EngineError, Exec, ExecSpec, Facts, LogLine, Result, SandboxSpec, Usage, Witness,
 };
 use super::{FakeEngine, Files, Op, Sandbox, archive, refused, toybox};
 use crate::base::clock::Timestamp;
@@ -116,6 +117,37 @@ impl Engine for FakeEngine {
             Some(running) if running.replica.state == ReplicaState::Running => Ok(state.usage),
             _ => Err(EngineError::NotFound { subject: format!("replica {replica:?}") }),
         }
+    }
+
+    async fn exec_in(&self, replica: &str, command: &[String], within: Duration) -> Result<Ended> {
+        let (variables, handler) = {
+            let state = self.enter(Op::ExecIn)?;
+            let missing = || EngineError::NotFound { subject: format!("replica {replica:?}") };
+            let running = state.replicas.get(replica).ok_or_else(missing)?;
+            if running.replica.state != ReplicaState::Running {
+                return Err(refused("run", replica, "the replica does not run"));
+            }
+            (running.variables.clone(), state.handler.clone())
+        };
+        if command.first().is_some_and(|c| c == "sleep") {
+            tokio::time::sleep(within).await;
+            return Ok(Ended { code: None, tail: String::new() });
+        }
+        let mut spec = ExecSpec {
+            command: command.to_vec(),
+            user: None,
+            working_dir: None,
+            variables: BTreeMap::new(),
+            stdin: None,
+        };
+        let files = Files::default();
+        let exec = match handler.and_then(|handler| handler(replica, &mut spec, &files)) {
+            Some(exec) => exec,
+            None => toybox::exec(spec, &variables, files),
+        };
+        let output: Vec<_> = exec.output.try_collect().await?;
+        let tail = output.into_iter().flat_map(|(_, bytes)| bytes).collect();
+        Ok(Ended { code: Some(exec.exit.await?), tail: String::from_utf8(tail).unwrap_or_default() })
     }
 
     async fn has_image(&self, image: &ImageDigest) -> Result<bool> {

@@ -42,6 +42,7 @@ pub enum Op {
     Logs,
     Output,
     Usage,
+    ExecIn,
     HasImage,
     Load,
     OpenSandbox,

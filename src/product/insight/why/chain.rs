@@ -2,7 +2,9 @@
 
 use super::{Facts, Link, Side, Why};
 use crate::base::clock::Timestamp;
-use crate::base::model::{Check, EnvironmentState, Event, Generation, Happened, ReplicaExited, ReplicaState, seconds};
+use crate::base::model::{
+    Check, CheckKind, EnvironmentState, Event, Generation, Happened, ReplicaExited, ReplicaState, overlaid, seconds,
+};
 
 /// Exits that lie further back say nothing about an app that is well.
 const LATELY_MILLIS: i64 = 600_000;
@@ -40,8 +42,8 @@ pub(super) fn explain(facts: &Facts) -> Why {
             why.summary = format!("{} sleeps, as nobody asked for it lately; the next request wakes it", facts.name());
         }
         EnvironmentState::Blocked => facts.blocked(&mut why),
-        EnvironmentState::Live if why.drift.is_empty() => facts.lives(&mut why),
-        EnvironmentState::Live | EnvironmentState::Converging => facts.converges(&mut why),
+        EnvironmentState::Live | EnvironmentState::Watching if why.drift.is_empty() => facts.lives(&mut why),
+        EnvironmentState::Live | EnvironmentState::Watching | EnvironmentState::Converging => facts.converges(&mut why),
     }
     why
 }
@@ -214,13 +216,25 @@ impl Facts {
             if (live && ready >= *wanted) || running.clone().count() == 0 {
                 continue;
             }
-            let waits_for = match (&self.environment.spec.check, process.as_str()) {
-                (Some(Check::Http { path }), "web") => format!("GET {path} has not answered below 500"),
-                (_, "web") => "it has not accepted a connection on PORT".into(),
-                _ => "it has just started".into(),
-            };
+            let waits_for = self.waits_for(process);
             let text = format!("{process} runs for {} and is not ready: {waits_for}", seconds(self.now.since(oldest)));
-            why.chain.push(Link { at: oldest, text, evidence: Vec::new() });
+            let evidence = running.filter_map(|r| r.fault.clone()).collect();
+            why.chain.push(Link { at: oldest, text, evidence });
+        }
+    }
+
+    /// What a replica has not done yet that it shall do before it counts as ready.
+    fn waits_for(&self, process: &str) -> String {
+        let wished = self.wanted.as_ref().map(|release| release.manifest.healthchecks.clone()).unwrap_or_default();
+        let all = overlaid(&wished, &self.environment.spec.checks);
+        let of_process = all.iter().find(|(name, _)| name.as_str() == process);
+        let gate = of_process.and_then(|(_, checks)| checks.iter().find(|c| c.kind != CheckKind::Liveness));
+        match gate.map(|gate| &gate.check) {
+            Some(Check::Http { path, status: Some(status) }) => format!("GET {path} has not answered {status}"),
+            Some(Check::Http { path, status: None }) => format!("GET {path} has not answered below 500"),
+            Some(Check::Command { .. }) => "the command of its check has not exited with 0".into(),
+            None | Some(Check::Alive { .. }) if process != "web" => "it has just started".into(),
+            _ => "it has not accepted a connection on PORT".into(),
         }
     }
 

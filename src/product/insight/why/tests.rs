@@ -18,6 +18,8 @@ fn release(number: i64) -> Release {
         image: format!("sha256:{}", "a".repeat(64)).parse().expect("digest"),
         processes: BTreeMap::from([("web".parse().expect("name"), web)]),
         manifest: Default::default(),
+        checks: Default::default(),
+        kind: Default::default(),
         variables_version: 0,
         formation: Formation::new(),
         hosts: Vec::new(),
@@ -182,6 +184,7 @@ fn a_replica_that_is_not_ready_says_what_it_waits_for() {
         state: ReplicaState::Running,
         ready: true,
         started_at: Some(Timestamp(NOON + 260_000)),
+        fault: None,
     }];
     insta::assert_snapshot!(facts.told());
 }

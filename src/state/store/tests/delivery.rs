@@ -30,6 +30,10 @@ fn build(app: &AppId) -> Build {
     }
 }
 
+fn up() -> HealthCheck {
+    HealthCheck::new(CheckKind::Readiness, Check::http("/up"))
+}
+
 fn release(environment: &EnvironmentId, number: i64) -> Release {
     Release {
         id: ReleaseId::fresh(),
@@ -43,6 +47,8 @@ fn release(environment: &EnvironmentId, number: i64) -> Release {
         formation: BTreeMap::from([(name("web"), 2)]),
         hosts: vec![name("shop.example.com")],
         manifest: Manifest { formation: BTreeMap::from([(name("worker"), 3)]), ..Manifest::default() },
+        checks: BTreeMap::from([(name("web"), vec![up()])]),
+        kind: ReleaseKind::Settings,
         description: "push cccc".into(),
         created_by: None,
         created_at: at(11),
@@ -86,7 +92,8 @@ async fn an_environments_spec_is_guarded_by_its_generation() {
             release: Some(ReleaseId::fresh()),
             rollout: Generation(4),
             formation: BTreeMap::from([(name("web"), 3)]),
-            check: Some(Check::Http { path: "/up".into() }),
+            checks: BTreeMap::from([(name("web"), vec![up()])]),
+            watch_seconds: 30,
             stopped: true,
             scaling: BTreeMap::from([(name("web"), Scaling { min: 0, max: 3, in_flight: 20, idle_seconds: 60 })]),
         };
@@ -100,6 +107,12 @@ async fn an_environments_spec_is_guarded_by_its_generation() {
             scaled: BTreeMap::from([(name("web"), 2)]),
             ready: BTreeMap::from([(name("web"), 1)]),
             reason: Some("web exits with 1".into()),
+            watch: Some(Watch {
+                since: at(1),
+                until: at(2),
+                previous: Generation(2),
+                previous_release: Some(ReleaseId::fresh()),
+            }),
         };
         assert!(environments::write_status(&mut tx, &env.id, &status).await.expect("write"));
         assert!(!environments::write_status(&mut tx, &EnvironmentId::fresh(), &status).await.expect("write"));
@@ -270,6 +283,67 @@ async fn an_app_goes_with_all_that_belongs_to_it() {
         assert!(builds::of_job(&mut tx, &build.job_id).await.expect("find").is_none());
         assert!(deployments::of_job(&mut tx, &deployment.job_id).await.expect("find").is_none());
         assert_eq!(apps::list(&mut tx, &ALL, None, 9).await.expect("list").len(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_deployment_rolls_out_from_its_release_to_its_end_or_that_of_its_job() {
+    for_each_database(|store| async move {
+        let mut tx = store.begin().await.expect("begin");
+        let world = World::insert(&mut tx).await;
+        let env = environment(&mut tx, &world.shop, "production").await;
+        let (_, release, deployment) = delivered(&mut tx, &env).await;
+        let job = Job {
+            id: deployment.job_id.clone(),
+            kind: "push".into(),
+            subject: world.shop.id.to_string(),
+            payload: serde_json::Value::Null,
+            state: JobState::Queued,
+            reason: None,
+            created_at: at(1),
+            finished_at: None,
+        };
+        jobs::insert(&mut tx, &job, &["rollout"]).await.expect("job");
+        let under_way = async |tx: &mut Tx| deployments::rolling_out(tx, &env.id).await.expect("query").map(|d| d.id);
+        assert_eq!(under_way(&mut tx).await, None, "it has no release yet");
+        deployments::set_release(&mut tx, &deployment.id, &release.id).await.expect("set");
+        assert_eq!(under_way(&mut tx).await, Some(deployment.id.clone()));
+        deployments::finish(&mut tx, &deployment.id, DeploymentState::Failed, None, at(9)).await.expect("finish");
+        assert_eq!(under_way(&mut tx).await, None);
+        let orphan = Deployment { release_id: Some(release.id), ..self::deployment(&env.id) };
+        deployments::insert(&mut tx, &orphan).await.expect("deployment");
+        assert_eq!(under_way(&mut tx).await, None, "nobody works on it any more");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_environment_goes_with_what_is_its_own_and_only_for_those_who_see_it() {
+    for_each_database(|store| async move {
+        let mut tx = store.begin().await.expect("begin");
+        let world = World::insert(&mut tx).await;
+        let (kept, gone) =
+            (environment(&mut tx, &world.shop, "production").await, environment(&mut tx, &world.shop, "staging").await);
+        delivered(&mut tx, &kept).await;
+        let (build, ..) = delivered(&mut tx, &gone).await;
+        let host: Host = name("staging--shop.example.com");
+        let route =
+            Route { id: RouteId::fresh(), environment_id: gone.id.clone(), host: host.clone(), created_at: at(1) };
+        routes::insert(&mut tx, &route).await.expect("route");
+        let stranger = world.member(&mut tx, "sam", MembershipScope::App(world.blog.id.clone())).await;
+        assert!(!environments::delete(&mut tx, &stranger, &gone.id).await.expect("delete"));
+        let member = world.member(&mut tx, "mia", MembershipScope::App(world.shop.id.clone())).await;
+        assert!(environments::delete(&mut tx, &member, &gone.id).await.expect("delete"));
+        assert!(!environments::delete(&mut tx, &member, &gone.id).await.expect("delete"));
+        assert!(routes::find_by_host(&mut tx, &host).await.expect("find").is_none());
+        assert!(releases::by_number(&mut tx, &gone.id, 1).await.expect("find").is_none());
+        assert!(builds::of_job(&mut tx, &build.job_id).await.expect("find").is_some(), "builds are the app's");
+        assert!(releases::by_number(&mut tx, &kept.id, 1).await.expect("find").is_some());
+        let route = Route { environment_id: kept.id.clone(), ..route };
+        routes::insert(&mut tx, &route).await.expect("the host is free");
+        assert!(routes::delete(&mut tx, &route.id).await.expect("delete"));
+        assert!(!routes::delete(&mut tx, &route.id).await.expect("delete"));
     })
     .await;
 }
