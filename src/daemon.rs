@@ -19,11 +19,12 @@ use crate::edges::client::Transport;
 use crate::edges::{api, cli, registry, ssh};
 use crate::machinery::git::Repositories;
 use crate::machinery::image::BlobStore;
-use crate::machinery::proxy::{self, Proxy, ProxySettings, RouteTable};
+use crate::machinery::proxy::{self, AccessBook, Proxy, ProxySettings, RouteTable};
 use crate::machinery::runtime::{Engine, docker::Docker};
 use crate::product::builds::Builder;
 use crate::product::converge::{Converger, EngineObservatory};
 use crate::product::deploy::{ActivateWork, ClearWork, CommandKeeper, CronKeeper, Desk, PushWork, Sweeper};
+use crate::product::insight::{self, Collector, Insight, Sampler};
 use crate::product::{Ctx, accounts};
 use crate::state::jobs::{Queue, Runner};
 use crate::state::logs::LogStore;
@@ -75,7 +76,11 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         config: Arc::clone(&config),
         observatory: Arc::new(observatory),
         desk: Arc::new(Desk::new(Arc::clone(&engine), Arc::clone(&builder))),
+        insight: Insight::open(&dir, &config).map_err(told)?,
     };
+
+    // Listeners stop first, then the work behind them: what was accepted is still answered.
+    let (edges, core) = (CancellationToken::new(), CancellationToken::new());
 
     // The last table serves from the first moment, before the engine was asked.
     let table_file = dir.join("routes.json");
@@ -97,6 +102,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     )
     .showing(board);
     let handle = converger.handle();
+    let collector = Collector::new(ctx.clone(), Arc::clone(&engine)).run(handle.clone(), core.clone());
     let runner = Runner::new(
         queue,
         vec![
@@ -107,8 +113,8 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         PARALLEL_JOBS,
     );
 
-    let access = Arc::new(registry::ImageAccess::new(ctx.clone()));
-    let api_router = api::router(ctx.clone()).merge(registry::router(blobs, access));
+    let image_access = Arc::new(registry::ImageAccess::new(ctx.clone()));
+    let api_router = api::router(ctx.clone()).merge(registry::router(blobs, image_access));
     let warm: ssh::Warm = {
         let builder = Arc::clone(&builder);
         let tasks = TaskTracker::new();
@@ -118,7 +124,9 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         })
     };
     let ssh = ssh::SshServer::new(ctx.clone(), Arc::clone(&repositories), verbs(&api_router), warm, host_key);
-    let settings = ProxySettings { public_port: config.http.public_port, ..ProxySettings::default() };
+    let access = config.logs.access.then(|| Arc::new(AccessBook::new(insight::BOOK)));
+    let settings =
+        ProxySettings { public_port: config.http.public_port, access: access.clone(), ..ProxySettings::default() };
     let proxy = Proxy::new(table.clone(), settings);
 
     let keeper = CommandKeeper::new(ctx.clone()).map_err(told)?;
@@ -131,10 +139,18 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         data.dir = %dir.display(), "hythe serves"
     );
 
-    // Listeners stop first, then the work behind them: what was accepted is still answered.
-    let (edges, core) = (CancellationToken::new(), CancellationToken::new());
     let (edge_tasks, core_tasks) = (TaskTracker::new(), TaskTracker::new());
     core_tasks.spawn(converger.run(core.clone()));
+    core_tasks.spawn(collector);
+    let sampler = Sampler::new(ctx.clone(), Arc::clone(&engine), table.clone());
+    core_tasks.spawn(sampler.run(core.clone()));
+    core_tasks.spawn(insight::run_drains(ctx.clone(), core.clone()));
+    if let Some(book) = access {
+        core_tasks.spawn(insight::keep_access(ctx.clone(), book, core.clone()));
+    }
+    if let Some(lines) = ctx.logs.job_lines() {
+        core_tasks.spawn(insight::keep_output(ctx.clone(), lines, core.clone()));
+    }
     core_tasks.spawn(runner.run(core.clone()));
     core_tasks.spawn(sweeper.run(core.clone()));
     core_tasks.spawn(keeper.run(core.clone()));

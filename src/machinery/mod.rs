@@ -2,5 +2,6 @@
 
 pub mod git;
 pub mod image;
+pub mod outbound;
 pub mod proxy;
 pub mod runtime;

@@ -6,6 +6,7 @@ pub mod apps;
 pub mod builds;
 pub mod converge;
 pub mod deploy;
+pub mod insight;
 pub mod routing;
 
 use std::sync::Arc;
@@ -33,6 +34,8 @@ pub struct Ctx {
     pub observatory: Arc<dyn apps::Observatory>,
     /// Where commands are started and their streams are held; the engine behind it is out of reach.
     pub desk: Arc<deploy::Desk>,
+    /// What people are told of running apps, and who waits to be told.
+    pub insight: insight::Insight,
     pub config: Arc<Config>,
 }
 

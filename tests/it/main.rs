@@ -14,3 +14,4 @@ mod images;
 mod people;
 mod push;
 mod registries;
+mod seen;

@@ -5,6 +5,8 @@ mod build;
 mod data;
 mod git;
 mod http;
+mod logs;
+mod outbound;
 mod runtime;
 
 use std::path::Path;
@@ -15,6 +17,8 @@ pub use build::Build;
 pub use data::Data;
 pub use git::Git;
 pub use http::Http;
+pub use logs::Logs;
+pub use outbound::Outbound;
 pub use runtime::Runtime;
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -25,6 +29,8 @@ pub struct Config {
     pub git: Git,
     pub build: Build,
     pub runtime: Runtime,
+    pub logs: Logs,
+    pub outbound: Outbound,
 }
 
 /// All that is wrong, one line per fault: section, key, cause.
@@ -49,6 +55,7 @@ impl Config {
         config.git.validate(&mut faults);
         config.build.validate(&mut faults);
         config.runtime.validate(&mut faults);
+        config.logs.validate(&mut faults);
         if faults.is_empty() { Ok(config) } else { Err(ConfigError(faults)) }
     }
 }
@@ -85,6 +92,11 @@ pub const KEYS: &[(&str, &str, bool)] = &[
     ("runtime", "ready_seconds", false),
     ("runtime", "grace_seconds", false),
     ("runtime", "command_seconds", false),
+    ("logs", "max_bytes", false),
+    ("logs", "max_days", false),
+    ("logs", "lines_per_second", false),
+    ("logs", "access", false),
+    ("outbound", "private", false),
 ];
 
 fn overlay(table: &mut toml::Table, variable: impl Fn(&str) -> Option<String>) {

@@ -72,6 +72,8 @@ ids! {
     JobId = "job";
     CommandId = "cmd";
     CronId = "crn";
+    EventId = "evt";
+    DrainId = "drn";
 }
 
 #[cfg(test)]

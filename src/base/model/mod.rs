@@ -3,10 +3,13 @@
 mod app;
 mod command;
 mod deployment;
+mod drain;
+mod event;
 mod health;
 mod ids;
 mod job;
 mod manifest;
+mod metrics;
 mod names;
 mod release;
 mod route;
@@ -20,13 +23,16 @@ pub use command::{
     Command, CommandKind, CommandState, Cron, CronOrigin, Exit, Happening, Signal, UnknownSignal, Window,
 };
 pub use deployment::{Build, BuildState, Deployment, DeploymentKind, DeploymentState};
+pub use drain::{Drain, DrainUrl, Scheme};
+pub use event::{Event, Happened, ReplicaExited, ReplicaReady, Routed, seconds};
 pub use health::{Check, CheckKind, Checks, HealthCheck, MOST_CHECKS, overlaid};
 pub use ids::{
-    AppId, BuildId, CommandId, CronId, CustomerId, DeploymentId, EnvironmentId, Id, JobId, MembershipId,
-    OrganizationId, ReleaseId, RouteId, SpaceId, SshKeyId, TokenId, UserId,
+    AppId, BuildId, CommandId, CronId, CustomerId, DeploymentId, DrainId, EnvironmentId, EventId, Id, JobId,
+    MembershipId, OrganizationId, ReleaseId, RouteId, SpaceId, SshKeyId, TokenId, UserId,
 };
 pub use job::{Job, JobState, JobStep, StepState};
 pub use manifest::{CronEntry, Manifest, ManifestFault, Scripts, Wish};
+pub use metrics::{HostSample, LATENCY_MILLIS, ReplicaSample, Requests, Sample};
 pub use names::{
     AppName, BranchName, CommitId, EnvironmentName, Host, NameError, ProcessName, TenantName, VariableName,
 };

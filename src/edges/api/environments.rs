@@ -1,16 +1,12 @@
-//! Environments of an app, and the logs of what runs in them.
+//! Environments of an app.
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::Response;
-use serde::Deserialize;
-use utoipa::IntoParams;
 
 use super::ApiState;
 use super::caller::Caller;
-use super::input::{Body, Path, Query, name};
-use super::lines::{self, Format};
+use super::input::{Body, Path, name};
 use super::problem::Answer;
 use super::types::{EnvironmentChangeBody, EnvironmentView, NewEnvironmentBody, Page, ProblemView};
 use crate::base::access::Actor;
@@ -111,40 +107,4 @@ pub(super) async fn change(
     }
     let environment = apps::change_environment(&state.ctx, &actor, &app, &path.1, change).await?;
     Ok(Json(view(&state.ctx, &actor, &app, &environment).await?))
-}
-
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct LogQuery {
-    /// Lines of each replica to start with: 0 to 10000; 100 when it is left out.
-    #[serde(default)]
-    tail: Option<usize>,
-    /// True: go on with the lines to come.
-    #[serde(default)]
-    follow: bool,
-    /// Only this process type.
-    #[serde(default)]
-    process: Option<String>,
-}
-
-/// What the replicas write, as text, or as server-sent events for `Accept: text/event-stream`.
-#[utoipa::path(get, path = "/v1/apps/{app}/environments/{environment}/logs", tag = "environments",
-    params(("app" = String, Path), ("environment" = String, Path), LogQuery),
-    responses((status = 200, body = String, content_type = "text/plain"), (status = "default", body = ProblemView)))]
-pub(super) async fn logs(
-    State(state): State<ApiState>,
-    Caller(actor): Caller,
-    Path(path): Path<(String, String)>,
-    Query(query): Query<LogQuery>,
-    format: Format,
-) -> Answer<Response> {
-    let (app, environment) = place(&state.ctx, &actor, &path).await?;
-    let tail = query.tail.unwrap_or(100);
-    if tail > 10_000 {
-        return Err(Error::invalid("tail", "must be 0 to 10000").into());
-    }
-    let process = query.process.as_deref();
-    let lines = apps::logs(&state.ctx, &actor, &app, &environment, process, tail, query.follow).await?;
-    Ok(lines::answer(&format, lines))
 }

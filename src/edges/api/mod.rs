@@ -11,9 +11,13 @@ mod checks;
 mod commands;
 mod crons;
 mod deployments;
+mod drains;
 mod environments;
+mod events;
 mod input;
 mod lines;
+mod logs;
+mod metrics;
 mod platform;
 mod problem;
 mod processes;
@@ -23,6 +27,7 @@ mod scaling;
 mod throttle;
 pub mod types;
 mod variables;
+mod why;
 
 use std::sync::Arc;
 

@@ -6,8 +6,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{
-    ApiState, accounts, apps, builds, checks, commands, crons, deployments, environments, platform, processes,
-    releases, scaling, variables,
+    ApiState, accounts, apps, builds, checks, commands, crons, deployments, drains, environments, events, logs,
+    metrics, platform, processes, releases, scaling, variables, why,
 };
 
 #[derive(OpenApi)]
@@ -41,7 +41,15 @@ pub(super) fn table() -> OpenApiRouter<ApiState> {
         .routes(routes!(environments::list, environments::create))
         .routes(routes!(environments::show, environments::change, environments::destroy))
         .routes(routes!(checks::list, checks::change))
-        .routes(routes!(environments::logs))
+        .routes(routes!(logs::show))
+        .routes(routes!(why::show))
+        .routes(routes!(drains::list, drains::add))
+        .routes(routes!(drains::remove))
+        .routes(routes!(metrics::show))
+        .routes(routes!(metrics::host))
+        .routes(routes!(metrics::prometheus))
+        .routes(routes!(events::all))
+        .routes(routes!(events::of_app))
         .routes(routes!(variables::show, variables::change))
         .routes(routes!(processes::list, processes::scale))
         .routes(routes!(processes::restart))

@@ -329,19 +329,54 @@ pub(super) enum Verb {
         at: AtFlag,
         name: String,
     },
-    /// Show what an app writes.
+    /// Show what an app writes, and what was written for it: by builds, deployments and the proxy.
     Logs {
         #[command(flatten)]
         at: AtWord,
-        /// Go on with the lines to come.
+        #[command(flatten)]
+        words: LogWords,
+    },
+    /// Say why an app is as it is: the chain of causes, with evidence, and what to do.
+    Why(AtWord),
+    /// List where the lines of an app go as well, and how that goes.
+    Drains(AppWord),
+    /// Send the lines of an app elsewhere from now on.
+    #[command(name = "drains:add")]
+    DrainsAdd {
+        #[command(flatten)]
+        app: AppFlag,
+        /// Only this environment; all by default.
+        #[arg(short, long = "env", value_name = "ENVIRONMENT")]
+        environment: Option<String>,
+        /// syslog://HOST:PORT, syslog+tls://HOST, https://[USER:PASSWORD@]HOST/PATH
+        url: String,
+    },
+    #[command(name = "drains:remove", about = "Stop sending lines to a drain")]
+    DrainsRemove {
+        #[command(flatten)]
+        app: AppFlag,
+        /// Id of the drain.
+        drain: String,
+    },
+    /// Show what an app uses and how it answers, over time.
+    Metrics {
+        #[command(flatten)]
+        at: AtWord,
+        #[command(flatten)]
+        words: SeriesWords,
+    },
+    /// Show what the machine of the platform uses, over time.
+    #[command(name = "host:metrics")]
+    HostMetrics(SeriesWords),
+    /// Show what happened to an app.
+    Events {
+        #[command(flatten)]
+        at: AtWord,
+        /// Go on with the events to come.
         #[arg(short, long)]
         tail: bool,
-        /// Lines of each replica to start with.
-        #[arg(short = 'n', long = "num", default_value_t = 100)]
-        lines: usize,
-        /// Only this process type.
-        #[arg(short, long)]
-        process: Option<String>,
+        #[arg(short = 'n', long = "num", default_value_t = 30)]
+        number: i64,
     },
     /// List the builds of an app.
     Builds(AppWord),
@@ -426,6 +461,42 @@ impl Verb {
             _ => false,
         }
     }
+}
+
+/// Which lines of a log; all that is given must hold.
+#[derive(Debug, Args)]
+pub(super) struct LogWords {
+    /// Go on with the lines to come.
+    #[arg(short, long)]
+    pub(super) tail: bool,
+    /// Lines to start with.
+    #[arg(short = 'n', long = "num", default_value_t = 100)]
+    pub(super) lines: usize,
+    /// Only this process type or replica: web, web.1.
+    #[arg(short, long)]
+    pub(super) process: Option<String>,
+    /// Only app, build, deploy, proxy or system.
+    #[arg(short, long)]
+    pub(super) source: Option<String>,
+    /// From a time on, or how long ago: 2026-01-31T12:00:00Z, 90s, 15m, 2h, 3d.
+    #[arg(long, value_name = "WHEN")]
+    pub(super) since: Option<String>,
+    /// Before a time.
+    #[arg(long, value_name = "WHEN")]
+    pub(super) until: Option<String>,
+    /// Only lines with this text in them.
+    #[arg(long, value_name = "TEXT")]
+    pub(super) grep: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SeriesWords {
+    /// From a time on, or how long ago: 15m, 2h, 3d.
+    #[arg(long, value_name = "WHEN")]
+    pub(super) since: Option<String>,
+    /// Seconds of one line, a multiple of 60.
+    #[arg(long)]
+    pub(super) step: Option<i64>,
 }
 
 #[derive(Debug, Args)]

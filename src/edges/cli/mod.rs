@@ -14,9 +14,11 @@ mod doctor;
 mod environments;
 mod failure;
 mod io;
+mod metrics;
 mod near;
 mod processes;
 mod remote;
+mod seen;
 mod serve;
 mod settings;
 mod terminal;
@@ -182,7 +184,14 @@ async fn run(s: &mut Session, verb: Verb) -> Result<()> {
         Verb::CronRemove { at, name } => commands::cron_remove(s, &at, &name).await,
         Verb::CronRun { at, name } => commands::cron_run(s, &at, &name).await,
         Verb::CronRuns { at, name } => commands::cron_runs(s, &at, &name).await,
-        Verb::Logs { at, tail, lines, process } => processes::logs(s, &at, tail, lines, process.as_deref()).await,
+        Verb::Logs { at, words } => seen::logs(s, &at, words).await,
+        Verb::Metrics { at, words } => metrics::of_app(s, &at, &words).await,
+        Verb::HostMetrics(words) => metrics::of_host(s, &words).await,
+        Verb::Drains(app) => seen::drains(s, &app).await,
+        Verb::DrainsAdd { app, environment, url } => seen::add_drain(s, &app, environment, url).await,
+        Verb::DrainsRemove { app, drain } => seen::remove_drain(s, &app, &drain).await,
+        Verb::Why(at) => seen::why(s, &at).await,
+        Verb::Events { at, tail, number } => seen::events(s, &at, tail, number).await,
         Verb::Builds(app) => delivery::builds(s, &app).await,
         Verb::BuildsOutput { app, build } => delivery::build_output(s, &app, &build).await,
         Verb::Releases { at, lines } => delivery::releases(s, &at, lines).await,

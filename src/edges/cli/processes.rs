@@ -1,15 +1,12 @@
-//! Processes and what they write.
+//! Processes.
 
 use std::collections::BTreeMap;
-
-use futures_util::StreamExt;
 
 use super::Session;
 use super::args::{AtFlag, AtWord};
 use super::failure::{Failure, Result};
 use super::text::time;
 use crate::edges::api::types::{EnvironmentChangeBody, ProcessItem, ReplicaItem, ScalingBody};
-use crate::edges::client::Logs;
 
 pub(super) async fn list(s: &mut Session, at: &AtWord) -> Result<()> {
     let processes = s.client.processes(&s.app_word(&at.app)?, &at.environment.environment).await?;
@@ -102,14 +99,4 @@ pub(super) async fn stop(s: &mut Session, at: &AtWord, stopped: bool) -> Result<
     let body = EnvironmentChangeBody { stopped: Some(stopped), ..EnvironmentChangeBody::default() };
     s.client.change_environment(&s.app_word(&at.app)?, &at.environment.environment, &body).await?;
     Ok(s.io.say(if stopped { "stopping" } else { "starting" }).await?)
-}
-
-pub(super) async fn logs(s: &mut Session, at: &AtWord, follow: bool, tail: usize, process: Option<&str>) -> Result<()> {
-    let app = s.app_word(&at.app)?;
-    let wanted = Logs { tail, follow, process };
-    let mut lines = s.client.logs(&app, &at.environment.environment, &wanted).await?;
-    while let Some(line) = lines.next().await {
-        s.io.out(&line?).await?;
-    }
-    Ok(())
 }

@@ -9,7 +9,8 @@ use super::args::Serve;
 use super::failure::Result;
 use crate::base::config::Config;
 
-const QUIET: &str = "info,hyper=warn,sqlx=warn,russh=warn,tower=warn";
+/// Requests leave their lines in the logs of their apps.
+const QUIET: &str = "info,hythe::access=off,hyper=warn,sqlx=warn,russh=warn,tower=warn";
 
 /// These write what they send to the engine at debug level, and with it the variables of apps: whatever is asked for,
 /// they stay silent.

@@ -14,14 +14,7 @@ use crate::edges::api::types::{
 
 pub type Lines = BoxStream<'static, std::io::Result<String>>;
 
-/// Which lines of what runs.
-pub struct Logs<'a> {
-    pub tail: usize,
-    pub follow: bool,
-    pub process: Option<&'a str>,
-}
-
-fn app(name: &str) -> String {
+pub(super) fn app(name: &str) -> String {
     format!("/v1/apps/{}", escaped(name))
 }
 
@@ -187,12 +180,6 @@ impl Client {
 
     pub async fn restart(&self, name: &str, environment: &str) -> Result<Page<ProcessItem>> {
         self.call("POST", within(name, environment, "/restart"), None::<&()>).await
-    }
-
-    pub async fn logs(&self, name: &str, environment: &str, logs: &Logs<'_>) -> Result<Lines> {
-        let process = logs.process.map_or_else(String::new, |p| format!("&process={}", escaped(p)));
-        let query = format!("/logs?tail={}&follow={}{process}", logs.tail, logs.follow);
-        self.lines(within(name, environment, &query)).await
     }
 
     pub async fn releases(&self, name: &str, environment: &str, limit: i64) -> Result<Page<ReleaseView>> {

@@ -4,6 +4,7 @@ mod calls;
 mod commands;
 mod http;
 mod lines;
+mod seen;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -15,9 +16,9 @@ use crate::base::secret::Secret;
 use crate::edges::api::types::frames::PROTOCOL;
 use crate::edges::api::types::{Local, LocalRequest, ProblemView};
 
-pub use calls::Logs;
 pub use commands::Duplex;
 pub use http::Http;
+pub use seen::Logs;
 
 /// Bytes of an answer that must fit into memory.
 const LARGEST_ANSWER: usize = 32 << 20;

@@ -18,7 +18,7 @@ use super::pages::{Fault, page, prefers_json};
 use super::table::Entry;
 use super::tunnel::Tunnel;
 use super::upstream::{Pass, Upstream};
-use super::{ProxySettings, RouteTable, Shared, Target, TargetState, balance, headers, host};
+use super::{Meter, ProxySettings, RouteTable, Shared, Target, TargetState, balance, headers, host};
 
 /// Connections tried for one request within one table.
 const MOST_ATTEMPTS: usize = 4;
@@ -45,7 +45,7 @@ pub(super) async fn handle(connection: Arc<Connection>, mut request: Request<Inc
     let client = hyper::upgrade::on(&mut request);
     let (mut parts, body) = request.into_parts();
     let id = headers::request_id(&mut parts.headers);
-    let line = Line::start(&parts, id.to_str().unwrap_or_default());
+    let line = Line::start(&parts, &id, &connection.caller, connection.shared.settings.access.as_ref());
     let mut asker = Asker { id, json: prefers_json(&parts.headers), host: None, line };
     let asked = match host::asked(&parts) {
         _ if matches!(parts.method, Method::CONNECT | Method::TRACE) => return asker.refuse(Fault::Method),
@@ -98,11 +98,20 @@ async fn deliver(
     let host = asker.host.clone().unwrap_or_default();
     let mut last: Option<Arc<Target>> = None;
     for _ in 0..MOST_TABLES {
-        let target = shared.route(&host, last.is_some()).await?;
+        let target = match shared.route(&host, last.is_some()).await {
+            Ok(target) => target,
+            Err(fault) => {
+                // Refused for want of a replica, it is a request of the app all the same.
+                if let Some(Entry::App(target)) = shared.current.load().find(&host) {
+                    asker.line.target(target);
+                }
+                return Err(fault);
+            }
+        };
         if last.as_ref().is_some_and(|last| Arc::ptr_eq(last, &target)) {
             break;
         }
-        asker.line.app(&target.app);
+        asker.line.target(&target);
         match send(&target, request, pace, &shared.settings).await {
             Ok(delivered) => return Ok(delivered),
             Err(Undelivered::Lost(fault)) => return Err(fault),
@@ -267,8 +276,13 @@ impl Shared {
             Some(target) if target.upstreams[0].address() == address => Arc::clone(target),
             _ => {
                 let upstreams = vec![Upstream::new(address, "api")];
-                let target =
-                    Arc::new(Target { app: "api".into(), upstreams, state: TargetState::Live, bell: Arc::default() });
+                let target = Arc::new(Target {
+                    app: "api".into(),
+                    upstreams,
+                    state: TargetState::Live,
+                    bell: Arc::default(),
+                    meter: Arc::new(Meter::new("")),
+                });
                 *api = Some(Arc::clone(&target));
                 target
             }

@@ -28,6 +28,10 @@ pub(super) struct Caller {
 }
 
 impl Caller {
+    pub(super) fn address(&self) -> &HeaderValue {
+        &self.address
+    }
+
     pub(super) fn new(address: IpAddr, port: u16, scheme: &'static str) -> Self {
         let value = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("unknown"));
         Self {

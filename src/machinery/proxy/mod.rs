@@ -9,7 +9,9 @@
 //! - Bodies stream both ways at the pace of the slower side; nothing is buffered whole.
 //! - What a client says about itself (`X-Forwarded-*`, `Forwarded`) is replaced, not believed.
 //!
-//! Left to others: which replicas there are and when they are ready, TLS, HTTP/2, metrics.
+//! - Counters and access lines never hold a request up: see `meter`.
+//!
+//! Left to others: which replicas there are and when they are ready, TLS, HTTP/2, keeping lines and counts.
 
 mod balance;
 mod body;
@@ -20,6 +22,7 @@ mod io;
 mod link;
 mod listen;
 mod log;
+mod meter;
 mod pages;
 mod saved;
 mod table;
@@ -34,6 +37,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use meter::{Access, AccessBook, Meter, Reading};
 pub use saved::{TableError, load, save};
 pub use table::{Bell, RouteTable, Target, TargetState};
 pub use upstream::Upstream;
@@ -62,6 +66,8 @@ pub struct ProxySettings {
     pub drain: Duration,
     /// `X-Forwarded-Proto`.
     pub scheme: &'static str,
+    /// Where requests of apps leave a line; none: nowhere.
+    pub access: Option<Arc<AccessBook>>,
     /// `X-Forwarded-Port`; none means the port of the listener.
     pub public_port: Option<u16>,
 }
@@ -80,6 +86,7 @@ impl Default for ProxySettings {
             hold: Duration::from_secs(30),
             drain: Duration::from_secs(30),
             scheme: "http",
+            access: None,
             public_port: None,
         }
     }

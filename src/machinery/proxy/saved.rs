@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{RouteTable, Target, TargetState, Upstream};
+use super::{Meter, RouteTable, Target, TargetState, Upstream};
 use crate::base::model::Host;
 
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +50,8 @@ struct SavedApi {
 #[serde(deny_unknown_fields)]
 struct SavedTarget {
     app: String,
+    #[serde(default)]
+    environment: String,
     state: TargetState,
     hosts: Vec<Host>,
     upstreams: Vec<SavedUpstream>,
@@ -105,7 +107,8 @@ impl From<&Target> for SavedTarget {
     fn from(target: &Target) -> Self {
         let saved = |u: &Arc<Upstream>| SavedUpstream { address: u.address(), replica: u.replica().to_owned() };
         let upstreams = target.upstreams.iter().map(saved).collect();
-        Self { app: target.app.clone(), state: target.state, hosts: Vec::new(), upstreams }
+        let environment = target.meter.environment().to_owned();
+        Self { app: target.app.clone(), environment, state: target.state, hosts: Vec::new(), upstreams }
     }
 }
 
@@ -118,12 +121,9 @@ impl From<Saved> for RouteTable {
                 let key = (u.address, u.replica.clone());
                 known.entry(key).or_insert_with(|| Upstream::new(u.address, u.replica)).clone()
             });
-            let whole = Arc::new(Target {
-                app: target.app,
-                upstreams: upstreams.collect(),
-                state: target.state,
-                bell: Arc::default(),
-            });
+            let (upstreams, meter) = (upstreams.collect(), Arc::new(Meter::new(target.environment)));
+            let bell = Arc::default();
+            let whole = Arc::new(Target { app: target.app, upstreams, state: target.state, bell, meter });
             routes.extend(target.hosts.into_iter().map(|host| (host, Arc::clone(&whole))));
         }
         Self::new(saved.api.map(|api| (api.host, api.address)), routes)

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use super::Upstream;
+use super::{Meter, Upstream};
 use crate::base::model::Host;
 
 /// `Upstream`s carry counters and open connections, so the next table must hold the same `Arc` for
@@ -29,6 +29,8 @@ pub struct Target {
     pub state: TargetState,
     /// Rung by requests that find the target asleep.
     pub bell: Arc<Bell>,
+    /// The same one as long as the environment has a route.
+    pub meter: Arc<Meter>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

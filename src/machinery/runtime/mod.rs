@@ -10,6 +10,7 @@ pub mod probe;
 pub mod tarball;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -71,8 +72,25 @@ pub enum Channel {
 #[derive(Debug, Clone)]
 pub struct LogLine {
     pub at: Timestamp,
+    /// The same time as exactly as the engine has it, in nanoseconds. Along one channel of one replica it never falls.
+    pub nanos: i64,
     pub channel: Channel,
     pub text: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Processor time since its start.
+    pub cpu_nanos: u64,
+    /// Without what the kernel can take back at once.
+    pub memory_bytes: u64,
+}
+
+/// Looks at replicas that are about to be removed. Bounded in time by itself.
+#[async_trait]
+pub trait Witness: Send + Sync {
+    /// The replica has ended, or will be killed in the next moment.
+    async fn last_look(&self, replica: &str);
 }
 
 /// A long-lived container for builds and one-off commands: opened once, used by many execs, paused between them.
@@ -147,6 +165,15 @@ pub trait Engine: Send + Sync {
 
     /// The last `tail` lines, then, with `follow`, the lines to come until the replica ends.
     async fn logs(&self, replica: &str, tail: usize, follow: bool) -> Result<BoxStream<'static, Result<LogLine>>>;
+
+    /// The lines from `since` on (earlier ones of the same second may come too), then those to come until the replica ends.
+    async fn output(&self, replica: &str, since: Timestamp) -> Result<BoxStream<'static, Result<LogLine>>>;
+
+    /// Nothing makes a replica go, with its lines, before the witness has seen it; one witness at a time.
+    fn witnessed_by(&self, witness: Arc<dyn Witness>);
+
+    /// What a running replica has used and uses.
+    async fn usage(&self, replica: &str) -> Result<Usage>;
 
     /// Runs a command inside a running replica, as its user and with its variables; for checks and for a look at it.
     async fn exec_in(&self, replica: &str, command: &[String], within: Duration) -> Result<Ended>;

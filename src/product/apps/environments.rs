@@ -1,10 +1,12 @@
 //! Environments of an app. `spec` is written here and by deployments, always guarded by the
 //! generation that was read; the converger is woken after each write.
 
+use super::told::tell;
 use crate::base::access::{Action, Actor};
 use crate::base::error::{Error, Result};
 use crate::base::model::{
-    App, BranchName, Environment, EnvironmentId, EnvironmentName, EnvironmentSpec, EnvironmentStatus, Id, Release,
+    App, BranchName, Environment, EnvironmentId, EnvironmentName, EnvironmentSpec, EnvironmentStatus, Happened, Id,
+    Release,
 };
 use crate::product::{Ctx, routing};
 use crate::state::store::{Tx, environments as rows, organizations, releases, routes};
@@ -144,15 +146,28 @@ pub async fn change_environment(
     }
     let mut tx = ctx.store.begin().await?;
     let mut environment = find(&mut tx, actor, app, name).await?;
+    let (mut what, was) = (Vec::new(), environment.spec.clone());
     if let Some(branch) = change.branch.filter(|branch| *branch != environment.branch) {
         let others = rows::of_app(&mut tx, &actor.scope(), &app.id).await?;
         free_branch(&others, &branch)?;
         rows::set_branch(&mut tx, &environment.id, &branch).await?;
+        what.push("branch".to_owned());
         environment.branch = branch;
     }
     let mut spec = environment.spec.clone();
     spec.watch_seconds = change.watch_seconds.unwrap_or(spec.watch_seconds);
     spec.stopped = change.stopped.unwrap_or(spec.stopped);
+    if spec.watch_seconds != was.watch_seconds {
+        what.push("watch".to_owned());
+    }
+    if !what.is_empty() {
+        tell(&mut tx, ctx, actor, &environment, Happened::EnvironmentChanged { what }).await?;
+    }
+    match (was.stopped, spec.stopped) {
+        (false, true) => tell(&mut tx, ctx, actor, &environment, Happened::Stopped {}).await?,
+        (true, false) => tell(&mut tx, ctx, actor, &environment, Happened::Started {}).await?,
+        _ => {}
+    }
     let environment = write(&mut tx, environment, spec).await?;
     tx.commit().await?;
     ctx.wake.notify_one();

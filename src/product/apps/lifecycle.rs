@@ -1,11 +1,15 @@
 //! Making, renaming and destroying apps. What runs of a destroyed app is nobody's business here:
 //! it is no longer desired, so the converger removes it.
 
+use super::told::tell_of;
 use crate::base::access::{Action, Actor, Place};
 use crate::base::error::{Error, Kind, Result};
-use crate::base::model::{App, AppId, AppName, Environment, EnvironmentId, EnvironmentSpec, EnvironmentStatus, Id};
+use crate::base::model::{
+    App, AppId, AppName, Environment, EnvironmentId, EnvironmentSpec, EnvironmentStatus, Happened, Id,
+};
 use crate::base::model::{Organization, TenantName};
 use crate::product::{Ctx, accounts, routing};
+use crate::state::store::events::Subject;
 use crate::state::store::{Tx, apps, environments, organizations, routes};
 
 pub struct NewApp {
@@ -45,6 +49,8 @@ pub async fn create(ctx: &Ctx, actor: &Actor, new: NewApp) -> Result<App> {
     };
     environments::insert(&mut tx, &production).await?;
     routing::claim_for(&mut tx, ctx, &organization, &app.name, &production).await?;
+    let created = Happened::AppCreated { name: app.name.to_string() };
+    tell_of(&mut tx, ctx, actor, Subject::App(&app.id), app.name.to_string(), created).await?;
     tx.commit().await?;
     tracing::info!(app.id = %app.id, app.name = %app.name, user.id = %actor.user.id, "app created");
     Ok(app)
@@ -69,6 +75,8 @@ pub async fn rename(ctx: &Ctx, actor: &Actor, app: &App, name: AppName) -> Resul
             }
         }
     }
+    let renamed = Happened::AppRenamed { from: app.name.to_string(), to: name.to_string() };
+    tell_of(&mut tx, ctx, actor, Subject::App(&app.id), name.to_string(), renamed).await?;
     tx.commit().await?;
     ctx.wake.notify_one();
     tracing::info!(app.id = %app.id, app.name = %name, user.id = %actor.user.id, "app renamed");

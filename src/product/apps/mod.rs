@@ -9,6 +9,7 @@ mod observatory;
 mod process_variables;
 mod processes;
 mod scaling;
+mod told;
 mod variables;
 
 pub use delivered::{build, builds, output, release, releases};
@@ -18,8 +19,9 @@ pub use environments::{
 };
 pub use find::{AppOverview, AppRef, describe, list, resolve};
 pub use lifecycle::{NewApp, create, delete, refreshed, rename};
-pub use observatory::{NoObservatory, Observatory, ReplicaView, logs, replicas};
+pub use observatory::{NoObservatory, Observatory, ReplicaView, replicas};
 pub use process_variables::process_variables;
 pub use processes::{MOST_REPLICAS, ProcessView, processes};
 pub use scaling::autoscale;
+pub use told::tell;
 pub use variables::{VariableChanges, read_variables, restore_variables, variables, write_variables};

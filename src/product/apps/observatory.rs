@@ -3,12 +3,10 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
 
 use crate::base::access::{Action, Actor};
 use crate::base::clock::Timestamp;
-use crate::base::error::{Error, Result};
+use crate::base::error::Result;
 use crate::base::model::{App, Environment, EnvironmentId, Generation, ProcessName, ReleaseId, ReplicaState};
 use crate::product::Ctx;
 use crate::state::store::releases;
@@ -30,16 +28,6 @@ pub struct ReplicaView {
 #[async_trait]
 pub trait Observatory: Send + Sync {
     async fn replicas(&self, environment: &EnvironmentId) -> Result<Vec<ReplicaView>>;
-
-    /// The last `tail` lines of each replica, oldest first, then, with `follow`, the lines to come, of replicas to come
-    /// as well. A line starts with its time and its replica: `2026-01-31T12:00:00.000Z web.1: …`.
-    async fn logs(
-        &self,
-        environment: &EnvironmentId,
-        process: Option<ProcessName>,
-        tail: usize,
-        follow: bool,
-    ) -> Result<BoxStream<'static, String>>;
 }
 
 /// For contexts in which nothing runs.
@@ -49,16 +37,6 @@ pub struct NoObservatory;
 impl Observatory for NoObservatory {
     async fn replicas(&self, _: &EnvironmentId) -> Result<Vec<ReplicaView>> {
         Ok(Vec::new())
-    }
-
-    async fn logs(
-        &self,
-        _: &EnvironmentId,
-        _: Option<ProcessName>,
-        _: usize,
-        _: bool,
-    ) -> Result<BoxStream<'static, String>> {
-        Ok(futures_util::stream::empty().boxed())
     }
 }
 
@@ -81,20 +59,4 @@ pub async fn replicas(
     }
     let number = |replica: &ReplicaView| numbers.get(&replica.release).copied().flatten();
     Ok(seen.into_iter().map(|replica| (replica.clone(), number(&replica))).collect())
-}
-
-/// Whoever may see the app may see what it writes.
-pub async fn logs(
-    ctx: &Ctx,
-    actor: &Actor,
-    app: &App,
-    environment: &Environment,
-    process: Option<&str>,
-    tail: usize,
-    follow: bool,
-) -> Result<BoxStream<'static, String>> {
-    actor.may(Action::ViewApp, &app.into())?;
-    let process =
-        process.map(|name| name.parse().map_err(|e| Error::invalid("process", format!("{e}")))).transpose()?;
-    ctx.observatory.logs(&environment.id, process, tail, follow).await
 }

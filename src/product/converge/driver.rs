@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::Handle;
 use super::apply::{Busy, Hands, Outcome};
 use super::board::Board;
+use super::chronicle::{self, Chronicle};
 use super::desired::{Desired, Settings, default_check};
 use super::observed::Memory;
 use super::plan::{self, Change, Changes};
@@ -40,6 +41,7 @@ pub struct Converger {
     wake: Arc<Notify>,
     ticks: watch::Sender<u64>,
     publisher: Publisher,
+    chronicle: Chronicle,
     memory: Memory,
     board: Board,
     counted_crashes: HashSet<String>,
@@ -61,7 +63,9 @@ impl Converger {
     ) -> Self {
         let settings = Settings::from(&ctx.config.runtime);
         let wake = Arc::clone(&ctx.wake);
+        let chronicle = Chronicle::new(ctx.clone(), Arc::clone(&engine));
         Self {
+            chronicle,
             hands: Hands { ctx, engine, builder },
             settings,
             wake: Arc::clone(&wake),
@@ -143,6 +147,7 @@ impl Converger {
         let runs = |id: &String| replicas.iter().any(|r| r.id == *id && r.state == ReplicaState::Running);
         self.asked.iter().filter(|(id, _)| !runs(id)).for_each(|(_, (_, stop))| stop.cancel());
         self.count_crashes(&all, &replicas);
+        self.chronicle.observed(&all, &replicas, &self.memory).await;
         self.orphans(&all, &replicas);
         let now = self.hands.ctx.clock.now();
         let mut look_again: Option<Timestamp> = None;
@@ -175,6 +180,7 @@ impl Converger {
                 self.memory.leaving.insert(replica, now);
             }
         }
+        self.chronicle.routed(&all, &entries, &replicas).await;
         // The route is published before anybody can read that it is live.
         self.write(statuses).await?;
         Ok(look_again)
@@ -187,6 +193,8 @@ impl Converger {
         let mut tx = self.hands.ctx.store.begin().await?;
         for (desired, status) in &statuses {
             store::environments::write_status(&mut tx, &desired.environment.id, status).await?;
+            let now = self.hands.ctx.clock.now();
+            chronicle::tell_state(&mut tx, &desired.environment, status, desired.release.as_ref(), now).await?;
         }
         tx.commit().await?;
         for (desired, status) in statuses {
@@ -349,7 +357,7 @@ impl Converger {
         let mut tx = self.hands.ctx.store.begin().await?;
         let found = store::environments::find(&mut tx, &crate::base::access::Scope::Platform, id).await?;
         let Some(environment) = found.filter(|e| e.generation == generation) else { return Ok(()) };
-        let mut status = environment.status;
+        let mut status = environment.status.clone();
         // It was live and is not any more: the one that stood by serves again.
         if let Some(watch) = status.watch.take().filter(|_| status.live == environment.spec.rollout) {
             status.live = watch.previous;
@@ -359,6 +367,7 @@ impl Converger {
         status.observed_generation = generation;
         status.reason = Some(reason);
         store::environments::write_status(&mut tx, id, &status).await?;
+        chronicle::tell_block(&mut tx, &environment, &status, self.hands.ctx.clock.now()).await?;
         tx.commit().await
     }
 

@@ -6,6 +6,7 @@
 mod apply;
 mod asking;
 mod board;
+mod chronicle;
 mod desired;
 mod driver;
 mod evidence;

@@ -105,6 +105,10 @@ impl Memory {
         self.leaving.retain(|id, _| held(id));
     }
 
+    pub fn is_ready(&self, replica: &str) -> bool {
+        self.vitals.get(replica).is_some_and(|vital| vital.standing.ready)
+    }
+
     pub fn crashed(&mut self, replica: &Replica, at: Timestamp) {
         let crashes = self.crashes.entry(replica.workload.clone()).or_default();
         if at.since(crashes.last) > FORGIVEN_AFTER_MILLIS || crashes.generation != replica.generation {

@@ -8,7 +8,7 @@ use tokio::sync::{Notify, watch};
 
 use super::observed::{Answers, Routed};
 use crate::base::model::{EnvironmentId, EnvironmentState, Host, Replica};
-use crate::machinery::proxy::{Bell, RouteTable, Target, TargetState, Upstream};
+use crate::machinery::proxy::{Bell, Meter, RouteTable, Target, TargetState, Upstream};
 
 /// What one environment contributes.
 pub struct Entry {
@@ -27,6 +27,7 @@ pub struct Publisher {
     sender: watch::Sender<Arc<RouteTable>>,
     api: Option<(Host, std::net::SocketAddr)>,
     upstreams: HashMap<String, Arc<Upstream>>,
+    meters: HashMap<EnvironmentId, Arc<Meter>>,
     picture: Option<Picture>,
     /// One for each environment, in every table.
     bells: HashMap<EnvironmentId, Arc<Bell>>,
@@ -40,7 +41,8 @@ impl Publisher {
         api: Option<(Host, std::net::SocketAddr)>,
         listener: Arc<Notify>,
     ) -> Self {
-        Self { sender, api, upstreams: HashMap::new(), picture: None, bells: HashMap::new(), listener }
+        let (upstreams, meters, bells) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { sender, api, upstreams, meters, picture: None, bells, listener }
     }
 
     /// Requests that went into the replica since it was first routed.
@@ -93,12 +95,16 @@ impl Publisher {
             }
             let bell = self.bells.entry(entry.environment.clone());
             let bell = Arc::clone(bell.or_insert_with(|| Arc::new(Bell::new(Arc::clone(&self.listener)))));
-            let target = Arc::new(Target { app: entry.app.clone(), upstreams, state: target_state(entry), bell });
+            let fresh = || Arc::new(Meter::new(entry.environment.to_string()));
+            let meter = Arc::clone(self.meters.entry(entry.environment.clone()).or_insert_with(fresh));
+            let (app, state) = (entry.app.clone(), target_state(entry));
+            let target = Arc::new(Target { app, upstreams, state, bell, meter });
             for host in &entry.hosts {
                 routes.insert(host.clone(), Arc::clone(&target));
             }
         }
         self.bells.retain(|id, _| entries.iter().any(|entry| entry.environment == *id));
+        self.meters.retain(|id, _| entries.iter().any(|entry| entry.environment == *id));
         self.sender.send_replace(Arc::new(RouteTable::new(self.api.clone(), routes)));
         let before = self.picture.replace(picture).unwrap_or_default();
         let now = self.picture.iter().flat_map(|p| p.values()).flat_map(|(_, ids, _)| ids).collect::<Vec<_>>();

@@ -19,7 +19,7 @@ mod sweep;
 
 use crate::base::access::{Action, Actor, Place, Scope};
 use crate::base::error::{Error, Result};
-use crate::base::model::{App, Deployment, DeploymentKind, Environment, JobStep, ProcessName, Release};
+use crate::base::model::{App, Deployment, DeploymentKind, Environment, Happened, JobStep, ProcessName, Release};
 use crate::product::Ctx;
 use crate::product::apps::{self, VariableChanges};
 use crate::state::store;
@@ -53,6 +53,9 @@ pub async fn set_variables(
     let before = store::variables::latest(&mut tx, &environment.id).await?.map_or(0, |set| set.version);
     let by = Some(&actor.user.id);
     let version = apps::write_variables(&mut tx, ctx, &app.organization_id, &environment.id, changes, by).await?;
+    if version != before {
+        apps::tell(&mut tx, ctx, actor, environment, changed(changes, version)).await?;
+    }
     let current = releases::current(&mut tx, &environment.id).await?;
     let deployment = match current.filter(|_| version != before) {
         Some(release) => {
@@ -70,6 +73,14 @@ pub async fn set_variables(
     tx.commit().await?;
     ctx.queue.notify();
     Ok((version, deployment))
+}
+
+/// Names, never values.
+fn changed(changes: &VariableChanges, version: i64) -> Happened {
+    let names = |given: bool| {
+        changes.iter().filter(|(_, value)| value.is_some() == given).map(|(name, _)| name.to_string()).collect()
+    };
+    Happened::VariablesChanged { set: names(true), unset: names(false), version }
 }
 
 /// Names, never values.

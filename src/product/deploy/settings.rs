@@ -8,11 +8,11 @@ use super::releases::{self, NewRelease};
 use crate::base::access::{Action, Actor, Place};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::model::{
-    App, CheckKind, Checks, Environment, EnvironmentSpec, EnvironmentState, Formation, Generation, HealthCheck,
-    MOST_CHECKS, ProcessName, Release, ReleaseId, ReleaseKind, overlaid,
+    App, CheckKind, Checks, Environment, EnvironmentSpec, EnvironmentState, Formation, Generation, Happened,
+    HealthCheck, MOST_CHECKS, ProcessName, Release, ReleaseId, ReleaseKind, overlaid,
 };
 use crate::product::Ctx;
-use crate::product::apps::MOST_REPLICAS;
+use crate::product::apps::{self, MOST_REPLICAS};
 use crate::product::converge::default_check;
 use crate::state::store::{self, Tx};
 
@@ -42,6 +42,14 @@ pub async fn scale(
         unknown_process(current.as_ref(), name).or(scaling)
     };
     refuse(numbers.iter().filter_map(|(name, count)| Some((name.to_string(), fault(name, *count)?))))?;
+    let before = |name: &ProcessName| {
+        environment.spec.formation.get(name).copied().unwrap_or_else(|| u32::from(name.as_str() == "web"))
+    };
+    let changed = numbers.iter().filter(|(name, count)| before(name) != **count);
+    let changed: BTreeMap<_, _> = changed.map(|(name, count)| (name.to_string(), (before(name), *count))).collect();
+    if !changed.is_empty() {
+        apps::tell(&mut tx, ctx, actor, &environment, Happened::Scaled { numbers: changed }).await?;
+    }
     let mut spec = environment.spec.clone();
     spec.formation.extend(numbers.iter().map(|(name, count)| (name.clone(), *count)));
     let words: Vec<_> = numbers.iter().map(|(name, count)| format!("{name}={count}")).collect();
@@ -124,6 +132,8 @@ pub async fn set_checks(
     }
     refuse(faults)?;
     spec.checks.retain(|_, checks| !checks.is_empty());
+    let what = vec!["checks".to_owned()];
+    apps::tell(&mut tx, ctx, actor, &environment, Happened::EnvironmentChanged { what }).await?;
     settle(ctx, tx, actor, environment, current, spec, describe(changes)).await
 }
 
@@ -155,6 +165,7 @@ pub async fn restart(ctx: &Ctx, actor: &Actor, app: &App, environment: &Environm
     // The number of the spec that asks for it: no rollout, given up or not, ever had it.
     spec.rollout = Generation(environment.generation + 1);
     let environment = write(&mut tx, environment, spec).await?;
+    apps::tell(&mut tx, ctx, actor, &environment, Happened::Restarted {}).await?;
     tx.commit().await?;
     ctx.wake.notify_one();
     Ok(environment)

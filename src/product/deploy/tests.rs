@@ -12,6 +12,7 @@ use crate::machinery::runtime::Engine;
 use crate::machinery::runtime::fake::FakeEngine;
 use crate::product::apps::NoObservatory;
 use crate::product::builds::Builder;
+use crate::product::insight::Insight;
 use crate::state::jobs::Queue;
 use crate::state::logs::{LogName, LogStore};
 use crate::state::store::Store;
@@ -60,6 +61,7 @@ impl Server {
             wake: Arc::default(),
             observatory: Arc::new(NoObservatory),
             desk: Arc::new(Desk::new(engine, Arc::new(builder))),
+            insight: Insight::open(dir.path(), &Config::default()).expect("insight"),
             config: Arc::new(Config::default()),
         };
         Self { ctx, clock: clock.clone(), engine: fake, _dir: dir }

@@ -137,6 +137,7 @@ impl Attempt {
     async fn steps(&mut self, work: &dyn Work, first: usize) -> Result<Option<(Option<usize>, String)>, Lost> {
         let count = work.steps().len();
         for index in first..count {
+            self.cx.log.enter(work.steps()[index]);
             let ended = self.held(AssertUnwindSafe(work.run(index, &self.cx)).catch_unwind()).await?;
             let ended = ended.unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
             let stopping = self.cx.cancel.is_cancelled();

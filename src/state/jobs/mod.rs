@@ -19,8 +19,8 @@ mod outcome;
 mod queue;
 mod runner;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -74,13 +74,16 @@ pub enum StepError {
 pub struct JobLog {
     logs: LogStore,
     name: LogName,
+    id: JobId,
+    /// What is at work, for who is told of the lines as well.
+    step: Arc<Mutex<&'static str>>,
     /// A full disk is told of once per job, not once per line.
     told: Arc<AtomicBool>,
 }
 
 impl JobLog {
     fn new(logs: LogStore, id: &JobId) -> Self {
-        Self { logs, name: LogName::job(id), told: Arc::default() }
+        Self { logs, name: LogName::job(id), id: id.clone(), step: Arc::default(), told: Arc::default() }
     }
 
     /// Appends the lines of `text`. A log that cannot be written does not stop the job.
@@ -88,6 +91,11 @@ impl JobLog {
         if let Err(error) = self.logs.append(&self.name, text) {
             self.tell(&error);
         }
+        self.logs.pass_on(&self.id, *self.step.lock().unwrap_or_else(PoisonError::into_inner), text);
+    }
+
+    fn enter(&self, step: &'static str) {
+        *self.step.lock().unwrap_or_else(PoisonError::into_inner) = step;
     }
 
     fn close(&self) {

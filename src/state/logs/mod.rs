@@ -12,8 +12,10 @@
 //! Followers wait for the writer in this process; nothing polls. Left to others: whose log it is.
 
 mod follow;
+pub mod kept;
 mod line;
 mod live;
+mod passed;
 
 use std::collections::HashMap;
 use std::fs;
@@ -27,6 +29,8 @@ use futures_util::Stream;
 use crate::base::error::{Error, Result};
 use crate::base::model::{CommandId, Id, JobId};
 use live::Live;
+
+pub use passed::{JobLine, JobLines};
 
 /// Name of a log's file, made of what has a grammar.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -56,6 +60,7 @@ pub type LogStream = Pin<Box<dyn Stream<Item = LogEvent> + Send>>;
 pub struct LogStore {
     dir: Arc<Path>,
     live: Arc<Mutex<HashMap<LogName, Arc<Live>>>>,
+    passage: Arc<passed::Passage>,
 }
 
 /// Logs that are known in memory before the idle ones among them are forgotten.
@@ -65,12 +70,21 @@ impl LogStore {
     /// `dir` holds the logs and nothing else.
     pub fn open(dir: &Path) -> Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|e| unusable(dir, e))?;
-        Ok(Self { dir: dir.into(), live: Arc::default() })
+        Ok(Self { dir: dir.into(), live: Arc::default(), passage: Arc::default() })
     }
 
     /// Appends the lines of `text`; an empty text is an empty line.
     pub fn append(&self, name: &LogName, text: &str) -> Result<()> {
         self.live(name)?.append(text)
+    }
+
+    /// Lines of jobs are passed on from now on; none when they are passed on to somebody already.
+    pub fn job_lines(&self) -> Option<JobLines> {
+        self.passage.open()
+    }
+
+    pub(super) fn pass_on(&self, job: &JobId, step: &'static str, text: &str) {
+        self.passage.pass_on(job, step, text);
     }
 
     /// The lines from `from_line` (0 is the first) on, as they come, then `End`. A log that does not

@@ -1,13 +1,14 @@
-//! Deployments: one per job.
+//! Deployments: one per job. Their beginnings and ends are events, written with them.
 
 use sqlx::FromRow;
 
 use super::Tx;
 use super::dialect::{from_word, many, on, one, parse, parse_some, sees_app, text, touched, viewer, word};
+use super::events::{self, NewEvent, Subject};
 use crate::base::access::Scope;
 use crate::base::clock::Timestamp;
 use crate::base::error::{Error, Result};
-use crate::base::model::{Deployment, DeploymentId, DeploymentState, EnvironmentId, Id, JobId, ReleaseId};
+use crate::base::model::{Deployment, DeploymentId, DeploymentState, EnvironmentId, Happened, Id, JobId, ReleaseId};
 
 #[derive(FromRow)]
 struct Row {
@@ -60,7 +61,22 @@ pub async fn insert(tx: &mut Tx, deployment: &Deployment) -> Result<()> {
         .bind(deployment.created_at.0)
         .bind(deployment.finished_at.map(|at| at.0))
         .execute(c))?;
+    let started = NewEvent {
+        at: deployment.created_at,
+        of: Subject::Environment(&deployment.environment_id),
+        happened: Happened::DeploymentStarted { deployment: deployment.id.clone(), how: deployment.kind },
+        subject: deployment.id.to_string(),
+        actor: deployment.created_by.as_ref(),
+        cause: None,
+        once: Some(started(&deployment.id)),
+    };
+    events::insert(tx, &started).await?;
     Ok(())
+}
+
+/// What the event of its beginning is known by.
+fn started(id: &DeploymentId) -> String {
+    format!("{id}/started")
 }
 
 /// `false`: it is finished, or has another release.
@@ -80,14 +96,58 @@ pub async fn finish(
 ) -> Result<bool> {
     const SQL: &str = "UPDATE deployments SET state = $2, reason = $3, finished_at = $4
         WHERE id = $1 AND state = 'running'";
-    let (state, reason) = (word(&state)?, reason.map(text));
-    Ok(touched!(tx, c => sqlx::query(SQL)
+    let (word, text) = (word(&state)?, reason.map(text));
+    let finished = touched!(tx, c => sqlx::query(SQL)
         .bind(id.as_str())
-        .bind(state.as_str())
-        .bind(reason.as_deref())
+        .bind(word.as_str())
+        .bind(text.as_deref())
         .bind(at.0)
         .execute(c))?
-        == 1)
+        == 1;
+    if finished {
+        tell_end(tx, id, state, reason, at).await?;
+    }
+    Ok(finished)
+}
+
+#[derive(FromRow)]
+struct Told {
+    environment_id: String,
+    created_by: Option<String>,
+    number: Option<i64>,
+}
+
+async fn tell_end(
+    tx: &mut Tx,
+    id: &DeploymentId,
+    state: DeploymentState,
+    reason: Option<&str>,
+    at: Timestamp,
+) -> Result<()> {
+    const SQL: &str = "SELECT d.environment_id, d.created_by, r.number FROM deployments d
+        LEFT JOIN releases r ON r.id = d.release_id WHERE d.id = $1";
+    let told = on!(tx, c => sqlx::query_as::<_, Told>(SQL).bind(id.as_str()).fetch_one(c))?;
+    let (deployment, release) = (id.clone(), told.number);
+    let happened = match state {
+        DeploymentState::Running => return Ok(()),
+        DeploymentState::Succeeded => Happened::DeploymentSucceeded { deployment, release },
+        DeploymentState::Superseded => Happened::DeploymentSuperseded { deployment, release },
+        DeploymentState::Failed => {
+            Happened::DeploymentFailed { deployment, release, reason: reason.unwrap_or_default().to_owned() }
+        }
+    };
+    let actor = parse_some(told.created_by.as_deref())?;
+    let ended = NewEvent {
+        at,
+        of: Subject::Environment(&parse(&told.environment_id)?),
+        happened,
+        subject: release.map_or_else(|| id.to_string(), |number| format!("v{number}")),
+        actor: actor.as_ref(),
+        cause: Some(started(id)),
+        once: Some(format!("{id}/ended")),
+    };
+    events::insert(tx, &ended).await?;
+    Ok(())
 }
 
 pub async fn find(tx: &mut Tx, scope: &Scope, id: &DeploymentId) -> Result<Option<Deployment>> {

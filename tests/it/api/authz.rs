@@ -3,7 +3,7 @@
 
 use hythe::base::access::Role;
 use hythe::edges::api;
-use hythe::product::apps;
+use hythe::product::{apps, insight};
 use serde_json::{Value, json};
 
 use super::harness::{Answer, Person, TestApi};
@@ -36,12 +36,19 @@ fn table() -> Vec<(&'static str, &'static str, Least, Value)> {
         ("delete", "/v1/tokens/{name}", Least::Caller, Value::Null),
         ("get", "/v1/apps", Least::Caller, Value::Null),
         ("get", "/v1/apps/{app}", Least::Viewer, Value::Null),
+        ("get", "/v1/events", Least::Caller, Value::Null),
+        ("get", "/v1/apps/{app}/events", Least::Viewer, Value::Null),
         ("get", "/v1/apps/{app}/builds", Least::Viewer, Value::Null),
         ("get", "/v1/apps/{app}/builds/{build}", Least::Viewer, Value::Null),
         ("get", "/v1/apps/{app}/builds/{build}/output", Least::Viewer, Value::Null),
         ("get", "/v1/apps/{app}/environments", Least::Viewer, Value::Null),
         ("get", at(""), Least::Viewer, Value::Null),
         ("get", at("/logs"), Least::Viewer, Value::Null),
+        ("get", at("/why"), Least::Viewer, Value::Null),
+        ("get", "/v1/apps/{app}/drains", Least::Viewer, Value::Null),
+        ("post", "/v1/apps/{app}/drains", Least::Developer, json!({"url": "syslog://logs.example.com:514"})),
+        ("delete", "/v1/apps/{app}/drains/{drain}", Least::Developer, Value::Null),
+        ("get", at("/metrics"), Least::Viewer, Value::Null),
         ("get", at("/processes"), Least::Viewer, Value::Null),
         ("get", at("/checks"), Least::Viewer, Value::Null),
         ("get", at("/releases/{number}/diff"), Least::Viewer, Value::Null),
@@ -79,7 +86,8 @@ fn table() -> Vec<(&'static str, &'static str, Least, Value)> {
 }
 
 /// Operations that are no one's after set-up, or whose answer is of a shape of its own; each has a test below.
-const APART: [(&str, &str); 2] = [("post", "/v1/setup"), ("post", "/v1/apps")];
+const APART: [(&str, &str); 4] =
+    [("post", "/v1/setup"), ("post", "/v1/apps"), ("get", "/metrics"), ("get", "/v1/host/metrics")];
 
 fn operations() -> Vec<(String, String)> {
     let document: Value = serde_json::from_str(&api::document()).expect("JSON");
@@ -108,6 +116,7 @@ struct Stage {
     build: String,
     deployment: String,
     command: String,
+    drain: String,
 }
 
 /// A fresh world with root's app `shop`, and in it one person.
@@ -118,6 +127,8 @@ async fn stage(who: &str) -> (Stage, Option<Person>) {
     apps::create_environment(&api.ctx, &root.actor, &app, staging).await.expect("an environment");
     let (build, deployment) = api.deliver(&app).await;
     let command = api.command(&root, &app).await;
+    let drain = insight::add_drain(&api.ctx, &root.actor, &app, None, "syslog://logs.example.com:514").await;
+    let drain = drain.expect("a drain").id.to_string();
     let person = match who {
         "anonymous" => None,
         "administrator" => Some(root),
@@ -126,7 +137,7 @@ async fn stage(who: &str) -> (Stage, Option<Person>) {
         "developer" => Some(api.person("developer", Some((&root.actor, Role::Developer))).await),
         _ => Some(api.person("owner", Some((&root.actor, Role::Owner))).await),
     };
-    (Stage { api, build: build.id.to_string(), deployment: deployment.id.to_string(), command }, person)
+    (Stage { api, build: build.id.to_string(), deployment: deployment.id.to_string(), command, drain }, person)
 }
 
 impl Stage {
@@ -138,6 +149,7 @@ impl Stage {
             .replace("{build}", &self.build)
             .replace("{number}", "1")
             .replace("{process}", "web")
+            .replace("{drain}", &self.drain)
             .replace("{deployment}", &self.deployment)
             .replace("{command}", &self.command)
             .replace("{cron}", "tidy")
@@ -289,4 +301,16 @@ async fn a_token_ends_when_it_expires_and_when_it_is_removed() {
     assert_eq!(api.call("GET", "/v1/whoami", Some(&day), None).await.status, 401);
     assert_eq!(api.call("DELETE", "/v1/tokens/setup", Some(&root.token), None).await.status, 204);
     assert_eq!(api.call("GET", "/v1/whoami", Some(&root.token), None).await.status, 401);
+}
+
+/// What is of the platform as a whole is its administrators' alone.
+#[tokio::test]
+async fn measurements_of_the_platform_are_for_its_administrators() {
+    for (who, status) in [("anonymous", 401), ("outsider", 404), ("owner", 404), ("administrator", 200)] {
+        let (stage, person) = stage(who).await;
+        for path in ["/metrics", "/v1/host/metrics"] {
+            let answer = stage.api.call("GET", path, person.as_ref().map(|p| p.token.as_str()), None).await;
+            assert_eq!(answer.status, status, "{who} {path}: {}", answer.text);
+        }
+    }
 }

@@ -74,6 +74,7 @@ impl TestApi {
             wake: Arc::default(),
             observatory: Arc::new(NoObservatory),
             desk: Arc::new(hythe::product::deploy::Desk::closed()),
+            insight: hythe::product::insight::Insight::open(dir.path(), &Config::default()).expect("insight"),
             config: Arc::new(Config::default()),
         };
         Self { router: api::router(ctx.clone()), ctx, clock, _dir: dir }

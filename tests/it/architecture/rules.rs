@@ -55,8 +55,8 @@ pub struct Violation {
 
 /// Reading order; a room may import only the rooms before it. Routing stands before apps: making, renaming and
 /// destroying an app claims and frees its host.
-const PRODUCT: [&str; 10] =
-    ["accounts", "routing", "apps", "builds", "addons", "servers", "sites", "plans", "converge", "deploy"];
+const PRODUCT: [&str; 11] =
+    ["accounts", "routing", "apps", "builds", "addons", "servers", "sites", "plans", "converge", "deploy", "insight"];
 
 /// What edges may import beside base, product and themselves.
 const EDGE_EXCEPTIONS: [(&str, &[&str]); 6] = [
@@ -69,7 +69,7 @@ const EDGE_EXCEPTIONS: [(&str, &[&str]); 6] = [
 ];
 
 /// Product rooms that may name the room of a machine; who is not listed asks one of them.
-const ENGINE_CALLERS: [&str; 5] = ["builds", "addons", "servers", "converge", "deploy"];
+const ENGINE_CALLERS: [&str; 6] = ["builds", "addons", "servers", "converge", "deploy", "insight"];
 const PROVIDER_CALLERS: [&str; 1] = ["servers"];
 
 const OWNERS: [(&str, &[&str]); 15] = [
@@ -85,7 +85,7 @@ const OWNERS: [(&str, &[&str]); 15] = [
     // The API takes over a connection that becomes one of a command's streams.
     ("hyper", &["src/machinery/proxy", "src/machinery/runtime", "src/edges/api/attach"]),
     ("hyper_util", &["src/machinery/proxy", "src/machinery/runtime", "src/edges/api/attach"]),
-    ("rustls", &["src/machinery/proxy", "src/machinery/certs", "src/daemon"]),
+    ("rustls", &["src/machinery/proxy", "src/machinery/certs", "src/machinery/outbound", "src/daemon"]),
     ("axum", &["src/edges/registry", "src/edges/api", "src/edges/web", "src/edges/client", "src/daemon"]),
     ("clap", &["src/edges/cli"]),
     ("anyhow", &["src/main", "src/edges/cli", "src/daemon"]),

@@ -5,9 +5,12 @@ mod app;
 mod command;
 mod delivery;
 mod diff;
+mod drain;
 pub mod frames;
 mod health;
 mod local;
+mod metrics;
+mod seen;
 
 pub use account::{KeyView, NewKeyBody, NewTokenBody, SetupBody, SetupView, TokenView, UserView};
 pub use app::{
@@ -17,8 +20,11 @@ pub use app::{
 pub use command::{AttachBody, CommandView, CronDetail, CronView, NewCommandBody, NewCronBody, TerminalBody};
 pub use delivery::{BuildView, DeploymentDetail, DeploymentView, ReleaseView, RollbackBody, StepView};
 pub use diff::{ChangeView, DiffView, NamesView, PromoteBody};
+pub use drain::{DrainView, NewDrainBody};
 pub use health::{CheckBody, CheckItem, ProcessChecksBody};
 pub use local::{Local, LocalAnswer, LocalRequest};
+pub use metrics::{HostPoint, MetricsPoint, MetricsView, ReplicaPoint, RequestsPoint};
+pub use seen::{EventView, WhyLink, WhySide, WhyView};
 
 use std::collections::BTreeMap;
 

@@ -80,7 +80,8 @@ pub(super) fn host(text: &str) -> Host {
 }
 
 pub(super) fn target(state: TargetState, upstreams: Vec<Arc<Upstream>>) -> Arc<Target> {
-    Arc::new(Target { app: "shop".into(), upstreams, state, bell: Arc::default() })
+    let meter = Arc::new(Meter::new("env-shop"));
+    Arc::new(Target { app: "shop".into(), upstreams, state, bell: Arc::default(), meter })
 }
 
 pub(super) fn table(state: TargetState, upstreams: Vec<Arc<Upstream>>) -> RouteTable {

@@ -4,6 +4,7 @@
 //! that runs programs and for one that does not.
 
 pub mod commands;
+mod seen;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,6 +20,10 @@ use crate::base::model::{
     SpaceId, WorkloadId, WorkloadSpec,
 };
 use crate::base::secret::Secret;
+
+pub use seen::{
+    a_witness_sees_the_last_lines, output_is_read_again_from_where_it_was_left, usage_is_read_while_it_runs,
+};
 
 /// An engine with what a test needs beside it. Dropping it leaves nothing behind.
 #[async_trait]
@@ -67,6 +72,9 @@ macro_rules! engine_contract {
         clause!(lower_generations_are_retired);
         clause!(one_replica_is_removed_in_whatever_state);
         clause!(logs_are_read_and_followed);
+        clause!(output_is_read_again_from_where_it_was_left);
+        clause!(a_witness_sees_the_last_lines);
+        clause!(usage_is_read_while_it_runs);
         clause!(commands_run_inside_a_replica);
         clause!(a_missing_image_is_refused_and_leaves_nothing);
         clause!(images_are_loaded_without_known_layers);

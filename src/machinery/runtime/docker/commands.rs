@@ -7,7 +7,7 @@ use bollard::container::{AttachContainerResults, LogOutput};
 use bollard::errors::Error;
 use bollard::models::{ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum as Status};
 use bollard::query_parameters::{
-    AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, KillContainerOptionsBuilder,
+    AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, KillContainerOptionsBuilder, LogsOptionsBuilder,
     ResizeContainerTTYOptions, StopContainerOptionsBuilder, WaitContainerOptionsBuilder,
 };
 use bytes::Bytes;
@@ -107,7 +107,7 @@ impl Docker {
     pub(super) async fn output_of_command(&self, id: &CommandId) -> Result<BoxStream<'static, Result<LogLine>>> {
         let name = names::command(&self.0.prefix, id);
         match self.find_command(&name).await? {
-            Some(_) => self.lines_of(&name, "all", true),
+            Some(_) => self.lines_of(&name, LogsOptionsBuilder::new().follow(true).tail("all")),
             None => Err(absent(id)),
         }
     }

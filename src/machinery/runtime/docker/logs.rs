@@ -21,19 +21,31 @@ impl Docker {
         tail: usize,
         follow: bool,
     ) -> Result<BoxStream<'static, Result<LogLine>>> {
-        self.inspect_ours(replica).await?;
-        self.lines_of(replica, &tail.to_string(), follow)
+        self.lines(replica, LogsOptionsBuilder::new().follow(follow).tail(&tail.to_string())).await
     }
 
-    /// `tail`: a number, or `all`.
+    pub(super) async fn replica_output(
+        &self,
+        replica: &str,
+        since: Timestamp,
+    ) -> Result<BoxStream<'static, Result<LogLine>>> {
+        // The engine takes whole seconds; none means from the first line.
+        let since = i32::try_from(since.0.div_euclid(1000)).unwrap_or(0).max(0);
+        self.lines(replica, LogsOptionsBuilder::new().follow(true).since(since)).await
+    }
+
+    async fn lines(&self, replica: &str, options: LogsOptionsBuilder) -> Result<BoxStream<'static, Result<LogLine>>> {
+        self.inspect_ours(replica).await?;
+        self.lines_of(replica, options)
+    }
+
+    /// Of a container that is known to be ours.
     pub(super) fn lines_of(
         &self,
         replica: &str,
-        tail: &str,
-        follow: bool,
+        options: LogsOptionsBuilder,
     ) -> Result<BoxStream<'static, Result<LogLine>>> {
-        let options =
-            LogsOptionsBuilder::new().stdout(true).stderr(true).timestamps(true).follow(follow).tail(tail).build();
+        let options = options.stdout(true).stderr(true).timestamps(true).build();
         let parts = self.api()?.logs(replica, Some(options));
         let (docker, replica) = (self.clone(), replica.to_owned());
         let lines = parts.map(Some).chain(stream::iter([None])).scan(Assembler::default(), move |assembler, part| {
@@ -52,7 +64,7 @@ impl Docker {
 
 /// A line whose end has not come yet, per channel.
 #[derive(Default)]
-struct Assembler([Option<(Timestamp, Vec<u8>)>; 2]);
+struct Assembler([Option<(i64, Vec<u8>)>; 2]);
 
 impl Assembler {
     fn take(&mut self, part: LogOutput) -> Option<LogLine> {
@@ -74,19 +86,24 @@ impl Assembler {
     }
 }
 
-fn line_of(channel: Channel, (at, mut text): (Timestamp, Vec<u8>)) -> Option<LogLine> {
+fn line_of(channel: Channel, (nanos, mut text): (i64, Vec<u8>)) -> Option<LogLine> {
     if text.last() == Some(&b'\n') {
         text.pop();
     }
-    Some(LogLine { at, channel, text: String::from_utf8_lossy(&text).into_owned() })
+    Some(LogLine {
+        at: Timestamp(nanos.div_euclid(1_000_000)),
+        nanos,
+        channel,
+        text: String::from_utf8_lossy(&text).into_owned(),
+    })
 }
 
 /// `2026-11-21T06:47:00.123456789Z text`; what has no time before it is all text.
-fn stamped(message: &Bytes) -> (Option<Timestamp>, &[u8]) {
+fn stamped(message: &Bytes) -> (Option<i64>, &[u8]) {
     let space = message.iter().take(40).position(|b| *b == b' ');
     let parsed = space.and_then(|space| {
         let time: jiff::Timestamp = std::str::from_utf8(&message[..space]).ok()?.parse().ok()?;
-        Some((Timestamp(time.as_millisecond()), &message[space + 1..]))
+        Some((i64::try_from(time.as_nanosecond()).ok()?, &message[space + 1..]))
     });
     match parsed {
         Some((at, text)) => (Some(at), text),
@@ -109,7 +126,7 @@ mod tests {
         let other = LogOutput::StdErr { message: Bytes::from_static(b"1970-01-01T00:00:02Z e\n") };
         assert_eq!(assembler.take(other).expect("line").text, "e");
         let line = assembler.take(out("1970-01-01T00:00:03Z bbb\n")).expect("line");
-        assert_eq!((line.at, line.text.as_str()), (Timestamp(1500), "aaabbb"));
+        assert_eq!((line.at, line.nanos, line.text.as_str()), (Timestamp(1500), 1_500_000_000, "aaabbb"));
         assert!(assembler.take(out("1970-01-01T00:00:04Z no end")).is_none());
         assert_eq!(assembler.finish()[0].text, "no end");
     }

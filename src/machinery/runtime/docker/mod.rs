@@ -15,12 +15,14 @@ mod events;
 mod exec;
 mod faults;
 mod images;
+mod kernel;
 mod logs;
 mod names;
 mod networks;
 mod observe;
 mod rollout;
 mod sandbox;
+mod usage;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -34,8 +36,9 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     Attached, ByteStream, CommandSpec, Ended, Engine, EngineError, EnterSpec, Exec, ExecSpec, Facts, LogLine, Result,
-    SandboxSpec, SeenCommand,
+    SandboxSpec, SeenCommand, Usage, Witness,
 };
+use crate::base::clock::Timestamp;
 use crate::base::model::{CommandId, Exit, Generation, ImageDigest, Replica, Window, WorkloadId, WorkloadSpec};
 
 /// One Docker Engine, as seen by one platform. Cheap to clone; clones share what they know.
@@ -55,6 +58,7 @@ struct Inner {
     died: Mutex<HashSet<String>>,
     /// Feeders of attached commands; each ends with its sender or its command.
     feeding: TaskTracker,
+    witness: Mutex<Option<Arc<dyn Witness>>>,
     /// Clean-ups that outlive the stream that made them necessary.
     tidying: TaskTracker,
 }
@@ -94,6 +98,7 @@ impl Docker {
             seen: Mutex::default(),
             died: Mutex::default(),
             feeding: TaskTracker::new(),
+            witness: Mutex::default(),
             tidying: TaskTracker::new(),
         })))
     }
@@ -175,6 +180,18 @@ impl Engine for Docker {
 
     async fn logs(&self, replica: &str, tail: usize, follow: bool) -> Result<BoxStream<'static, Result<LogLine>>> {
         self.replica_logs(replica, tail, follow).await
+    }
+
+    async fn output(&self, replica: &str, since: Timestamp) -> Result<BoxStream<'static, Result<LogLine>>> {
+        self.replica_output(replica, since).await
+    }
+
+    fn witnessed_by(&self, witness: Arc<dyn Witness>) {
+        *self.0.witness.lock().unwrap_or_else(|e| e.into_inner()) = Some(witness);
+    }
+
+    async fn usage(&self, replica: &str) -> Result<Usage> {
+        self.usage_of(replica).await
     }
 
     async fn exec_in(&self, replica: &str, command: &[String], within: Duration) -> Result<Ended> {

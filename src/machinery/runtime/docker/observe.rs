@@ -4,15 +4,18 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
-use bollard::models::{ContainerInspectResponse, ContainerSummary, ContainerSummaryStateEnum as State};
+use bollard::models::{ContainerInspectResponse, ContainerState, ContainerSummary, ContainerSummaryStateEnum as State};
 use bollard::query_parameters::ListContainersOptionsBuilder;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::super::{EngineError, Result};
 use super::names::{self, Labelled};
-use super::{Docker, QUICK};
+use super::{Docker, QUICK, kernel};
 use crate::base::clock::Timestamp;
 use crate::base::model::{Replica, ReplicaState};
+
+/// 128 + SIGKILL.
+const KILLED: i64 = 137;
 
 #[derive(Clone)]
 pub(super) struct Seen {
@@ -128,7 +131,7 @@ impl Docker {
     /// `None` when it vanished since the listing.
     async fn inspect_replica(&self, container: &Listed) -> Result<Option<Seen>> {
         match self.inspect(&container.id).await {
-            Ok(found) => Ok(found.state.map(|state| {
+            Ok(found) => Ok(self.with_kernel(&container.id, found.state).await.map(|state| {
                 let started_at = time(state.started_at);
                 let ended = state.running == Some(false) && state.paused != Some(true);
                 let seen = if ended {
@@ -146,6 +149,17 @@ impl Docker {
             Err(EngineError::NotFound { .. }) => Ok(None),
             Err(other) => Err(other),
         }
+    }
+
+    /// A kill that the engine gives no reason for is looked up where the reason is certain.
+    async fn with_kernel(&self, id: &str, state: Option<ContainerState>) -> Option<ContainerState> {
+        let mut state = state?;
+        if state.running == Some(false) && state.exit_code == Some(KILLED) && state.oom_killed != Some(true) {
+            let id = id.to_owned();
+            let told = tokio::task::spawn_blocking(move || kernel::ran_out_of_memory(&id)).await;
+            state.oom_killed = Some(told.unwrap_or(false));
+        }
+        Some(state)
     }
 
     pub(super) async fn inspect(&self, container: &str) -> Result<ContainerInspectResponse> {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, ResourcesUlimits};
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
+    CreateContainerOptionsBuilder, KillContainerOptionsBuilder, RemoveContainerOptionsBuilder,
+    StopContainerOptionsBuilder,
 };
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::{StreamExt, stream};
@@ -45,7 +46,7 @@ impl Docker {
         }
         // Left-overs of an ordinal that is up.
         for id in stale.into_values().flatten() {
-            work.push(async move { self.discard(&id).await }.boxed());
+            work.push(async move { self.bury(&id, false).await }.boxed());
         }
         for found in &surplus {
             work.push(self.stop(found).boxed());
@@ -62,14 +63,17 @@ impl Docker {
         match self.inspect_ours(replica).await {
             Err(EngineError::NotFound { .. }) => Ok(()),
             Err(error) => Err(error),
-            Ok(_) => self.discard(replica).await,
+            Ok(found) => {
+                let runs = found.state.and_then(|state| state.running).unwrap_or(false);
+                self.bury(replica, runs).await
+            }
         }
     }
 
     async fn start(&self, spec: &WorkloadSpec, ordinal: u32, network: &str, stale: Vec<String>) -> Result<()> {
         let name = names::replica(&self.0.prefix, spec, ordinal);
         for id in stale {
-            self.discard(&id).await?;
+            self.bury(&id, false).await?;
         }
         let body = self.body(spec, ordinal, network);
         let id = self.create(&name, &body, spec.image.as_str()).await?;
@@ -144,6 +148,26 @@ impl Docker {
         self.call("remove", id, START, gone).await
     }
 
+    /// As `discard`, for a replica: its last lines are read before they go with it.
+    async fn bury(&self, id: &str, runs: bool) -> Result<()> {
+        if runs {
+            let options = KillContainerOptionsBuilder::new().signal("SIGKILL").build();
+            let killed = |api: bollard::Docker| async move {
+                // Not running any more (409) is what was wanted.
+                match gone_is_fine(api.kill_container(id, Some(options)).await) {
+                    Err(error) if faults::status(&error) == Some(409) => Ok(()),
+                    other => other,
+                }
+            };
+            self.call("kill", id, START, killed).await?;
+        }
+        let witness = self.0.witness.lock().unwrap_or_else(|e| e.into_inner()).clone();
+        if let Some(witness) = witness {
+            witness.last_look(id).await;
+        }
+        self.discard(id).await
+    }
+
     /// SIGTERM, grace, SIGKILL, all in the engine; then removes.
     async fn stop(&self, replica: &Listed) -> Result<()> {
         if replica.is_up() {
@@ -156,7 +180,7 @@ impl Docker {
             };
             self.call("stop", &replica.id, within, stopped).await?;
         }
-        self.discard(&replica.id).await
+        self.bury(&replica.id, false).await
     }
 
     pub(super) async fn remove_all_containers(&self) -> Result<()> {

@@ -35,7 +35,8 @@ impl FakeEngine {
     pub fn finish_command(&self, id: &CommandId, code: i64, lines: &[&str]) {
         let at = self.clock.now();
         if let Some(command) = self.lock().commands.get_mut(id) {
-            let line = |text: &&str| LogLine { at, channel: Channel::Out, text: (*text).to_owned() };
+            let line =
+                |text: &&str| LogLine { at, nanos: at.0 * 1_000_000, channel: Channel::Out, text: (*text).to_owned() };
             command.lines.extend(lines.iter().map(line));
             command.exit.send_replace(Some(Exit { code, out_of_memory: false }));
         }

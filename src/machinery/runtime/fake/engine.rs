@@ -1,6 +1,7 @@
 //! The trait, over the state in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,9 +12,10 @@ use tokio::sync::watch;
 
 use super::super::{
     Attached, ByteStream, CommandSpec, Ended, Engine, EngineError, EnterSpec, Exec, ExecSpec, Facts, LogLine, Result,
-    SandboxSpec, SeenCommand,
+    SandboxSpec, SeenCommand, Usage, Witness,
 };
 use super::{FakeEngine, Files, Op, Sandbox, archive, refused, toybox};
+use crate::base::clock::Timestamp;
 use crate::base::model::{
     CommandId, Exit, Generation, ImageDigest, Replica, ReplicaState, Window, WorkloadId, WorkloadSpec,
 };
@@ -38,6 +40,8 @@ impl Engine for FakeEngine {
     }
 
     async fn ensure(&self, spec: &WorkloadSpec) -> Result<()> {
+        let goes = |it: &Replica| it.ordinal > spec.count || matches!(it.state, ReplicaState::Exited { .. });
+        self.witnessed(|it| it.workload == spec.id && it.generation == spec.generation && goes(it)).await;
         let now = self.clock.now();
         let mut state = self.enter_op(Op::Ensure)?;
         let mut up = BTreeSet::new();
@@ -67,6 +71,7 @@ impl Engine for FakeEngine {
     }
 
     async fn retire(&self, id: &WorkloadId, below: Generation) -> Result<()> {
+        self.witnessed(|it| it.workload == *id && it.generation < below).await;
         let mut state = self.enter_op(Op::Retire)?;
         state.replicas.retain(|_, r| r.replica.workload != *id || r.replica.generation >= below);
         state.bump();
@@ -74,6 +79,7 @@ impl Engine for FakeEngine {
     }
 
     async fn remove(&self, replica: &str) -> Result<()> {
+        self.witnessed(|it| it.id == replica).await;
         let mut state = self.enter_op(Op::Remove)?;
         state.replicas.remove(replica);
         state.bump();
@@ -91,6 +97,29 @@ impl Engine for FakeEngine {
         let follower =
             Follower { engine: self.clone(), replica: replica.to_owned(), shown, changed: state.changed.subscribe() };
         Ok(stream::unfold(follower, |mut f| async move { f.next().await.map(|line| (Ok(line), f)) }).boxed())
+    }
+
+    async fn output(&self, replica: &str, since: Timestamp) -> Result<BoxStream<'static, Result<LogLine>>> {
+        let state = self.enter_op(Op::Output)?;
+        let found = state.replicas.get(replica);
+        let found = found.ok_or_else(|| EngineError::NotFound { subject: format!("replica {replica:?}") })?;
+        let second = Timestamp(since.0.div_euclid(1000) * 1000);
+        let shown = found.lines.iter().position(|line| line.at >= second).unwrap_or(found.lines.len());
+        let follower =
+            Follower { engine: self.clone(), replica: replica.to_owned(), shown, changed: state.changed.subscribe() };
+        Ok(stream::unfold(follower, |mut f| async move { f.next().await.map(|line| (Ok(line), f)) }).boxed())
+    }
+
+    fn witnessed_by(&self, witness: Arc<dyn Witness>) {
+        self.lock().witness = Some(witness);
+    }
+
+    async fn usage(&self, replica: &str) -> Result<Usage> {
+        let state = self.enter_op(Op::Usage)?;
+        match state.replicas.get(replica) {
+            Some(running) if running.replica.state == ReplicaState::Running => Ok(state.usage),
+            _ => Err(EngineError::NotFound { subject: format!("replica {replica:?}") }),
+        }
     }
 
     async fn exec_in(&self, replica: &str, command: &[String], within: Duration) -> Result<Ended> {
@@ -253,6 +282,27 @@ impl Engine for FakeEngine {
 }
 
 impl FakeEngine {
+    /// Those of which it is so end now, and are looked at a last time.
+    async fn witnessed(&self, of: impl Fn(&Replica) -> bool) {
+        let at = self.clock.now();
+        let (witness, ids) = {
+            let mut state = self.lock();
+            let Some(witness) = state.witness.clone() else { return };
+            let mut ids = Vec::new();
+            for running in state.replicas.values_mut().filter(|running| of(&running.replica)) {
+                if !matches!(running.replica.state, ReplicaState::Exited { .. }) {
+                    running.replica.state = ReplicaState::Exited { code: 143, out_of_memory: false, at };
+                }
+                ids.push(running.replica.id.clone());
+            }
+            state.bump();
+            (witness, ids)
+        };
+        for id in ids {
+            witness.last_look(&id).await;
+        }
+    }
+
     fn entered(&self, op: Op, sandbox: &str) -> Result<Files> {
         let state = self.enter_op(op)?;
         named(sandbox)?;

@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 
 pub use files::Files;
 
-use super::{Channel, EngineError, Exec, ExecSpec, LogLine, Result, SandboxSpec};
+use super::{Channel, EngineError, Exec, ExecSpec, LogLine, Result, SandboxSpec, Usage, Witness};
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::model::{CommandId, Generation, ImageDigest, Replica, ReplicaState, WorkloadId, WorkloadSpec};
 
@@ -50,6 +50,8 @@ pub enum Op {
     CommandExit,
     EndCommand,
     Logs,
+    Output,
+    Usage,
     ExecIn,
     HasImage,
     Load,
@@ -104,6 +106,8 @@ struct State {
     held: bool,
     crashes: VecDeque<Crash>,
     made: u64,
+    witness: Option<Arc<dyn Witness>>,
+    usage: Usage,
     /// Counts changes of replicas and their logs; replaced when the engine "goes away".
     changed: watch::Sender<u64>,
 }
@@ -155,6 +159,8 @@ impl FakeEngine {
             held: false,
             crashes: VecDeque::new(),
             made: 0,
+            witness: None,
+            usage: Usage { cpu_nanos: 0, memory_bytes: 1 << 20 },
             changed: watch::Sender::new(0),
         };
         Self { state: Arc::new(Mutex::new(state)), clock, programs: TaskTracker::new() }
@@ -229,7 +235,8 @@ impl FakeEngine {
         let at = self.clock.now();
         let mut state = self.lock();
         if let Some(running) = state.replicas.get_mut(replica) {
-            running.lines.push(LogLine { at, channel, text: text.to_owned() });
+            let line = stamped(&running.lines, at, channel, text.to_owned());
+            running.lines.push(line);
         }
         state.bump();
     }
@@ -237,6 +244,11 @@ impl FakeEngine {
     /// The variables a replica was started with, `PORT` and `HYTHE_PROCESS` included.
     pub fn variables(&self, replica: &str) -> Option<BTreeMap<String, String>> {
         self.lock().replicas.get(replica).map(|running| running.variables.clone())
+    }
+
+    /// What every running replica says it uses from now on.
+    pub fn uses(&self, usage: Usage) {
+        self.lock().usage = usage;
     }
 
     /// Ends all event streams and followed logs, as a restart of the engine does.
@@ -282,6 +294,12 @@ fn refused(operation: &'static str, subject: impl Into<String>, cause: impl Into
     EngineError::Refused { operation, subject: subject.into(), source: cause.into().into() }
 }
 
+/// No two lines of a replica have the same time, whatever the clock says.
+fn stamped(before: &[LogLine], at: crate::base::clock::Timestamp, channel: Channel, text: String) -> LogLine {
+    let last = before.last().map_or(0, |line| line.nanos);
+    LogLine { at, nanos: (at.0 * 1_000_000).max(last + 1), channel, text }
+}
+
 impl State {
     fn bump(&mut self) {
         self.changed.send_modify(|count| *count += 1);
@@ -323,8 +341,10 @@ impl State {
             Some(Crash { code, out_of_memory: false, lines })
         });
         if let Some(Crash { code, out_of_memory, lines }) = crash {
-            let line = |text| LogLine { at: now, channel: Channel::Out, text };
-            running.lines.extend(lines.into_iter().map(line));
+            for text in lines {
+                let line = stamped(&running.lines, now, Channel::Out, text);
+                running.lines.push(line);
+            }
             running.replica.state = ReplicaState::Exited { code, out_of_memory, at: now };
             running.replica.address = None;
         }

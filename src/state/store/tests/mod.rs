@@ -4,8 +4,11 @@
 mod access;
 mod commands;
 mod delivery;
+mod drains;
+mod events;
 mod failures;
 mod leases;
+mod metrics;
 mod schema;
 mod tenancy;
 

@@ -1,0 +1,87 @@
+//! Connections to addresses that a user named: logs go out by syslog or HTTP.
+//!
+//! Invariants: the address that a name resolves to is checked and then connected to, so that no second look-up can lead
+//! elsewhere; redirects are not followed; every wait is bounded; nothing of an answer is kept but its status.
+//!
+//! Left to others: what to send, to whom, when to try again.
+
+mod guard;
+mod http;
+mod syslog;
+
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::base::clock::Timestamp;
+use crate::base::model::{DrainUrl, Scheme};
+
+pub use guard::Guard;
+
+const CONNECT: Duration = Duration::from_secs(10);
+/// For one batch, until it is taken.
+const SEND: Duration = Duration::from_secs(20);
+
+#[derive(Debug, thiserror::Error)]
+pub enum OutboundError {
+    #[error("the name {host} cannot be resolved")]
+    Unresolved { host: String, source: io::Error },
+    #[error(
+        "{host} leads to {address}, which is not an address of the public internet; an administrator can allow private ones (outbound.private)"
+    )]
+    Refused { host: String, address: IpAddr },
+    #[error("cannot connect to {host}:{port}: {source}")]
+    Connect { host: String, port: u16, source: io::Error },
+    #[error("no trusted TLS connection to {host}: {source}")]
+    Tls { host: String, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("{host} did not take what was sent: {source}")]
+    Send { host: String, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("{host} answered {status}")]
+    Answer { host: String, status: u16 },
+}
+
+impl OutboundError {
+    pub fn is_temporary(&self) -> bool {
+        !matches!(self, Self::Refused { .. })
+    }
+}
+
+pub type Result<T, E = OutboundError> = std::result::Result<T, E>;
+
+/// One line on its way out.
+#[derive(Debug, Clone)]
+pub struct Parcel {
+    pub at: Timestamp,
+    pub app: String,
+    pub environment: String,
+    /// `app`, `proxy` and so on.
+    pub source: &'static str,
+    /// `web.1`
+    pub name: String,
+    /// Written to standard error.
+    pub error: bool,
+    pub text: String,
+}
+
+/// A way out, open as long as it works; after a fault, open another one.
+pub enum Outlet {
+    Syslog(syslog::Connection),
+    Http(http::Sender),
+}
+
+impl Outlet {
+    pub async fn open(url: &DrainUrl, guard: Guard) -> Result<Self> {
+        match url.scheme {
+            Scheme::Syslog | Scheme::SyslogTls => syslog::Connection::open(url, guard).await.map(Self::Syslog),
+            Scheme::Http | Scheme::Https => http::Sender::open(url, guard).await.map(Self::Http),
+        }
+    }
+
+    /// All of them were handed over; for syslog that means to the network.
+    pub async fn send(&mut self, parcels: &[Parcel]) -> Result<()> {
+        match self {
+            Self::Syslog(connection) => connection.send(parcels).await,
+            Self::Http(sender) => sender.send(parcels).await,
+        }
+    }
+}

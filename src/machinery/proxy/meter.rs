@@ -1,0 +1,179 @@
+//! What is counted of one app's requests, and the line that each leaves. Counting is a few atomic additions; a line goes
+//! into a bounded book that somebody else empties, and is dropped and counted when the book is full.
+
+use std::fmt;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::base::clock::Timestamp;
+use crate::base::model::LATENCY_MILLIS;
+
+const CLASSES: usize = LATENCY_MILLIS.len() + 1;
+
+/// Of one environment; outlives tables as upstreams do.
+#[derive(Debug)]
+pub struct Meter {
+    /// What whoever made it knows the environment by; empty for what is nobody's.
+    environment: String,
+    /// 1xx to 5xx, by hundreds.
+    statuses: [AtomicU64; 5],
+    latency: [AtomicU64; CLASSES],
+    micros: AtomicU64,
+    in_flight: AtomicI64,
+}
+
+/// Counts since the meter was made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reading {
+    pub statuses: [u64; 5],
+    pub latency: [u64; CLASSES],
+    pub micros: u64,
+    pub in_flight: u64,
+}
+
+impl Meter {
+    pub fn new(environment: impl Into<String>) -> Self {
+        Self {
+            environment: environment.into(),
+            statuses: Default::default(),
+            latency: Default::default(),
+            micros: AtomicU64::new(0),
+            in_flight: AtomicI64::new(0),
+        }
+    }
+
+    pub fn environment(&self) -> &str {
+        &self.environment
+    }
+
+    pub fn read(&self) -> Reading {
+        Reading {
+            statuses: self.statuses.each_ref().map(|count| count.load(Relaxed)),
+            latency: self.latency.each_ref().map(|count| count.load(Relaxed)),
+            micros: self.micros.load(Relaxed),
+            in_flight: u64::try_from(self.in_flight.load(Relaxed)).unwrap_or(0),
+        }
+    }
+
+    pub(super) fn begin(&self) {
+        self.in_flight.fetch_add(1, Relaxed);
+    }
+
+    /// Takes `begin` back.
+    pub(super) fn forget(&self) {
+        self.in_flight.fetch_sub(1, Relaxed);
+    }
+
+    pub(super) fn end(&self, status: u16, took: Duration) {
+        self.in_flight.fetch_sub(1, Relaxed);
+        let class = usize::from((status / 100).clamp(1, 5) - 1);
+        self.statuses[class].fetch_add(1, Relaxed);
+        let millis = took.as_millis();
+        let class = LATENCY_MILLIS.iter().position(|bound| millis < u128::from(*bound)).unwrap_or(CLASSES - 1);
+        self.latency[class].fetch_add(1, Relaxed);
+        self.micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Relaxed);
+    }
+}
+
+/// One request that was answered for an app.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Access {
+    pub environment: std::sync::Arc<Meter>,
+    pub at: Timestamp,
+    pub method: hyper::Method,
+    /// Without the query.
+    pub path: String,
+    pub status: u16,
+    pub took: Duration,
+    pub client: String,
+    pub request_id: String,
+}
+
+impl PartialEq for Meter {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+/// Lines that wait for who keeps them.
+pub struct AccessBook {
+    lines: Mutex<Vec<Access>>,
+    most: usize,
+    dropped: AtomicU64,
+    half_full: Notify,
+}
+
+impl AccessBook {
+    pub fn new(most: usize) -> Self {
+        Self { lines: Mutex::default(), most, dropped: AtomicU64::new(0), half_full: Notify::new() }
+    }
+
+    /// What has come since the last call, and how many lines did not fit.
+    pub fn take(&self) -> (Vec<Access>, u64) {
+        let lines = std::mem::take(&mut *self.lines.lock().unwrap_or_else(PoisonError::into_inner));
+        (lines, self.dropped.swap(0, Relaxed))
+    }
+
+    /// It is time to call `take`.
+    pub async fn half_full(&self) {
+        self.half_full.notified().await;
+    }
+
+    pub(super) fn write(&self, line: Access) {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() >= self.most {
+            self.dropped.fetch_add(1, Relaxed);
+            return;
+        }
+        lines.push(line);
+        if lines.len() == self.most / 2 {
+            self.half_full.notify_one();
+        }
+    }
+}
+
+impl fmt::Debug for AccessBook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AccessBook(of {} lines)", self.most)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_counted_by_status_and_latency() {
+        let meter = Meter::new("env");
+        for (status, millis) in [(200, 1), (204, 5), (404, 70), (503, 99_000), (101, 0), (700, 3)] {
+            meter.begin();
+            meter.end(status, Duration::from_millis(millis));
+        }
+        meter.begin();
+        let read = meter.read();
+        assert_eq!(read.statuses, [1, 2, 0, 1, 2]);
+        assert_eq!(read.latency, [3, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1]);
+        assert_eq!((read.in_flight, read.micros), (1, 99_079_000));
+    }
+
+    #[test]
+    fn a_full_book_drops_and_counts() {
+        let book = AccessBook::new(2);
+        let line = Access {
+            environment: std::sync::Arc::new(Meter::new("env")),
+            at: Timestamp(1),
+            method: hyper::Method::GET,
+            path: "/".into(),
+            status: 200,
+            took: Duration::ZERO,
+            client: String::new(),
+            request_id: String::new(),
+        };
+        (0..5).for_each(|_| book.write(line.clone()));
+        assert_eq!(book.take(), (vec![line.clone(), line], 3));
+        assert_eq!(book.take(), (vec![], 0));
+    }
+}

@@ -1,0 +1,35 @@
+//! What one replica uses, by one reading of its counters: no waiting for a second one.
+
+use bollard::models::{ContainerMemoryStats, ContainerStatsResponse};
+use bollard::query_parameters::StatsOptionsBuilder;
+use futures_util::StreamExt;
+
+use super::super::{EngineError, Result, Usage};
+use super::{Docker, QUICK, names};
+
+impl Docker {
+    pub(super) async fn usage_of(&self, replica: &str) -> Result<Usage> {
+        let unknown = || EngineError::NotFound { subject: format!("replica {replica:?}") };
+        if !names::is_container_id(replica) {
+            return Err(unknown());
+        }
+        let options = StatsOptionsBuilder::new().stream(false).one_shot(true).build();
+        let read = |api: bollard::Docker| async move { api.stats(replica, Some(options)).next().await.transpose() };
+        let stats = self.call("read the counters of", replica, QUICK, read).await?;
+        // One that does not run has no counters.
+        stats.and_then(|stats| usage(&stats)).ok_or_else(unknown)
+    }
+}
+
+fn usage(stats: &ContainerStatsResponse) -> Option<Usage> {
+    let cpu_nanos = stats.cpu_stats.as_ref()?.cpu_usage.as_ref()?.total_usage?;
+    Some(Usage { cpu_nanos, memory_bytes: memory(stats.memory_stats.as_ref()?)? })
+}
+
+/// Pages of files that were read once can be taken back (`docker stats` leaves them out as well); their name is that of
+/// cgroup v1 or v2.
+fn memory(stats: &ContainerMemoryStats) -> Option<u64> {
+    let all = stats.stats.as_ref();
+    let inactive = all.and_then(|s| s.get("total_inactive_file").or_else(|| s.get("inactive_file"))).copied();
+    Some(stats.usage?.saturating_sub(inactive.unwrap_or(0)))
+}

@@ -1,0 +1,66 @@
+//! What people see of running apps: events, the chain of causes behind a state, logs, metrics. Reads what others wrote;
+//! its collectors follow replicas, the proxy and jobs, and change nothing of them.
+
+mod access;
+mod bucket;
+mod collect;
+mod drains;
+mod events;
+mod host;
+mod logs;
+mod metrics;
+mod output;
+mod prometheus;
+mod replica;
+mod sampler;
+mod why;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::watch;
+
+use crate::base::config::Config;
+use crate::base::error::Result;
+use crate::state::logs::kept::{AppLogs, Bounds};
+
+pub use access::{BOOK, keep_access};
+pub use collect::Collector;
+pub use drains::{DrainHealth, add_drain, drains, remove_drain, run_drains};
+pub use events::{EventStream, events, follow_events};
+pub use logs::{LogQuery, logs};
+pub use metrics::{MetricsQuery, host_metrics, metrics};
+pub use output::keep_output;
+pub use prometheus::prometheus;
+pub use sampler::Sampler;
+pub use why::{Link, Side, Why, why};
+
+const DAY_MILLIS: i64 = 86_400_000;
+
+/// Cheap to clone; clones are one.
+#[derive(Clone)]
+pub struct Insight {
+    pub(crate) logs: AppLogs,
+    news: Arc<watch::Sender<()>>,
+    /// What the sampler saw last.
+    latest: Arc<Mutex<sampler::Latest>>,
+    drains: Arc<drains::Drains>,
+}
+
+impl Insight {
+    /// `dir` is the data directory.
+    pub fn open(dir: &Path, config: &Config) -> Result<Self> {
+        let (bytes, days) = (config.logs.max_bytes, i64::from(config.logs.max_days));
+        let logs = AppLogs::open(&dir.join("app-logs"), Bounds { bytes, age_millis: days * DAY_MILLIS })?;
+        Ok(Self { logs, news: Arc::default(), latest: Arc::default(), drains: Arc::default() })
+    }
+
+    /// Events were written: who follows them looks at once, and not only when its timer says so.
+    pub fn tell(&self) {
+        self.news.send_replace(());
+    }
+
+    fn news(&self) -> watch::Receiver<()> {
+        self.news.subscribe()
+    }
+}
