@@ -125,7 +125,7 @@ impl Converger {
     }
 
     async fn look(&mut self) -> Result<Option<Timestamp>> {
-        let replicas = match self.hands.engine.observe().await {
+        let mut replicas = match self.hands.engine.observe().await {
             Ok(replicas) => {
                 if std::mem::take(&mut self.engine_lost) {
                     tracing::info!("the engine answers again");
@@ -143,6 +143,7 @@ impl Converger {
         let all = Desired::all(&mut tx).await?;
         drop(tx);
         self.memory.keep_only(&replicas);
+        replicas.retain(|replica| !self.memory.has_been_stopped(replica));
         self.board.put_up(&self.memory);
         let runs = |id: &String| replicas.iter().any(|r| r.id == *id && r.state == ReplicaState::Running);
         self.asked.iter().filter(|(id, _)| !runs(id)).for_each(|(_, (_, stop))| stop.cancel());
@@ -223,7 +224,11 @@ impl Converger {
                     }
                     let Some(process) = desired.processes().into_iter().find(|p| p.id == workload) else { continue };
                     let task = hands.clone().ensure(desired.clone(), process, generation, count);
-                    self.spawn(Busy::Ensure(workload), task);
+                    if self.spawn(Busy::Ensure(workload.clone()), task) {
+                        let of_it = |r: &&Replica| r.workload == workload && r.generation == generation;
+                        let surplus = replicas.iter().filter(of_it).filter(|r| r.ordinal > count);
+                        self.memory.doomed.extend(surplus.map(|r| (r.id.clone(), workload.clone())));
+                    }
                 }
                 Change::Probe { replica } => {
                     if let Some(replica) = find(&replica) {
@@ -271,10 +276,13 @@ impl Converger {
         self.spawn(Busy::Probe(replica.id.clone()), self.hands.clone().probe(replica, vital, stop));
     }
 
-    fn spawn(&mut self, busy: Busy, task: impl Future<Output = Outcome> + Send + 'static) {
-        if self.busy.insert(busy.clone()) {
+    /// False when that is under way already.
+    fn spawn(&mut self, busy: Busy, task: impl Future<Output = Outcome> + Send + 'static) -> bool {
+        let is_new = self.busy.insert(busy.clone());
+        if is_new {
             self.tasks.spawn(async move { (busy, task.await) });
         }
+        is_new
     }
 
     async fn finished(&mut self, done: Result<(Busy, Outcome), tokio::task::JoinError>) {
@@ -284,11 +292,16 @@ impl Converger {
                 // Which task it was is lost with it: let all of them be planned anew.
                 tracing::error!(%error, "a task of the converger died");
                 self.busy.clear();
+                self.memory.doomed.clear();
                 self.asked.clear();
                 return;
             }
         };
         self.busy.remove(&busy);
+        if let Busy::Ensure(workload) = &busy {
+            // Whatever is still there was not stopped after all.
+            self.memory.doomed.retain(|_, of| of != workload);
+        }
         let now = self.hands.ctx.clock.now();
         match outcome {
             Outcome::Done => {
@@ -383,7 +396,9 @@ impl Converger {
             in_flight += self.publisher.traffic(&replica.id).map_or(0, |routed| routed.in_flight);
             entered += self.publisher.entered(&replica.id);
         }
-        let was_rung = self.publisher.was_rung(&environment.id);
+        // Until it is up, requests wait that count nowhere else.
+        let waking = environment.status.state == EnvironmentState::Converging;
+        let was_rung = self.publisher.was_rung(&environment.id) || waking;
         let asleep = environment.status.state == EnvironmentState::Asleep;
         let meter = self.memory.meters.entry(environment.id.clone()).or_insert_with(|| Meter::new(asleep, now));
         meter.sample(now, u32::try_from(in_flight).unwrap_or(u32::MAX), entered, was_rung);

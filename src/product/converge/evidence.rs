@@ -34,7 +34,8 @@ impl Evidence<'_> {
         if let Some(exit) = self.exit() {
             text.push_str(&exit);
         }
-        if let Some((kind, fault)) = self.fault.as_ref().filter(|_| !matches!(self.cause, Cause::Exited { .. })) {
+        let is_told = matches!(self.cause, Cause::Exited { .. } | Cause::NotReady { .. });
+        if let Some((kind, fault)) = self.fault.as_ref().filter(|_| !is_told) {
             text.push_str(&format!("When last asked ({kind}), it {fault}.\n"));
         }
         let listeners = self.listeners().await;

@@ -13,7 +13,7 @@ use crate::base::model::{EnvironmentId, Generation, Replica, ReplicaState, Workl
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
     pub replica: Replica,
-    /// Nothing good is known of one that has exited.
+    /// Nothing good is known of one that has exited or is being stopped.
     pub standing: Standing,
     pub traffic: Traffic,
     pub answers: Answers,
@@ -92,6 +92,8 @@ pub struct Memory {
     pub leaving: HashMap<String, Timestamp>,
     pub crashes: BTreeMap<WorkloadId, Crashes>,
     pub meters: HashMap<EnvironmentId, Meter>,
+    /// Replicas whose stop is under way, as surplus of their workload. What was decided since then does not save them.
+    pub doomed: HashMap<String, WorkloadId>,
 }
 
 /// A workload that ran this long without a crash starts counting from zero again.
@@ -103,6 +105,12 @@ impl Memory {
         let held = |id: &String| replicas.iter().any(|r| r.id == *id);
         self.vitals.retain(|id, _| held(id));
         self.leaving.retain(|id, _| held(id));
+        self.doomed.retain(|id, _| held(id));
+    }
+
+    /// What is left of it is for its stop to clear away: no crash, and nothing to replace.
+    pub fn has_been_stopped(&self, replica: &Replica) -> bool {
+        self.doomed.contains_key(&replica.id) && matches!(replica.state, ReplicaState::Exited { .. })
     }
 
     pub fn is_ready(&self, replica: &str) -> bool {
@@ -140,7 +148,8 @@ impl Memory {
                 _ => Traffic::None,
             };
             let exited = matches!(replica.state, ReplicaState::Exited { .. } | ReplicaState::Stranded);
-            let vital = self.vitals.get(&replica.id).filter(|_| !exited);
+            let lost = exited || self.doomed.contains_key(&replica.id);
+            let vital = self.vitals.get(&replica.id).filter(|_| !lost);
             let standing = vital.map(|vital| vital.standing.clone()).unwrap_or_default();
             Seen { replica: replica.clone(), standing, traffic, answers: routed.map(|r| r.answers).unwrap_or_default() }
         });

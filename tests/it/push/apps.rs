@@ -18,14 +18,14 @@ fn soon() -> Settings {
 #[test]
 fn an_app_that_never_listens() {
     let server = "console.log('I only wait');\nsetInterval(() => {}, 1000);\n";
-    refused(soon(), server, &["did not accept connections on port", "I only wait", "0.0.0.0", "PORT"]);
+    refused(soon(), server, &["does not accept connections on port", "I only wait", "0.0.0.0", "PORT"]);
 }
 
 #[test]
 fn an_app_that_listens_on_another_port() {
     let server =
         "require('http').createServer((_, r) => r.end('x')).listen(3456, '0.0.0.0', () => console.log('on 3456'));\n";
-    refused(soon(), server, &["did not accept connections on port", "on 3456", "PORT"]);
+    refused(soon(), server, &["does not accept connections on port", "on 3456", "PORT"]);
 }
 
 #[test]
