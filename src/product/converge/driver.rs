@@ -17,7 +17,7 @@ use super::chronicle::{self, Chronicle};
 use super::desired::{Desired, Settings, default_check};
 use super::observed::Memory;
 use super::plan::{self, Change, Changes};
-use super::scale::{Load, Meter};
+use super::scale::{Demand, Load};
 use super::table::{Entry, Publisher};
 use crate::base::clock::Timestamp;
 use crate::base::error::{Error, Result};
@@ -388,7 +388,7 @@ impl Converger {
     fn load(&mut self, desired: &Desired, replicas: &[Replica], now: Timestamp) -> Option<Load> {
         let environment = &desired.environment;
         if environment.spec.scaling.is_empty() {
-            self.memory.meters.remove(&environment.id);
+            self.memory.demands.remove(&environment.id);
             return None;
         }
         let (mut in_flight, mut entered) = (0, 0);
@@ -400,9 +400,9 @@ impl Converger {
         let waking = environment.status.state == EnvironmentState::Converging;
         let was_rung = self.publisher.was_rung(&environment.id) || waking;
         let asleep = environment.status.state == EnvironmentState::Asleep;
-        let meter = self.memory.meters.entry(environment.id.clone()).or_insert_with(|| Meter::new(asleep, now));
-        meter.sample(now, u32::try_from(in_flight).unwrap_or(u32::MAX), entered, was_rung);
-        Some(meter.load(now))
+        let demand = self.memory.demands.entry(environment.id.clone()).or_insert_with(|| Demand::new(asleep, now));
+        demand.sample(now, u32::try_from(in_flight).unwrap_or(u32::MAX), entered, was_rung);
+        Some(demand.load(now))
     }
 
     fn refusal(&self, environment: &EnvironmentId) -> Option<String> {
@@ -441,7 +441,7 @@ impl Converger {
     /// Replicas of environments that are no more.
     fn orphans(&mut self, all: &[Desired], replicas: &[Replica]) {
         let known: HashSet<&EnvironmentId> = all.iter().map(|d| &d.environment.id).collect();
-        self.memory.meters.retain(|id, _| known.contains(id));
+        self.memory.demands.retain(|id, _| known.contains(id));
         let hands = self.hands.clone();
         for replica in replicas.iter().filter(|r| !known.contains(&r.workload.environment)) {
             let workload = replica.workload.clone();

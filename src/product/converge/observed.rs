@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::scale::{Load, Meter};
+use super::scale::{Demand, Load};
 use super::vital::{Standing, Vital};
 use crate::base::clock::Timestamp;
 use crate::base::model::{EnvironmentId, Generation, Replica, ReplicaState, WorkloadId};
@@ -91,7 +91,7 @@ pub struct Memory {
     pub vitals: HashMap<String, Vital>,
     pub leaving: HashMap<String, Timestamp>,
     pub crashes: BTreeMap<WorkloadId, Crashes>,
-    pub meters: HashMap<EnvironmentId, Meter>,
+    pub demands: HashMap<EnvironmentId, Demand>,
     /// Replicas whose stop is under way, as surplus of their workload. What was decided since then does not save them.
     pub doomed: HashMap<String, WorkloadId>,
 }

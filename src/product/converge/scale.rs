@@ -34,14 +34,14 @@ pub fn count(scaling: &Scaling, load: &Load, settled: bool) -> u32 {
 
 /// Collects the load of one environment between looks.
 #[derive(Debug, Clone)]
-pub struct Meter {
+pub struct Demand {
     entered: u64,
     last_request: Option<Timestamp>,
     /// Requests inside at that time; oldest first, none older than the window, none that a later one exceeds.
     peaks: VecDeque<(Timestamp, u32)>,
 }
 
-impl Meter {
+impl Demand {
     /// `asleep`: it has no replica, and that nobody looked until now is no request.
     pub fn new(asleep: bool, now: Timestamp) -> Self {
         Self { entered: 0, last_request: (!asleep).then_some(now), peaks: VecDeque::new() }
@@ -99,35 +99,35 @@ mod tests {
 
     #[test]
     fn a_peak_counts_for_the_whole_window_and_not_longer() {
-        let mut meter = Meter::new(false, Timestamp(0));
-        meter.sample(Timestamp(0), 40, 40, false);
+        let mut demand = Demand::new(false, Timestamp(0));
+        demand.sample(Timestamp(0), 40, 40, false);
         for second in 1..60 {
-            meter.sample(Timestamp(second * 1000), 3, 40, false);
-            assert_eq!(meter.load(Timestamp(second * 1000)).in_flight, 40);
+            demand.sample(Timestamp(second * 1000), 3, 40, false);
+            assert_eq!(demand.load(Timestamp(second * 1000)).in_flight, 40);
         }
-        meter.sample(Timestamp(60_000), 3, 40, false);
-        assert_eq!(meter.load(Timestamp(60_000)).in_flight, 3);
-        assert!(meter.peaks.len() < 130, "{}", meter.peaks.len());
+        demand.sample(Timestamp(60_000), 3, 40, false);
+        assert_eq!(demand.load(Timestamp(60_000)).in_flight, 3);
+        assert!(demand.peaks.len() < 130, "{}", demand.peaks.len());
     }
 
     #[test]
     fn requests_between_two_looks_count_and_a_replica_that_left_does_not() {
-        let mut meter = Meter::new(false, Timestamp(0));
-        meter.sample(Timestamp(1000), 0, 7, false);
-        meter.sample(Timestamp(5000), 0, 7, false);
-        assert_eq!(meter.load(Timestamp(5000)).idle_millis, 4000);
-        meter.sample(Timestamp(6000), 0, 2, false);
-        assert_eq!(meter.load(Timestamp(6000)).idle_millis, 5000, "a replica went, no request came");
-        meter.sample(Timestamp(7000), 0, 3, false);
-        assert_eq!(meter.load(Timestamp(7000)).idle_millis, 0);
+        let mut demand = Demand::new(false, Timestamp(0));
+        demand.sample(Timestamp(1000), 0, 7, false);
+        demand.sample(Timestamp(5000), 0, 7, false);
+        assert_eq!(demand.load(Timestamp(5000)).idle_millis, 4000);
+        demand.sample(Timestamp(6000), 0, 2, false);
+        assert_eq!(demand.load(Timestamp(6000)).idle_millis, 5000, "a replica went, no request came");
+        demand.sample(Timestamp(7000), 0, 3, false);
+        assert_eq!(demand.load(Timestamp(7000)).idle_millis, 0);
     }
 
     #[test]
     fn what_slept_before_anybody_looked_sleeps_on_until_it_is_rung() {
-        let mut meter = Meter::new(true, Timestamp(0));
-        meter.sample(Timestamp(1), 0, 0, false);
-        assert_eq!(count(&SCALING, &meter.load(Timestamp(1)), true), 0);
-        meter.sample(Timestamp(2), 0, 0, true);
-        assert_eq!(count(&SCALING, &meter.load(Timestamp(2)), true), 1);
+        let mut demand = Demand::new(true, Timestamp(0));
+        demand.sample(Timestamp(1), 0, 0, false);
+        assert_eq!(count(&SCALING, &demand.load(Timestamp(1)), true), 0);
+        demand.sample(Timestamp(2), 0, 0, true);
+        assert_eq!(count(&SCALING, &demand.load(Timestamp(2)), true), 1);
     }
 }
