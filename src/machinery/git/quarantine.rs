@@ -85,9 +85,10 @@ impl Quarantine {
         let packs = self.packs();
         let target = self.repo.objects_path().join("pack");
         let work = || -> io::Result<()> {
-            // A pack becomes visible by its index, so that goes last.
+            // A pack becomes visible by its index, so that goes last. Without the directory of packs an earlier take-over
+            // died while it removed the quarantine: they are all there.
             for extension in ["pack", "idx"] {
-                for file in files(&packs, extension)? {
+                for file in if packs.is_dir() { files(&packs, extension)? } else { Vec::new() } {
                     fs::rename(&file, target.join(file.file_name().unwrap_or_default()))?;
                 }
             }

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::de::DeserializeOwned;
@@ -187,7 +188,7 @@ impl PushWork {
             let old = moved.old.as_ref().map_or(null_id(), object_id);
             repository.update_ref(&format!("refs/heads/{}", moved.branch), &old, &object_id(&moved.new))
         });
-        task.await.map_err(Error::internal)?.map_err(Error::internal)?;
+        task.await.map_err(Error::internal)?.map_err(not_moved)?;
         finish(&self.ctx, &order.deployment, DeploymentState::Succeeded, None).await?;
         let mut tx = self.ctx.store.read().await?;
         for route in store::routes::of_environment(&mut tx, &order.environment).await? {
@@ -234,6 +235,7 @@ impl Work for PushWork {
 impl PushWork {
     async fn clear_away(&self, order: &PushOrder, reason: &str) -> Result<()> {
         undo(&self.ctx, &order.environment, &order.deployment, reason).await?;
+        rollout::withdraw(&self.ctx, &order.environment, &order.deployment).await?;
         let mut tx = self.ctx.store.begin().await?;
         let built = store::builds::find(&mut tx, &PLATFORM, &order.build).await?;
         if built.is_some_and(|b| b.state == BuildState::Running) {
@@ -258,6 +260,17 @@ fn told(error: GitError) -> io::Error {
         "the server cannot read its repository now; its log says why".into()
     });
     io::Error::other(text)
+}
+
+/// The release is live already: what may pass, such as a full disk, is waited for.
+fn not_moved(error: GitError) -> StepError {
+    match error {
+        GitError::Moved { .. } => return StepError::fail(messages::STALE),
+        _ if !error.is_temporary() => return Error::internal(error).into(),
+        _ => {}
+    }
+    let reason = "the branch could not be moved: the server cannot write its repository now".into();
+    StepError::Retry { reason, after: Duration::from_secs(1), source: Some(error.into()) }
 }
 
 struct Lines(JobLog);

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::messages;
+use super::{activate, messages, releases};
 use crate::base::access::Scope;
 use crate::base::clock::Timestamp;
 use crate::base::error::{Error, Result};
 use crate::base::model::{
-    Environment, EnvironmentId, EnvironmentState, EnvironmentStatus, Generation, Release, ReleaseId,
+    DeploymentId, Environment, EnvironmentId, EnvironmentState, EnvironmentStatus, Generation, Release, ReleaseId,
 };
 use crate::product::Ctx;
 use crate::product::converge::{Handle, patience_millis};
@@ -134,6 +134,21 @@ pub async fn revert(ctx: &Ctx, environment: &EnvironmentId, release: &Release) -
     tx.commit().await?;
     ctx.wake.notify_one();
     Ok(())
+}
+
+/// A push that fails when its release is live already goes back to the last good one, so that what is served and what the
+/// branch says agree. Doing it twice is doing it once.
+pub async fn withdraw(ctx: &Ctx, environment: &EnvironmentId, deployment: &DeploymentId) -> Result<()> {
+    let mut tx = ctx.store.read().await?;
+    let Some(release) = activate::deployment(&mut tx, deployment).await?.release_id else { return Ok(()) };
+    let asked = store::environments::find(&mut tx, &Scope::Platform, environment).await?.and_then(|e| e.spec.release);
+    if asked.as_ref() != Some(&release) {
+        return Ok(());
+    }
+    let release = activate::find_release(&mut tx, &release).await?;
+    let Some(good) = releases::last_good_before(&mut tx, &release).await? else { return Ok(()) };
+    drop(tx);
+    begin(ctx, environment, &good, true).await.map(drop)
 }
 
 async fn find(tx: &mut store::Tx, environment: &EnvironmentId) -> Result<Environment> {

@@ -39,8 +39,9 @@ fn one_that_was_being_received_is_swept_once_its_process_is_gone() {
 
 #[test]
 fn taking_over_can_be_repeated_from_any_point() {
-    // After how many of its steps the process dies: nothing, the pack moved, the index too, the directory half removed.
-    for step in 0..4 {
+    // After how many of its steps the process dies: nothing, the pack moved, the index too, the directory removed but for
+    // one of its parts or for all of them.
+    for step in 0..6 {
         let world = World::new();
         let tip = world.commit("a", "1");
         world.receive("push", &world.pack_of("HEAD")).unwrap().keep();
@@ -51,8 +52,11 @@ fn taking_over_can_be_repeated_from_any_point() {
                 fs::rename(&file, to.join(file.file_name().unwrap())).unwrap();
             }
         }
-        if step == 3 {
+        if step == 3 || step == 5 {
             fs::remove_dir_all(from.parent().unwrap().join("info")).unwrap();
+        }
+        if step >= 4 {
+            fs::remove_dir_all(&from).unwrap();
         }
         Quarantine::reopen(&world.repo, "push").unwrap().unwrap().migrate().unwrap();
         assert!(world.repo.contains(&tip).unwrap(), "step {step}");
