@@ -145,6 +145,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let sampler = Sampler::new(ctx.clone(), Arc::clone(&engine), table.clone());
     core_tasks.spawn(sampler.run(core.clone()));
     core_tasks.spawn(insight::run_drains(ctx.clone(), core.clone()));
+    core_tasks.spawn(insight::run_webhooks(ctx.clone(), core.clone()));
     if let Some(book) = access {
         core_tasks.spawn(insight::keep_access(ctx.clone(), book, core.clone()));
     }

@@ -4,6 +4,7 @@ mod drains;
 mod events;
 mod lines;
 mod reasons;
+mod webhooks;
 
 use crate::harness::{RealServer, Repo, Settings};
 

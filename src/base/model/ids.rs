@@ -74,6 +74,7 @@ ids! {
     CronId = "crn";
     EventId = "evt";
     DrainId = "drn";
+    WebhookId = "whk";
 }
 
 #[cfg(test)]

@@ -11,9 +11,11 @@ mod job;
 mod manifest;
 mod metrics;
 mod names;
+mod outbound;
 mod release;
 mod route;
 mod tenancy;
+mod webhook;
 mod workload;
 
 pub use app::{
@@ -23,12 +25,12 @@ pub use command::{
     Command, CommandKind, CommandState, Cron, CronOrigin, Exit, Happening, Signal, UnknownSignal, Window,
 };
 pub use deployment::{Build, BuildState, Deployment, DeploymentKind, DeploymentState};
-pub use drain::{Drain, DrainUrl, Scheme};
+pub use drain::Drain;
 pub use event::{Event, Happened, ReplicaExited, ReplicaReady, Routed, seconds};
 pub use health::{Check, CheckKind, Checks, HealthCheck, MOST_CHECKS, overlaid};
 pub use ids::{
     AppId, BuildId, CommandId, CronId, CustomerId, DeploymentId, DrainId, EnvironmentId, EventId, Id, JobId,
-    MembershipId, OrganizationId, ReleaseId, RouteId, SpaceId, SshKeyId, TokenId, UserId,
+    MembershipId, OrganizationId, ReleaseId, RouteId, SpaceId, SshKeyId, TokenId, UserId, WebhookId,
 };
 pub use job::{Job, JobState, JobStep, StepState};
 pub use manifest::{CronEntry, Manifest, ManifestFault, Scripts, Wish};
@@ -36,7 +38,9 @@ pub use metrics::{HostSample, LATENCY_MILLIS, ReplicaSample, Requests, Sample};
 pub use names::{
     AppName, BranchName, CommitId, EnvironmentName, Host, NameError, ProcessName, TenantName, VariableName,
 };
+pub use outbound::{OutboundUrl, Scheme};
 pub use release::{ImageDigest, Process, Processes, Release, ReleaseKind};
 pub use route::Route;
 pub use tenancy::{ApiToken, Customer, CustomerStatus, Membership, MembershipScope, Organization, Space, SshKey, User};
+pub use webhook::{Delivery, DeliveryState, Kinds, Webhook};
 pub use workload::{Generation, Limits, Replica, ReplicaState, WorkloadId, WorkloadSpec};

@@ -27,6 +27,7 @@ mod scaling;
 mod throttle;
 pub mod types;
 mod variables;
+mod webhooks;
 mod why;
 
 use std::sync::Arc;

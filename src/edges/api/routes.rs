@@ -7,7 +7,7 @@ use utoipa_axum::routes;
 
 use super::{
     ApiState, accounts, apps, builds, checks, commands, crons, deployments, drains, environments, events, logs,
-    metrics, platform, processes, releases, scaling, variables, why,
+    metrics, platform, processes, releases, scaling, variables, webhooks, why,
 };
 
 #[derive(OpenApi)]
@@ -45,6 +45,10 @@ pub(super) fn table() -> OpenApiRouter<ApiState> {
         .routes(routes!(why::show))
         .routes(routes!(drains::list, drains::add))
         .routes(routes!(drains::remove))
+        .routes(routes!(webhooks::list, webhooks::add))
+        .routes(routes!(webhooks::remove))
+        .routes(routes!(webhooks::deliveries))
+        .routes(routes!(webhooks::replay))
         .routes(routes!(metrics::show))
         .routes(routes!(metrics::host))
         .routes(routes!(metrics::prometheus))

@@ -23,10 +23,11 @@ mod serve;
 mod settings;
 mod terminal;
 mod text;
+mod webhooks;
 
 use clap::Parser;
 
-use crate::edges::api::types::{NewCronBody, ScalingBody};
+use crate::edges::api::types::{NewCronBody, NewWebhookBody, ScalingBody};
 use crate::edges::client::{Client, Transport};
 use args::{Arguments, Verb};
 use failure::{Failure, Result};
@@ -190,6 +191,13 @@ async fn run(s: &mut Session, verb: Verb) -> Result<()> {
         Verb::Drains(app) => seen::drains(s, &app).await,
         Verb::DrainsAdd { app, environment, url } => seen::add_drain(s, &app, environment, url).await,
         Verb::DrainsRemove { app, drain } => seen::remove_drain(s, &app, &drain).await,
+        Verb::Webhooks(app) => webhooks::list(s, &app).await,
+        Verb::WebhooksAdd { app, environment, events, url } => {
+            webhooks::add(s, &app, NewWebhookBody { url, events, environment }).await
+        }
+        Verb::WebhooksRemove { app, webhook } => webhooks::remove(s, &app, &webhook).await,
+        Verb::WebhooksDeliveries { app, webhook, number } => webhooks::deliveries(s, &app, &webhook, number).await,
+        Verb::WebhooksReplay { app, webhook, event, .. } => webhooks::replay(s, &app, &webhook, event).await,
         Verb::Why(at) => seen::why(s, &at).await,
         Verb::Events { at, tail, number } => seen::events(s, &at, tail, number).await,
         Verb::Builds(app) => delivery::builds(s, &app).await,

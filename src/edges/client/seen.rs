@@ -5,7 +5,10 @@ use futures_util::stream::BoxStream;
 
 use super::calls::{Lines, app, within};
 use super::{Client, ClientError, Result, escaped};
-use crate::edges::api::types::{DrainView, EventView, MetricsView, NewDrainBody, Page, WhyView};
+use crate::edges::api::types::{
+    DeliveryView, DrainView, EventView, MetricsView, NewDrainBody, NewWebhookBody, Page, ReplayBody, ReplayView,
+    WebhookView, WhyView,
+};
 
 /// Which lines of an environment; everything that is given must hold.
 #[derive(Debug, Clone, Default)]
@@ -60,6 +63,27 @@ impl Client {
 
     pub async fn remove_drain(&self, name: &str, id: &str) -> Result<()> {
         self.send("DELETE", format!("{}/drains/{}", app(name), escaped(id)), None::<&()>).await.map(drop)
+    }
+
+    pub async fn webhooks(&self, name: &str) -> Result<Page<WebhookView>> {
+        self.get(format!("{}/webhooks", app(name))).await
+    }
+
+    pub async fn add_webhook(&self, name: &str, body: &NewWebhookBody) -> Result<WebhookView> {
+        self.call("POST", format!("{}/webhooks", app(name)), Some(body)).await
+    }
+
+    pub async fn remove_webhook(&self, name: &str, id: &str) -> Result<()> {
+        self.send("DELETE", format!("{}/webhooks/{}", app(name), escaped(id)), None::<&()>).await.map(drop)
+    }
+
+    /// Newest event first.
+    pub async fn deliveries(&self, name: &str, id: &str, limit: i64) -> Result<Page<DeliveryView>> {
+        self.get(format!("{}/webhooks/{}/deliveries?limit={limit}", app(name), escaped(id))).await
+    }
+
+    pub async fn replay(&self, name: &str, id: &str, body: &ReplayBody) -> Result<ReplayView> {
+        self.call("POST", format!("{}/webhooks/{}/replay", app(name), escaped(id)), Some(body)).await
     }
 
     pub async fn why(&self, name: &str, environment: &str) -> Result<WhyView> {

@@ -1,12 +1,12 @@
 //! Batches of lines as newline-separated JSON (`application/x-ndjson`) in the body of a POST.
 
-use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
 use serde::Serialize;
 
 use super::{CONNECT, Guard, OutboundError, Parcel, Result, SEND};
-use crate::base::model::DrainUrl;
+use crate::base::model::OutboundUrl;
 use crate::base::secret::Secret;
 
 const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
@@ -29,7 +29,7 @@ struct Line<'a> {
 }
 
 impl Sender {
-    pub(super) async fn open(url: &DrainUrl, guard: Guard) -> Result<Self> {
+    pub(super) async fn open(url: &OutboundUrl, guard: Guard) -> Result<Self> {
         let host = url.host.clone();
         let failed =
             |source: Box<dyn std::error::Error + Send + Sync>| OutboundError::Send { host: host.clone(), source };
@@ -73,7 +73,15 @@ impl Sender {
             serde_json::to_writer(&mut body, &line).map_err(|e| failed(e.into()))?;
             body.push(b'\n');
         }
-        let mut request = self.client.post(self.url.clone()).header(CONTENT_TYPE, NDJSON).body(body);
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, NDJSON)]);
+        self.post(headers, body).await
+    }
+
+    /// Whatever the receiver says beyond its status is not read.
+    pub(super) async fn post(&self, headers: HeaderMap, body: Vec<u8>) -> Result<()> {
+        let failed =
+            |source: Box<dyn std::error::Error + Send + Sync>| OutboundError::Send { host: self.host.clone(), source };
+        let mut request = self.client.post(self.url.clone()).headers(headers).body(body);
         if let Some((user, password)) = &self.credentials {
             request = request.basic_auth(user, Some(password.reveal()));
         }

@@ -1,4 +1,4 @@
-//! Connections to addresses that a user named: logs go out by syslog or HTTP.
+//! Connections to addresses that a user named: logs go out by syslog or HTTP, events as signed posts.
 //!
 //! Invariants: the address that a name resolves to is checked and then connected to, so that no second look-up can lead
 //! elsewhere; redirects are not followed; every wait is bounded; nothing of an answer is kept but its status.
@@ -7,6 +7,7 @@
 
 mod guard;
 mod http;
+mod signed;
 mod syslog;
 
 use std::io;
@@ -14,9 +15,10 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::base::clock::Timestamp;
-use crate::base::model::{DrainUrl, Scheme};
+use crate::base::model::{OutboundUrl, Scheme};
 
 pub use guard::Guard;
+pub use signed::{Key, Message, post};
 
 const CONNECT: Duration = Duration::from_secs(10);
 /// For one batch, until it is taken.
@@ -44,6 +46,11 @@ impl OutboundError {
     pub fn is_temporary(&self) -> bool {
         !matches!(self, Self::Refused { .. })
     }
+
+    /// The receiver said that it is there no more (RFC 9110 §15.5.11).
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Answer { status: 410, .. })
+    }
 }
 
 pub type Result<T, E = OutboundError> = std::result::Result<T, E>;
@@ -70,7 +77,7 @@ pub enum Outlet {
 }
 
 impl Outlet {
-    pub async fn open(url: &DrainUrl, guard: Guard) -> Result<Self> {
+    pub async fn open(url: &OutboundUrl, guard: Guard) -> Result<Self> {
         match url.scheme {
             Scheme::Syslog | Scheme::SyslogTls => syslog::Connection::open(url, guard).await.map(Self::Syslog),
             Scheme::Http | Scheme::Https => http::Sender::open(url, guard).await.map(Self::Http),

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::{CONNECT, Guard, OutboundError, Parcel, Result, SEND};
-use crate::base::model::{DrainUrl, Scheme};
+use crate::base::model::{OutboundUrl, Scheme};
 
 /// Facility local0 (16); severities error and informational.
 const ERROR: u8 = 16 * 8 + 3;
@@ -23,7 +23,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub(super) async fn open(url: &DrainUrl, guard: Guard) -> Result<Self> {
+    pub(super) async fn open(url: &OutboundUrl, guard: Guard) -> Result<Self> {
         let (host, port) = (url.host.clone(), url.port);
         let address = guard.resolve(&host, port).await?;
         let failed = |source| OutboundError::Connect { host: host.clone(), port, source };

@@ -12,10 +12,11 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::check_address;
 use crate::base::access::{Action, Actor, Scope};
 use crate::base::clock::Timestamp;
 use crate::base::error::{Error, Result};
-use crate::base::model::{App, Drain, DrainId, DrainUrl, Environment, EnvironmentId, Id};
+use crate::base::model::{App, Drain, DrainId, Environment, EnvironmentId, Id, OutboundUrl};
 use crate::machinery::outbound::{Guard, Outlet, Parcel};
 use crate::product::Ctx;
 use crate::state::logs::kept::{Query, Record};
@@ -74,15 +75,8 @@ pub async fn add_drain(
     address: &str,
 ) -> Result<Drain> {
     actor.may(Action::WriteVariables, &app.into())?;
-    let url: DrainUrl = address.parse().map_err(|e| Error::invalid("url", format!("{e}")))?;
-    // A name is judged when it is connected to; what is an address already, at once.
-    let guard = Guard { private: ctx.config.outbound.private };
-    if url.host.parse().is_ok_and(|ip| !guard.allows(ip)) {
-        return Err(Error::invalid(
-            "url",
-            "must lead to the public internet; an administrator can allow private addresses (outbound.private)",
-        ));
-    }
+    let url: OutboundUrl = address.parse().map_err(|e| Error::invalid("url", format!("{e}")))?;
+    check_address(ctx, &url)?;
     let mut tx = ctx.store.begin().await?;
     if rows::of_app(&mut tx, &actor.scope(), &app.id).await?.len() >= MOST_DRAINS {
         return Err(Error::limit(format!("an app has at most {MOST_DRAINS} drains; remove one first")));
@@ -171,7 +165,7 @@ pub async fn run_drains(ctx: Ctx, shutdown: CancellationToken) {
     tasks.shutdown().await;
 }
 
-async fn wanted(ctx: &Ctx) -> Result<HashMap<DrainId, (DrainUrl, Vec<Source>)>> {
+async fn wanted(ctx: &Ctx) -> Result<HashMap<DrainId, (OutboundUrl, Vec<Source>)>> {
     let mut tx = ctx.store.read().await?;
     let all = rows::all(&mut tx).await?;
     if all.is_empty() {
@@ -187,7 +181,7 @@ async fn wanted(ctx: &Ctx) -> Result<HashMap<DrainId, (DrainUrl, Vec<Source>)>> 
     Ok(wanted)
 }
 
-async fn one(ctx: &Ctx, tx: &mut Tx, drain: &Drain, sealed: &[u8]) -> Result<(DrainUrl, Vec<Source>)> {
+async fn one(ctx: &Ctx, tx: &mut Tx, drain: &Drain, sealed: &[u8]) -> Result<(OutboundUrl, Vec<Source>)> {
     let app = apps::find(tx, &Scope::Platform, &drain.app_id).await?.ok_or_else(|| Error::not_found("app"))?;
     let plain = ctx.vault.unseal(tx, &app.organization_id.to_string(), &bound_to(&drain.id), sealed).await?;
     let text = std::str::from_utf8(plain.reveal()).map_err(|_| Error::internal("an address that is no text"))?;
@@ -203,7 +197,7 @@ async fn one(ctx: &Ctx, tx: &mut Tx, drain: &Drain, sealed: &[u8]) -> Result<(Dr
 }
 
 /// Reads on while it cannot send, so that it is the drain that drops, and tells.
-async fn drain(ctx: Ctx, id: DrainId, url: DrainUrl, sources: Vec<Source>) {
+async fn drain(ctx: Ctx, id: DrainId, url: OutboundUrl, sources: Vec<Source>) {
     let mut lines = lines(&ctx, &sources);
     let waiting = Arc::new(Waiting::default());
     let reading = async {
@@ -278,7 +272,7 @@ impl Waiting {
     }
 }
 
-async fn send(ctx: &Ctx, id: &DrainId, url: &DrainUrl, waiting: &Waiting) {
+async fn send(ctx: &Ctx, id: &DrainId, url: &OutboundUrl, waiting: &Waiting) {
     let guard = Guard { private: ctx.config.outbound.private };
     let mut outlet: Option<Outlet> = None;
     let mut pause = SHORTEST_PAUSE;

@@ -1,5 +1,5 @@
 //! What people see of running apps: events, the chain of causes behind a state, logs, metrics. Reads what others wrote;
-//! its collectors follow replicas, the proxy and jobs, and change nothing of them.
+//! its collectors follow replicas, the proxy and jobs, and change nothing of them. Lines and events go out from here too.
 
 mod access;
 mod bucket;
@@ -13,6 +13,7 @@ mod output;
 mod prometheus;
 mod replica;
 mod sampler;
+mod webhooks;
 mod why;
 
 use std::path::Path;
@@ -21,7 +22,10 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 
 use crate::base::config::Config;
-use crate::base::error::Result;
+use crate::base::error::{Error, Result};
+use crate::base::model::OutboundUrl;
+use crate::machinery::outbound::Guard;
+use crate::product::Ctx;
 use crate::state::logs::kept::{AppLogs, Bounds};
 
 pub use access::{BOOK, keep_access};
@@ -33,6 +37,7 @@ pub use metrics::{MetricsQuery, host_metrics, metrics};
 pub use output::keep_output;
 pub use prometheus::prometheus;
 pub use sampler::Sampler;
+pub use webhooks::{Standing, add_webhook, deliveries, remove_webhook, replay, run_webhooks, webhooks};
 pub use why::{Link, Side, Why, why};
 
 const DAY_MILLIS: i64 = 86_400_000;
@@ -63,4 +68,16 @@ impl Insight {
     fn news(&self) -> watch::Receiver<()> {
         self.news.subscribe()
     }
+}
+
+/// A name is judged when it is connected to; what is an address already, at once.
+fn check_address(ctx: &Ctx, url: &OutboundUrl) -> Result<()> {
+    let guard = Guard { private: ctx.config.outbound.private };
+    if url.host.parse().is_ok_and(|ip| !guard.allows(ip)) {
+        return Err(Error::invalid(
+            "url",
+            "must lead to the public internet; an administrator can allow private addresses (outbound.private)",
+        ));
+    }
+    Ok(())
 }

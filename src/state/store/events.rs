@@ -3,8 +3,8 @@
 
 use sqlx::FromRow;
 
-use super::Tx;
-use super::dialect::{json, many, on, parse, parse_some, sees_app, text, touched, viewer};
+use super::dialect::{json, many, on, one, parse, parse_some, sees_app, text, touched, viewer};
+use super::{Tx, webhooks};
 use crate::base::access::Scope;
 use crate::base::clock::Timestamp;
 use crate::base::error::{Error, Result};
@@ -83,7 +83,7 @@ pub async fn insert(tx: &mut Tx, new: &NewEvent<'_>) -> Result<bool> {
     let document = json(&stored["document"])?;
     let document = text(&document);
     let subject = text(&new.subject);
-    Ok(touched!(tx, c => sqlx::query(sql)
+    let told = touched!(tx, c => sqlx::query(sql)
         .bind(id.as_str())
         .bind(new.at.0)
         .bind(of)
@@ -94,7 +94,11 @@ pub async fn insert(tx: &mut Tx, new: &NewEvent<'_>) -> Result<bool> {
         .bind(new.once.as_deref())
         .bind(&*document)
         .execute(c))?
-        == 1)
+        == 1;
+    if told {
+        webhooks::address(tx, &id, new.happened.kind(), new.at).await?;
+    }
+    Ok(told)
 }
 
 macro_rules! select {
@@ -116,6 +120,17 @@ macro_rules! select {
 pub struct Of {
     pub app: Option<AppId>,
     pub environment: Option<EnvironmentId>,
+}
+
+/// None: there is no such event of the app, or it is not seen.
+pub async fn find(tx: &mut Tx, scope: &Scope, app: &AppId, id: &EventId) -> Result<Option<Event>> {
+    const SQL: &str = select!(" AND v.id = $4");
+    one(on!(tx, c => sqlx::query_as::<_, Row>(SQL)
+        .bind(viewer(scope))
+        .bind(app.as_str())
+        .bind(None::<&str>)
+        .bind(id.as_str())
+        .fetch_optional(c))?)
 }
 
 /// Newest first, older than `before`.

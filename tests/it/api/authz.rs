@@ -48,6 +48,11 @@ fn table() -> Vec<(&'static str, &'static str, Least, Value)> {
         ("get", "/v1/apps/{app}/drains", Least::Viewer, Value::Null),
         ("post", "/v1/apps/{app}/drains", Least::Developer, json!({"url": "syslog://logs.example.com:514"})),
         ("delete", "/v1/apps/{app}/drains/{drain}", Least::Developer, Value::Null),
+        ("get", "/v1/apps/{app}/webhooks", Least::Viewer, Value::Null),
+        ("post", "/v1/apps/{app}/webhooks", Least::Developer, json!({"url": "https://hooks.example.com/in"})),
+        ("delete", "/v1/apps/{app}/webhooks/{webhook}", Least::Developer, Value::Null),
+        ("get", "/v1/apps/{app}/webhooks/{webhook}/deliveries", Least::Viewer, Value::Null),
+        ("post", "/v1/apps/{app}/webhooks/{webhook}/replay", Least::Developer, json!({})),
         ("get", at("/metrics"), Least::Viewer, Value::Null),
         ("get", at("/processes"), Least::Viewer, Value::Null),
         ("get", at("/checks"), Least::Viewer, Value::Null),
@@ -117,6 +122,7 @@ struct Stage {
     deployment: String,
     command: String,
     drain: String,
+    webhook: String,
 }
 
 /// A fresh world with root's app `shop`, and in it one person.
@@ -129,6 +135,8 @@ async fn stage(who: &str) -> (Stage, Option<Person>) {
     let command = api.command(&root, &app).await;
     let drain = insight::add_drain(&api.ctx, &root.actor, &app, None, "syslog://logs.example.com:514").await;
     let drain = drain.expect("a drain").id.to_string();
+    let webhook = insight::add_webhook(&api.ctx, &root.actor, &app, None, "https://hooks.example.com/in", &[]).await;
+    let webhook = webhook.expect("a webhook").0.id.to_string();
     let person = match who {
         "anonymous" => None,
         "administrator" => Some(root),
@@ -137,7 +145,7 @@ async fn stage(who: &str) -> (Stage, Option<Person>) {
         "developer" => Some(api.person("developer", Some((&root.actor, Role::Developer))).await),
         _ => Some(api.person("owner", Some((&root.actor, Role::Owner))).await),
     };
-    (Stage { api, build: build.id.to_string(), deployment: deployment.id.to_string(), command, drain }, person)
+    (Stage { api, build: build.id.to_string(), deployment: deployment.id.to_string(), command, drain, webhook }, person)
 }
 
 impl Stage {
@@ -150,6 +158,7 @@ impl Stage {
             .replace("{number}", "1")
             .replace("{process}", "web")
             .replace("{drain}", &self.drain)
+            .replace("{webhook}", &self.webhook)
             .replace("{deployment}", &self.deployment)
             .replace("{command}", &self.command)
             .replace("{cron}", "tidy")

@@ -11,6 +11,7 @@ mod health;
 mod local;
 mod metrics;
 mod seen;
+mod webhook;
 
 pub use account::{KeyView, NewKeyBody, NewTokenBody, SetupBody, SetupView, TokenView, UserView};
 pub use app::{
@@ -25,6 +26,7 @@ pub use health::{CheckBody, CheckItem, ProcessChecksBody};
 pub use local::{Local, LocalAnswer, LocalRequest};
 pub use metrics::{HostPoint, MetricsPoint, MetricsView, ReplicaPoint, RequestsPoint};
 pub use seen::{EventView, WhyLink, WhySide, WhyView};
+pub use webhook::{DeliveryView, NewWebhookBody, ReplayBody, ReplayView, WebhookView};
 
 use std::collections::BTreeMap;
 
