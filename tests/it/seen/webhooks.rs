@@ -157,7 +157,7 @@ fn events_are_posted_signed_tried_again_and_replayed() {
     });
     app.hythe(&["webhooks:remove", "-a", "talker", &id]);
     let said = app.server.cli(&app.server.owner, &["webhooks:deliveries", "-a", "talker", &id]);
-    assert!(!said.ok && said.err.contains("no webhook"), "{said:?}");
+    assert!(!said.ok && said.err.contains("webhook not found"), "{said:?}");
 }
 
 #[test]

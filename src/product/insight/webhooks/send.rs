@@ -171,11 +171,11 @@ struct Body<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
     timestamp: String,
-    data: Data<'a>,
+    data: Told<'a>,
 }
 
 #[derive(Serialize)]
-struct Data<'a> {
+struct Told<'a> {
     id: &'a str,
     at: String,
     kind: &'static str,
@@ -192,7 +192,7 @@ struct Data<'a> {
 impl<'a> Body<'a> {
     fn new(app: &'a App, event: &'a Event) -> Self {
         let mut stored = serde_json::to_value(&event.happened).unwrap_or_default();
-        let data = Data {
+        let data = Told {
             id: event.id.as_str(),
             at: event.at.to_string(),
             kind: event.happened.kind(),
