@@ -25,6 +25,15 @@ pub struct Scaling {
     pub in_flight: u32,
     /// With `min` 0: how long there must have been no request.
     pub idle_seconds: u32,
+    /// Share of its processor bound that a replica shall use on average; none is not looked at.
+    #[serde(default)]
+    pub cpu_percent: Option<u32>,
+    /// Share of its memory bound that a replica shall use on average.
+    #[serde(default)]
+    pub memory_percent: Option<u32>,
+    /// The time within which 95 of 100 requests shall be answered.
+    #[serde(default)]
+    pub latency_millis: Option<u32>,
 }
 
 #[derive(Debug, Clone)]

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AppId, DeploymentId, DeploymentKind, EnvironmentId, EventId, ProcessName, TenantName, UserId};
+use super::{
+    AppId, DeploymentId, DeploymentKind, EnvironmentId, EnvironmentName, EventId, ProcessName, TenantName, UserId,
+};
 use crate::base::clock::Timestamp;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -37,12 +39,19 @@ pub enum Happened {
     /// Process to the numbers before and after.
     #[serde(rename = "scaled")]
     Scaled { numbers: BTreeMap<String, (u32, u32)> },
+    /// The platform chose another number, or none any more.
+    #[serde(rename = "autoscaled")]
+    Autoscaled { process: ProcessName, from: u32, to: u32 },
     #[serde(rename = "restarted")]
     Restarted {},
     #[serde(rename = "stopped")]
     Stopped {},
     #[serde(rename = "started")]
     Started {},
+    #[serde(rename = "environment.created")]
+    EnvironmentCreated { name: EnvironmentName },
+    #[serde(rename = "environment.destroyed")]
+    EnvironmentDestroyed { name: EnvironmentName },
     /// Branch or check: the names of what was changed.
     #[serde(rename = "environment.changed")]
     EnvironmentChanged { what: Vec<String> },
@@ -120,9 +129,12 @@ impl Happened {
             Self::AppRenamed { .. } => "app.renamed",
             Self::VariablesChanged { .. } => "variables.changed",
             Self::Scaled { .. } => "scaled",
+            Self::Autoscaled { .. } => "autoscaled",
             Self::Restarted {} => "restarted",
             Self::Stopped {} => "stopped",
             Self::Started {} => "started",
+            Self::EnvironmentCreated { .. } => "environment.created",
+            Self::EnvironmentDestroyed { .. } => "environment.destroyed",
             Self::EnvironmentChanged { .. } => "environment.changed",
             Self::DeploymentStarted { .. } => "deployment.started",
             Self::DeploymentSucceeded { .. } => "deployment.succeeded",
@@ -141,14 +153,17 @@ impl Happened {
         }
     }
 
-    pub const KINDS: [&'static str; 22] = [
+    pub const KINDS: [&'static str; 25] = [
         "app.created",
         "app.renamed",
         "variables.changed",
         "scaled",
+        "autoscaled",
         "restarted",
         "stopped",
         "started",
+        "environment.created",
+        "environment.destroyed",
         "environment.changed",
         "deployment.started",
         "deployment.succeeded",
@@ -183,9 +198,12 @@ impl Happened {
                 let parts: Vec<_> = numbers.iter().map(|(p, (from, to))| format!("{p} from {from} to {to}")).collect();
                 format!("scaled {}", parts.join(", "))
             }
+            Self::Autoscaled { process, from, to } => format!("the platform scaled {process} from {from} to {to}"),
             Self::Restarted {} => "restart asked for".into(),
             Self::Stopped {} => "stop asked for".into(),
             Self::Started {} => "start asked for".into(),
+            Self::EnvironmentCreated { name } => format!("environment {name} created"),
+            Self::EnvironmentDestroyed { name } => format!("environment {name} destroyed"),
             Self::EnvironmentChanged { what } => format!("changed: {}", what.join(", ")),
             Self::DeploymentStarted { how, .. } => match how {
                 DeploymentKind::Push => "deployment of a push started".into(),

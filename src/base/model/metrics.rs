@@ -1,8 +1,11 @@
 //! What was measured over one step of time. Samples of neighbouring steps add up to one of a longer step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
+
+use super::EnvironmentId;
+use crate::base::clock::Timestamp;
 
 /// Upper bounds of the classes of latency in milliseconds; one class more has none.
 pub const LATENCY_MILLIS: [u64; 11] = [5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000];
@@ -41,6 +44,16 @@ pub struct Requests {
     /// Time of all of them together.
     pub micros: u64,
     pub in_flight_most: u64,
+}
+
+/// What was measured last, for who decides by it.
+#[derive(Debug, Clone, Default)]
+pub struct Measured {
+    pub at: Timestamp,
+    /// By the engine's id.
+    pub replicas: HashMap<String, ReplicaSample>,
+    /// Of the last step alone.
+    pub requests: HashMap<EnvironmentId, Requests>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -34,7 +34,7 @@ pub use ids::{
 };
 pub use job::{Job, JobState, JobStep, StepState};
 pub use manifest::{CronEntry, Manifest, ManifestFault, Scripts, Wish};
-pub use metrics::{HostSample, LATENCY_MILLIS, ReplicaSample, Requests, Sample};
+pub use metrics::{HostSample, LATENCY_MILLIS, Measured, ReplicaSample, Requests, Sample};
 pub use names::{
     AppName, BranchName, CommitId, EnvironmentName, Host, NameError, ProcessName, TenantName, VariableName,
 };

@@ -241,6 +241,15 @@ pub(super) enum Verb {
         /// With --min 0: seconds without a request after which no replica runs
         #[arg(long, default_value_t = crate::edges::api::types::ScalingBody::IDLE_SECONDS)]
         idle: u32,
+        /// Percent of its processor bound that a replica shall use on average
+        #[arg(long, value_name = "PERCENT")]
+        cpu: Option<u32>,
+        /// Percent of its memory bound that a replica shall use on average
+        #[arg(long, value_name = "PERCENT")]
+        memory: Option<u32>,
+        /// Milliseconds within which 95 of 100 requests shall be answered
+        #[arg(long, value_name = "MILLISECONDS")]
+        latency: Option<u32>,
         /// Back to the number that ps:scale sets
         #[arg(long)]
         off: bool,

@@ -160,8 +160,17 @@ async fn run(s: &mut Session, verb: Verb) -> Result<()> {
         Verb::ConfigSet { at, values } => config::set(s, &at, &values).await,
         Verb::ConfigUnset { at, names } => config::unset(s, &at, names).await,
         Verb::Ps(at) => processes::list(s, &at).await,
-        Verb::PsAutoscale { at, process, min, max, in_flight, idle: idle_seconds, off } => {
-            let scaling = max.filter(|_| !off).map(|max| ScalingBody { min, max, in_flight, idle_seconds });
+        Verb::PsAutoscale { at, process, min, max, in_flight, idle: idle_seconds, cpu, memory, latency, off } => {
+            let (cpu_percent, memory_percent, latency_millis) = (cpu, memory, latency);
+            let scaling = max.filter(|_| !off).map(|max| ScalingBody {
+                min,
+                max,
+                in_flight,
+                idle_seconds,
+                cpu_percent,
+                memory_percent,
+                latency_millis,
+            });
             processes::autoscale(s, &at, &process, scaling.as_ref()).await
         }
         Verb::PsScale { at, numbers } => processes::scale(s, &at, &numbers).await,

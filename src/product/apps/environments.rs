@@ -1,7 +1,7 @@
 //! Environments of an app. `spec` is written here and by deployments, always guarded by the
 //! generation that was read; the converger is woken after each write.
 
-use super::told::tell;
+use super::told::{tell, tell_of};
 use crate::base::access::{Action, Actor};
 use crate::base::error::{Error, Result};
 use crate::base::model::{
@@ -9,6 +9,7 @@ use crate::base::model::{
     Release,
 };
 use crate::product::{Ctx, routing};
+use crate::state::store::events::Subject;
 use crate::state::store::{Tx, environments as rows, organizations, releases, routes};
 
 /// The environment that every app has from the start.
@@ -74,6 +75,8 @@ pub async fn create_environment(ctx: &Ctx, actor: &Actor, app: &App, new: NewEnv
     let organization = organizations::find(&mut tx, &actor.scope(), &app.organization_id).await?;
     let organization = organization.ok_or_else(|| Error::not_found("organization"))?;
     routing::claim_for(&mut tx, ctx, &organization, &app.name, &environment).await?;
+    let happened = Happened::EnvironmentCreated { name: environment.name.clone() };
+    tell(&mut tx, ctx, actor, &environment, happened).await?;
     tx.commit().await?;
     ctx.wake.notify_one();
     tracing::info!(app.id = %app.id, environment.id = %environment.id, environment.name = %environment.name, user.id = %actor.user.id, "environment created");
@@ -81,16 +84,19 @@ pub async fn create_environment(ctx: &Ctx, actor: &Actor, app: &App, new: NewEnv
 }
 
 /// Removes its rows. What is kept of it elsewhere is for `deploy::destroy_environment`, the verb around this one.
-pub async fn delete_environment(tx: &mut Tx, actor: &Actor, app: &App, name: &str) -> Result<Environment> {
+pub async fn delete_environment(tx: &mut Tx, ctx: &Ctx, actor: &Actor, app: &App, name: &str) -> Result<Environment> {
     actor.may(Action::DestroyApp, &app.into())?;
     let environment = find(tx, actor, app, name).await?;
     if environment.name.as_str() == PRODUCTION {
         return Err(Error::conflict("production goes with its app: hythe apps:destroy"));
     }
-    match rows::delete(tx, &actor.scope(), &environment.id).await? {
-        true => Ok(environment),
-        false => Err(Error::not_found("environment")),
+    if !rows::delete(tx, &actor.scope(), &environment.id).await? {
+        return Err(Error::not_found("environment"));
     }
+    // Of the app: the environment's own go with it.
+    let happened = Happened::EnvironmentDestroyed { name: environment.name.clone() };
+    tell_of(tx, ctx, actor, Subject::App(&app.id), environment.name.to_string(), happened).await?;
+    Ok(environment)
 }
 
 fn free_branch(others: &[Environment], branch: &BranchName) -> Result<()> {

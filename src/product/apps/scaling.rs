@@ -2,12 +2,14 @@
 
 use super::environments::{find, write};
 use super::processes::MOST_REPLICAS;
+use super::told::tell;
 use crate::base::access::{Action, Actor};
 use crate::base::error::{Error, Result};
-use crate::base::model::{App, Environment, ProcessName, Scaling};
+use crate::base::model::{App, Environment, Happened, ProcessName, Scaling};
 use crate::product::Ctx;
 
 const MOST_IN_FLIGHT: u32 = 10_000;
+const LONGEST_LATENCY_MILLIS: u32 = 60_000;
 /// Seven days.
 const LONGEST_IDLE_SECONDS: u32 = 604_800;
 
@@ -35,6 +37,8 @@ pub async fn autoscale(
         Some(scaling) => spec.scaling.insert(process.clone(), scaling),
         None => spec.scaling.remove(process),
     };
+    let what = vec![format!("autoscaling of {process}")];
+    tell(&mut tx, ctx, actor, &environment, Happened::EnvironmentChanged { what }).await?;
     let environment = write(&mut tx, environment, spec).await?;
     tx.commit().await?;
     ctx.wake.notify_one();
@@ -53,6 +57,14 @@ fn check(scaling: &Scaling) -> Result<()> {
     }
     if !(1..=LONGEST_IDLE_SECONDS).contains(&scaling.idle_seconds) {
         return Err(Error::invalid("idle_seconds", format!("must be 1 to {LONGEST_IDLE_SECONDS}")));
+    }
+    for (field, percent) in [("cpu_percent", scaling.cpu_percent), ("memory_percent", scaling.memory_percent)] {
+        if percent.is_some_and(|percent| !(1..=100).contains(&percent)) {
+            return Err(Error::invalid(field, "must be 1 to 100, percent of what a replica may use"));
+        }
+    }
+    if scaling.latency_millis.is_some_and(|millis| !(1..=LONGEST_LATENCY_MILLIS).contains(&millis)) {
+        return Err(Error::invalid("latency_millis", format!("must be 1 to {LONGEST_LATENCY_MILLIS}")));
     }
     Ok(())
 }

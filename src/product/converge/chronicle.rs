@@ -296,6 +296,26 @@ pub async fn tell_state(
     events::insert(tx, &NewEvent { at: now, of, happened, subject, actor: None, cause, once }).await.map(drop)
 }
 
+/// The steps of autoscaling, in the transaction that writes them.
+pub async fn tell_scaled(
+    tx: &mut Tx,
+    environment: &Environment,
+    status: &EnvironmentStatus,
+    now: Timestamp,
+) -> Result<()> {
+    for (process, to) in &status.scaled {
+        // Where people counted until now, what was there is what it begins from.
+        let before = &environment.status;
+        let from = before.scaled.get(process).or_else(|| before.ready.get(process));
+        let Some(from) = from.filter(|from| *from != to) else { continue };
+        let happened = Happened::Autoscaled { process: process.clone(), from: *from, to: *to };
+        let (of, subject) = (Subject::Environment(&environment.id), process.to_string());
+        let event = NewEvent { at: now, of, happened, subject, actor: None, cause: None, once: None };
+        events::insert(tx, &event).await?;
+    }
+    Ok(())
+}
+
 /// As `tell_state`, for an environment whose release is not at hand.
 pub async fn tell_block(
     tx: &mut Tx,

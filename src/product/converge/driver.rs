@@ -17,7 +17,7 @@ use super::chronicle::{self, Chronicle};
 use super::desired::{Desired, Settings, default_check};
 use super::observed::Memory;
 use super::plan::{self, Change, Changes};
-use super::scale::{Demand, Load};
+use super::scale::{Demand, Load, by_use, used};
 use super::table::{Entry, Publisher};
 use crate::base::clock::Timestamp;
 use crate::base::error::{Error, Result};
@@ -196,6 +196,7 @@ impl Converger {
             store::environments::write_status(&mut tx, &desired.environment.id, status).await?;
             let now = self.hands.ctx.clock.now();
             chronicle::tell_state(&mut tx, &desired.environment, status, desired.release.as_ref(), now).await?;
+            chronicle::tell_scaled(&mut tx, &desired.environment, status, now).await?;
         }
         tx.commit().await?;
         for (desired, status) in statuses {
@@ -402,6 +403,15 @@ impl Converger {
         let asleep = environment.status.state == EnvironmentState::Asleep;
         let demand = self.memory.demands.entry(environment.id.clone()).or_insert_with(|| Demand::new(asleep, now));
         demand.sample(now, u32::try_from(in_flight).unwrap_or(u32::MAX), entered, was_rung);
+        for (process, scaling) in &environment.spec.scaling {
+            let measured = self.hands.ctx.insight.measured();
+            let limits = self.hands.ctx.config.runtime.limits();
+            demand.measure(measured.at, || {
+                let of_it = |r: &&Replica| r.workload.process == *process && r.generation == environment.status.live;
+                let live = replicas.iter().filter(|r| r.workload.environment == environment.id).filter(of_it);
+                by_use(scaling, &used(&measured, &environment.id, live, limits))
+            });
+        }
         Some(demand.load(now))
     }
 

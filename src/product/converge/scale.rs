@@ -6,18 +6,23 @@
 use std::collections::VecDeque;
 
 use crate::base::clock::Timestamp;
-use crate::base::model::Scaling;
+use crate::base::model::{EnvironmentId, Limits, Measured, Replica, Scaling};
 
 /// A lower number is taken only when it was enough for this long.
 const WINDOW_MILLIS: i64 = 60_000;
 /// Samples closer together than this are one.
 const SAMPLE_MILLIS: i64 = 500;
 
+/// Fewer requests in one measurement say nothing of their time.
+const LEAST_REQUESTS: u64 = 20;
+
 /// What was seen of one process type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Load {
     /// Most requests that were inside all replicas together at once, within the window.
     pub in_flight: u32,
+    /// The most replicas that what was measured asked for, within the window; 0 when nothing was.
+    pub by_use: u32,
     /// Since the last request; the greatest number for an app that was asleep before anybody looked.
     pub idle_millis: i64,
 }
@@ -28,23 +33,85 @@ pub fn count(scaling: &Scaling, load: &Load, settled: bool) -> u32 {
     if scaling.min == 0 && idle && settled {
         return 0;
     }
-    let wanted = load.in_flight.div_ceil(scaling.in_flight.max(1));
+    let wanted = load.in_flight.div_ceil(scaling.in_flight.max(1)).max(load.by_use);
     wanted.clamp(scaling.min.max(1), scaling.max.max(1))
 }
 
+/// What the replicas of one process type were measured at, together, once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Use {
+    /// How many were measured.
+    pub replicas: u32,
+    /// Means, in percent of the bound of a replica.
+    pub cpu_percent: u64,
+    pub memory_percent: u64,
+    /// What 95 of 100 requests did not exceed; none when too few were asked to say.
+    pub latency_millis: Option<u64>,
+}
+
+/// The means over `replicas`, of those that were measured.
+pub fn used<'a>(
+    measured: &Measured,
+    environment: &EnvironmentId,
+    replicas: impl Iterator<Item = &'a Replica>,
+    limits: Limits,
+) -> Use {
+    let samples: Vec<_> = replicas.filter_map(|replica| measured.replicas.get(&replica.id)).collect();
+    let percent = |sum: u64, limit: i64| {
+        let whole = u64::try_from(limit).unwrap_or(0).saturating_mul(samples.len() as u64);
+        (sum * 100).checked_div(whole).unwrap_or(0)
+    };
+    let asked = measured.requests.get(environment).filter(|requests| requests.count() >= LEAST_REQUESTS);
+    Use {
+        replicas: u32::try_from(samples.len()).unwrap_or(u32::MAX),
+        cpu_percent: percent(samples.iter().map(|s| s.cpu_millis).sum(), limits.cpu_millis),
+        memory_percent: percent(samples.iter().map(|s| s.memory_bytes).sum(), limits.memory_bytes),
+        latency_millis: asked.and_then(|requests| requests.quantile(0.95)).map(|millis| millis as u64),
+    }
+}
+
+/// How many replicas would have been right for that; 0 where nothing is asked of it.
+///
+/// Processor and memory are shared, so their number is in proportion, as the field has it (Kubernetes' horizontal pod
+/// autoscaler); latency need not follow the number, so it asks for one half more, and for one less where it is far
+/// below what it may be. Never more than twice the replicas at once: what has just been added has not been measured yet.
+pub fn by_use(scaling: &Scaling, used: &Use) -> u32 {
+    let now = u64::from(used.replicas);
+    if now == 0 {
+        return 0;
+    }
+    let share = |percent: u64, target: Option<u32>| {
+        let target = u64::from(target?.max(1));
+        let is_near = (target * 9..=target * 11).contains(&(percent * 10));
+        Some(if is_near { now } else { (now * percent).div_ceil(target) })
+    };
+    let latency = scaling.latency_millis.zip(used.latency_millis).map(|(target, seen)| match u64::from(target) {
+        target if seen > target => now + now.div_ceil(2),
+        target if seen * 2 < target => now - 1,
+        _ => now,
+    });
+    let wanted =
+        [share(used.cpu_percent, scaling.cpu_percent), share(used.memory_percent, scaling.memory_percent), latency];
+    let wanted = wanted.into_iter().flatten().max().unwrap_or(0);
+    u32::try_from(wanted.min(now * 2)).unwrap_or(u32::MAX)
+}
+
 /// Collects the load of one environment between looks.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Demand {
     entered: u64,
     last_request: Option<Timestamp>,
     /// Requests inside at that time; oldest first, none older than the window, none that a later one exceeds.
     peaks: VecDeque<(Timestamp, u32)>,
+    /// What measurements asked for; oldest first, none older than the window.
+    uses: VecDeque<(Timestamp, u32)>,
+    measured_at: Timestamp,
 }
 
 impl Demand {
     /// `asleep`: it has no replica, and that nobody looked until now is no request.
     pub fn new(asleep: bool, now: Timestamp) -> Self {
-        Self { entered: 0, last_request: (!asleep).then_some(now), peaks: VecDeque::new() }
+        Self { entered: 0, last_request: (!asleep).then_some(now), ..Self::default() }
     }
 
     /// `entered` counts the requests that went into the replicas there are; it may fall when one goes away.
@@ -64,8 +131,21 @@ impl Demand {
         }
     }
 
+    /// What was measured at a time counts once.
+    pub fn measure(&mut self, at: Timestamp, wanted: impl FnOnce() -> u32) {
+        if at > self.measured_at {
+            self.measured_at = at;
+            self.uses.push_back((at, wanted()));
+        }
+        while self.uses.front().is_some_and(|(then, _)| at.since(*then) >= WINDOW_MILLIS) {
+            self.uses.pop_front();
+        }
+    }
+
     pub fn load(&self, now: Timestamp) -> Load {
+        let uses = self.uses.iter().filter(|(at, _)| now.since(*at) < WINDOW_MILLIS);
         Load {
+            by_use: uses.map(|(_, n)| *n).max().unwrap_or(0),
             in_flight: self.peaks.iter().map(|(_, n)| *n).max().unwrap_or(0),
             idle_millis: self.last_request.map_or(i64::MAX, |at| now.since(at)),
         }
@@ -76,10 +156,18 @@ impl Demand {
 mod tests {
     use super::*;
 
-    const SCALING: Scaling = Scaling { min: 0, max: 5, in_flight: 10, idle_seconds: 300 };
+    const SCALING: Scaling = Scaling {
+        min: 0,
+        max: 5,
+        in_flight: 10,
+        idle_seconds: 300,
+        cpu_percent: None,
+        memory_percent: None,
+        latency_millis: None,
+    };
 
     fn load(in_flight: u32, idle_millis: i64) -> Load {
-        Load { in_flight, idle_millis }
+        Load { in_flight, idle_millis, by_use: 0 }
     }
 
     #[test]
@@ -120,6 +208,35 @@ mod tests {
         assert_eq!(demand.load(Timestamp(6000)).idle_millis, 5000, "a replica went, no request came");
         demand.sample(Timestamp(7000), 0, 3, false);
         assert_eq!(demand.load(Timestamp(7000)).idle_millis, 0);
+    }
+
+    #[test]
+    fn measurements_ask_for_their_share_and_never_for_more_than_double() {
+        let wanted = |scaling: Scaling, used: Use| by_use(&scaling, &used);
+        let cpu = Scaling { cpu_percent: Some(50), ..SCALING };
+        let at = |replicas, cpu_percent| Use { replicas, cpu_percent, ..Use::default() };
+        let numbers = [(2, 50), (2, 54), (2, 56), (2, 100), (2, 400), (4, 10), (1, 0), (0, 90)];
+        assert_eq!(numbers.map(|(n, percent)| wanted(cpu.clone(), at(n, percent))), [2, 2, 3, 4, 4, 1, 0, 0]);
+        assert_eq!(wanted(SCALING, at(2, 400)), 0, "nobody asked to look at it");
+        let memory = Scaling { memory_percent: Some(80), ..cpu };
+        assert_eq!(wanted(memory, Use { memory_percent: 120, ..at(2, 10) }), 3, "the most of what is asked for");
+        let slow = Scaling { latency_millis: Some(200), ..SCALING };
+        let took = |latency_millis| Use { replicas: 3, latency_millis, ..Use::default() };
+        let numbers = [None, Some(50), Some(150), Some(200), Some(201)].map(|ms| wanted(slow.clone(), took(ms)));
+        assert_eq!(numbers, [0, 2, 3, 3, 5]);
+    }
+
+    #[test]
+    fn what_was_measured_counts_once_and_for_the_window() {
+        let mut demand = Demand::new(false, Timestamp(0));
+        demand.measure(Timestamp(10_000), || 4);
+        demand.measure(Timestamp(10_000), || panic!("measured already"));
+        demand.measure(Timestamp(20_000), || 2);
+        let scaling = Scaling { min: 1, ..SCALING };
+        let number = |demand: &Demand, at| count(&scaling, &demand.load(Timestamp(at)), true);
+        assert_eq!([20_000, 69_999, 70_000, 80_000].map(|at| number(&demand, at)), [4, 4, 2, 1]);
+        demand.measure(Timestamp(90_000), || 3);
+        assert_eq!((number(&demand, 90_000), demand.uses.len()), (3, 1));
     }
 
     #[test]

@@ -110,7 +110,7 @@ pub async fn destroy(ctx: &Ctx, actor: &Actor, app: &App) -> Result<()> {
 /// that, its branch behind the work that is still under way, so that another environment can start from it.
 pub async fn destroy_environment(ctx: &Ctx, actor: &Actor, app: &App, name: &str) -> Result<()> {
     let mut tx = ctx.store.begin().await?;
-    let environment = apps::delete_environment(&mut tx, actor, app, name).await?;
+    let environment = apps::delete_environment(&mut tx, ctx, actor, app, name).await?;
     let payload = Cleared::Branch { app: app.id.clone(), branch: environment.branch.clone() };
     let payload = serde_json::to_value(payload).map_err(Error::internal)?;
     ctx.queue.enqueue(&mut tx, CLEAR, app.id.as_str(), payload).await?;

@@ -17,13 +17,13 @@ mod webhooks;
 mod why;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
 use crate::base::config::Config;
 use crate::base::error::{Error, Result};
-use crate::base::model::OutboundUrl;
+use crate::base::model::{Measured, OutboundUrl};
 use crate::machinery::outbound::Guard;
 use crate::product::Ctx;
 use crate::state::logs::kept::{AppLogs, Bounds};
@@ -63,6 +63,11 @@ impl Insight {
     /// Events were written: who follows them looks at once, and not only when its timer says so.
     pub fn tell(&self) {
         self.news.send_replace(());
+    }
+
+    /// What was measured last: each few seconds anew.
+    pub fn measured(&self) -> Arc<Measured> {
+        Arc::clone(&self.latest.lock().unwrap_or_else(PoisonError::into_inner).measured)
     }
 
     fn news(&self) -> watch::Receiver<()> {

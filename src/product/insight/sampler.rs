@@ -12,7 +12,9 @@ use tokio_util::sync::CancellationToken;
 use super::host::{self, HostReading};
 use crate::base::clock::Timestamp;
 use crate::base::error::Result;
-use crate::base::model::{EnvironmentId, HostSample, Id, Replica, ReplicaSample, ReplicaState, Requests, Sample};
+use crate::base::model::{
+    EnvironmentId, HostSample, Id, Measured, Replica, ReplicaSample, ReplicaState, Requests, Sample,
+};
 use crate::machinery::proxy::{Reading, RouteTable};
 use crate::machinery::runtime::{Engine, Usage};
 use crate::product::Ctx;
@@ -31,6 +33,7 @@ pub(super) struct Latest {
     pub(super) replicas: Vec<(Replica, Usage)>,
     pub(super) requests: BTreeMap<EnvironmentId, Reading>,
     pub(super) host: Option<HostReading>,
+    pub(super) measured: Arc<Measured>,
 }
 
 pub struct Sampler {
@@ -82,14 +85,16 @@ impl Sampler {
 
     async fn look(&mut self) {
         let (now, replicas) = (self.ctx.now(), self.replicas().await);
+        let mut latest = Measured { at: now, ..Measured::default() };
         for (replica, usage) in &replicas {
             let sample = self.used(replica, *usage, now);
+            latest.replicas.insert(replica.id.clone(), sample);
             let name = format!("{}.{}", replica.workload.process, replica.ordinal);
             let sum = self.sums.entry(replica.workload.environment.to_string()).or_default();
             sum.replicas.entry(name).or_default().add(&sample);
         }
         self.usages = replicas.iter().map(|(replica, usage)| (replica.id.clone(), (now, *usage))).collect();
-        let requests = self.requests();
+        let requests = self.requests(&mut latest.requests);
         let dir = self.ctx.config.data.dir.clone();
         let host = tokio::task::spawn_blocking(move || host::read(&dir)).await.ok().flatten();
         if let Some(read) = host {
@@ -97,7 +102,8 @@ impl Sampler {
             self.sums.entry(HOST.to_owned()).or_default().host.get_or_insert_default().add(&sample);
             self.host = Some(read);
         }
-        *self.ctx.insight.latest.lock().unwrap_or_else(PoisonError::into_inner) = Latest { replicas, requests, host };
+        *self.ctx.insight.latest.lock().unwrap_or_else(PoisonError::into_inner) =
+            Latest { replicas, requests, host, measured: Arc::new(latest) };
     }
 
     async fn replicas(&self) -> Vec<(Replica, Usage)> {
@@ -123,8 +129,8 @@ impl Sampler {
         ReplicaSample { readings: 1, cpu_millis, cpu_most: cpu_millis, memory_bytes: memory, memory_most: memory }
     }
 
-    /// Adds what was counted since the last look; the counts as they stand.
-    fn requests(&mut self) -> BTreeMap<EnvironmentId, Reading> {
+    /// Adds what was counted since the last look, and notes it; the counts as they stand.
+    fn requests(&mut self, new: &mut HashMap<EnvironmentId, Requests>) -> BTreeMap<EnvironmentId, Reading> {
         let table = Arc::clone(&self.table.borrow());
         let mut all = BTreeMap::new();
         for (_, target) in table.routes() {
@@ -135,6 +141,7 @@ impl Sampler {
             let counted = counted(self.readings.get(id), reading);
             if !counted.is_empty() {
                 self.sums.entry(id.to_string()).or_default().requests.add(&counted);
+                new.insert(id.clone(), counted);
             }
         }
         self.readings = all.clone().into_iter().collect();

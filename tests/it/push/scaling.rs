@@ -59,3 +59,37 @@ fn load_brings_replicas_up_to_the_most() {
         askers.into_iter().for_each(|asker| asker.join().expect("every request is answered"));
     });
 }
+
+/// Busy whether anybody asks or not.
+const BURNING: &str = "require('http').createServer((_, r) => r.end('hot')).listen(process.env.PORT);\n\
+     const burn = () => { for (let i = 0; i < 5e7; i++); setImmediate(burn); }; burn();\n";
+
+#[test]
+fn use_of_the_processor_brings_replicas_and_is_told() {
+    let app = Deployed::with(Settings::default());
+    app.repo.commit(&[("server.js", BURNING)]);
+    app.repo.push("main").accepted();
+    let owner = &app.server.owner;
+    for (flag, value) in [("--cpu", "101"), ("--memory", "0"), ("--latency", "0")] {
+        let refused = app.server.cli(owner, &["ps:autoscale", "-a", "hello", "--max", "2", flag, value]);
+        assert!(!refused.ok && refused.err.contains("must be 1 to"), "{refused:?}");
+    }
+    // What a machine leaves it that others keep busy is still more than that.
+    app.server.cli(owner, &["ps:autoscale", "-a", "hello", "--max", "2", "--cpu", "2"]).expect("ps:autoscale");
+    eventually("two replicas", || (app.server.replicas("hello").len() == 2).then_some(()));
+    let events = app.server.cli(owner, &["events", "hello"]).expect("events");
+    assert!(events.contains("the platform scaled web from 1 to 2"), "{events}");
+    assert!(events.contains("changed: autoscaling of web"), "{events}");
+}
+
+#[test]
+fn slow_answers_bring_replicas() {
+    let app = Deployed::with(Settings::default());
+    app.repo.commit(&[("server.js", SLOW)]);
+    app.repo.push("main").accepted();
+    let words = ["ps:autoscale", "-a", "hello", "--max", "2", "--in-flight", "1000", "--latency", "100"];
+    app.server.cli(&app.server.owner, &words).expect("ps:autoscale");
+    let load = crate::harness::Load::on(&app.server, "hello", 8);
+    eventually("two replicas", || (app.server.replicas("hello").len() == 2).then_some(()));
+    load.served_throughout();
+}

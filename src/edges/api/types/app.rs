@@ -182,6 +182,15 @@ pub struct ScalingBody {
     pub in_flight: u32,
     #[serde(default = "ScalingBody::idle_seconds")]
     pub idle_seconds: u32,
+    /// Share of its processor bound that a replica shall use on average, 1 to 100; not looked at when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_percent: Option<u32>,
+    /// Share of its memory bound that a replica shall use on average, 1 to 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_percent: Option<u32>,
+    /// Milliseconds within which 95 of 100 requests shall be answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_millis: Option<u32>,
 }
 
 impl ScalingBody {
@@ -199,14 +208,15 @@ impl ScalingBody {
 
 impl From<ScalingBody> for Scaling {
     fn from(body: ScalingBody) -> Self {
-        Self { min: body.min, max: body.max, in_flight: body.in_flight, idle_seconds: body.idle_seconds }
+        let ScalingBody { min, max, in_flight, idle_seconds, cpu_percent, memory_percent, latency_millis } = body;
+        Self { min, max, in_flight, idle_seconds, cpu_percent, memory_percent, latency_millis }
     }
 }
 
 impl From<&Scaling> for ScalingBody {
     fn from(scaling: &Scaling) -> Self {
-        let Scaling { min, max, in_flight, idle_seconds } = *scaling;
-        Self { min, max, in_flight, idle_seconds }
+        let Scaling { min, max, in_flight, idle_seconds, cpu_percent, memory_percent, latency_millis } = *scaling;
+        Self { min, max, in_flight, idle_seconds, cpu_percent, memory_percent, latency_millis }
     }
 }
 

@@ -329,13 +329,22 @@ mod properties {
 
 fn sleepy(rollout: i64, live: i64) -> Desired {
     let mut wanted = desired(rollout, live, &[("web", 1)]);
-    wanted.environment.spec.scaling =
-        BTreeMap::from([(name("web"), Scaling { min: 0, max: 3, in_flight: 10, idle_seconds: 60 })]);
+    wanted.environment.spec.scaling = BTreeMap::from([(name("web"), SCALING)]);
     wanted
 }
 
+const SCALING: Scaling = Scaling {
+    min: 0,
+    max: 3,
+    in_flight: 10,
+    idle_seconds: 60,
+    cpu_percent: None,
+    memory_percent: None,
+    latency_millis: None,
+};
+
 fn loaded(replicas: Vec<Seen>, in_flight: u32, idle_millis: i64) -> Observed {
-    Observed { load: Some(Load { in_flight, idle_millis }), ..with(replicas) }
+    Observed { load: Some(Load { in_flight, idle_millis, ..Load::default() }), ..with(replicas) }
 }
 
 #[test]

@@ -82,6 +82,16 @@ pub(super) async fn delivered(tx: &mut Tx, environment: &Environment) -> (Build,
     (build, release, deployment)
 }
 
+const SCALING: Scaling = Scaling {
+    min: 0,
+    max: 3,
+    in_flight: 20,
+    idle_seconds: 60,
+    cpu_percent: Some(70),
+    memory_percent: None,
+    latency_millis: Some(250),
+};
+
 #[tokio::test]
 async fn an_environments_spec_is_guarded_by_its_generation() {
     for_each_database(|store| async move {
@@ -95,7 +105,7 @@ async fn an_environments_spec_is_guarded_by_its_generation() {
             checks: BTreeMap::from([(name("web"), vec![up()])]),
             watch_seconds: 30,
             stopped: true,
-            scaling: BTreeMap::from([(name("web"), Scaling { min: 0, max: 3, in_flight: 20, idle_seconds: 60 })]),
+            scaling: BTreeMap::from([(name("web"), SCALING)]),
         };
         assert!(environments::write_spec(&mut tx, &env.id, 1, &spec).await.expect("write"));
         assert!(!environments::write_spec(&mut tx, &env.id, 1, &spec).await.expect("write"), "it moved on");
