@@ -76,10 +76,14 @@ fn use_of_the_processor_brings_replicas_and_is_told() {
     }
     // What a machine leaves it that others keep busy is still more than that.
     app.server.cli(owner, &["ps:autoscale", "-a", "hello", "--max", "2", "--cpu", "2"]).expect("ps:autoscale");
-    eventually("two replicas", || (app.server.replicas("hello").len() == 2).then_some(()));
-    let events = app.server.cli(owner, &["events", "hello"]).expect("events");
-    assert!(events.contains("the platform scaled web from 1 to 2"), "{events}");
+    let events = eventually("the step is told", || {
+        let events = app.server.cli(owner, &["events", "hello"]).expect("events");
+        events.contains("the platform scaled web from 1 to 2").then_some(events)
+    });
     assert!(events.contains("changed: autoscaling of web"), "{events}");
+    eventually("both are ready", || {
+        app.server.cli(owner, &["ps", "hello"]).expect("ps").contains("2 of 2").then_some(())
+    });
 }
 
 #[test]
@@ -90,6 +94,7 @@ fn slow_answers_bring_replicas() {
     let words = ["ps:autoscale", "-a", "hello", "--max", "2", "--in-flight", "1000", "--latency", "100"];
     app.server.cli(&app.server.owner, &words).expect("ps:autoscale");
     let load = crate::harness::Load::on(&app.server, "hello", 8);
-    eventually("two replicas", || (app.server.replicas("hello").len() == 2).then_some(()));
+    let ps = || app.server.cli(&app.server.owner, &["ps", "hello"]).expect("ps");
+    eventually("both are ready", || ps().contains("2 of 2").then_some(()));
     load.served_throughout();
 }
