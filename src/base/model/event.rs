@@ -184,7 +184,11 @@ impl Happened {
     /// One line of text.
     pub fn text(&self) -> String {
         let of = |release: &Option<i64>| release.map_or_else(|| "a release".to_owned(), |n| format!("v{n}"));
-        let first = |text: &str| text.lines().next().unwrap_or_default().to_owned();
+        let first = |text: &str| {
+            let line = text.lines().next().unwrap_or_default();
+            // As git shows it; here the event says so already.
+            line.strip_prefix("deploy failed: ").unwrap_or(line).to_owned()
+        };
         match self {
             Self::AppCreated { name } => format!("app {name} created"),
             Self::AppRenamed { from, to } => format!("app renamed from {from} to {to}"),

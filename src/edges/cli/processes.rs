@@ -34,7 +34,13 @@ async fn show(s: &mut Session, processes: &[ProcessItem]) -> Result<()> {
 
 fn bounds(scaling: &ScalingBody) -> String {
     let sleeps = if scaling.min == 0 { format!(", asleep after {} s", scaling.idle_seconds) } else { String::new() };
-    format!(" (scaled {} to {}{sleeps})", scaling.min, scaling.max)
+    let aims = [
+        scaling.cpu_percent.map(|percent| format!(", processor {percent} %")),
+        scaling.memory_percent.map(|percent| format!(", memory {percent} %")),
+        scaling.latency_millis.map(|millis| format!(", latency {millis} ms")),
+    ];
+    let aims: String = aims.into_iter().flatten().collect();
+    format!(" (scaled {} to {}{aims}{sleeps})", scaling.min, scaling.max)
 }
 
 fn line(replica: &ReplicaItem) -> String {

@@ -4,6 +4,7 @@ use super::Session;
 use super::args::AppFlag;
 use super::args::AppWord;
 use super::failure::Result;
+use super::text::time;
 use crate::edges::api::types::{NewWebhookBody, ReplayBody};
 
 pub(super) async fn list(s: &mut Session, word: &AppWord) -> Result<()> {
@@ -45,7 +46,8 @@ pub(super) async fn deliveries(s: &mut Session, app: &AppFlag, id: &str, number:
     let rows: Vec<_> = deliveries
         .into_iter()
         .map(|d| {
-            let when = d.finished_at.or(d.due_at.map(|at| format!("next {at}"))).unwrap_or_default();
+            let next = d.due_at.map(|at| format!("next {}", time(&at)));
+            let when = d.finished_at.map(|at| time(&at)).or(next).unwrap_or_default();
             vec![d.event, d.state, d.attempts.to_string(), when, d.reason.unwrap_or_default()]
         })
         .collect();
