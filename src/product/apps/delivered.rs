@@ -8,7 +8,7 @@ use crate::base::error::{Error, Result};
 use crate::base::model::{App, Build, Environment, JobId, Release};
 use crate::product::Ctx;
 use crate::state::logs::{LogEvent, LogName};
-use crate::state::store::{builds as build_rows, releases as release_rows};
+use crate::state::store::{builds as build_rows, jobs, releases as release_rows};
 
 /// Newest first; `before` is the lowest number of the page before.
 pub async fn releases(
@@ -54,6 +54,9 @@ pub async fn build(ctx: &Ctx, actor: &Actor, app: &App, which: &str) -> Result<B
     found.ok_or_else(|| Error::not_found("build"))
 }
 
+/// What stands where the log stood of a job that ended long ago.
+const GONE: &str = "The output is no longer kept.";
+
 /// The log of the job behind a build or a deployment of this app: all that the pusher saw, from line one; with `follow`
 /// until the work ends.
 pub async fn output(
@@ -65,6 +68,9 @@ pub async fn output(
 ) -> Result<BoxStream<'static, String>> {
     actor.may(Action::ViewApp, &app.into())?;
     let name = LogName::job(job);
+    if jobs::find(&mut ctx.store.read().await?, job).await?.is_none() {
+        return Ok(futures_util::stream::iter([GONE.to_owned()]).boxed());
+    }
     if !follow {
         let lines: Vec<String> = ctx.logs.read(&name).await?;
         return Ok(futures_util::stream::iter(lines).boxed());

@@ -11,6 +11,7 @@ mod intake;
 mod manifest;
 pub mod messages;
 mod promote;
+mod purge;
 mod push;
 mod releases;
 mod rollout;

@@ -12,6 +12,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::intake::{PLATFORM, quarantines_in_use};
+use super::purge::purge;
 use super::push::null_id;
 use crate::base::access::Actor;
 use crate::base::error::{Error, Result};
@@ -54,6 +55,9 @@ impl Sweeper {
         loop {
             if let Err(error) = self.destroyed_apps().await {
                 tracing::warn!(error = error.for_log(), "what destroyed apps have left could not be removed");
+            }
+            if let Err(error) = purge(&self.ctx).await {
+                tracing::warn!(error = error.for_log(), "old jobs and their logs could not be removed");
             }
             tokio::select! {
                 () = shutdown.cancelled() => return,

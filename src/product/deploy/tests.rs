@@ -28,7 +28,7 @@ struct Server {
     ctx: Ctx,
     clock: ManualClock,
     engine: FakeEngine,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Server {
@@ -64,7 +64,7 @@ impl Server {
             insight: Insight::open(dir.path(), &Config::default()).expect("insight"),
             config: Arc::new(Config::default()),
         };
-        Self { ctx, clock: clock.clone(), engine: fake, _dir: dir }
+        Self { ctx, clock: clock.clone(), engine: fake, dir }
     }
 
     fn keeper(&self) -> CommandKeeper {
@@ -344,6 +344,59 @@ async fn what_no_row_asks_for_is_removed_from_the_engine() {
         server.engine.run(&spec).await.expect("run");
         server.keeper().look().await.expect("a look");
         assert_eq!(server.engine.commands().await.expect("commands"), []);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn jobs_that_ended_long_ago_go_with_their_logs() {
+    for_each_database(|store| async move {
+        const MONTH: i64 = 30 * 24 * 60 * MINUTE;
+        let clock = ManualClock::at(NEW_YEAR);
+        let server = Server::on(store.clone(), &clock).await;
+        let ended = |subject: &'static str| {
+            let (server, store) = (&server, &store);
+            async move {
+                let mut tx = store.begin().await.expect("begin");
+                let now = server.ctx.now();
+                let id =
+                    server.ctx.queue.enqueue(&mut tx, "kind", subject, serde_json::Value::Null).await.expect("job");
+                store::jobs::claim(&mut tx, "me", now, now.plus_millis(MINUTE)).await.expect("claim").expect("the job");
+                store::jobs::finish(&mut tx, &id, "me", JobState::Failed, None, now).await.expect("finish");
+                tx.commit().await.expect("commit");
+                id
+            }
+        };
+        let old = ended("old").await;
+        clock.advance(MONTH);
+        let young = ended("young").await;
+        clock.advance(1);
+        let mut tx = store.begin().await.expect("begin");
+        let waits = server.ctx.queue.enqueue(&mut tx, "kind", "waits", serde_json::Value::Null).await.expect("job");
+        tx.commit().await.expect("commit");
+        let command = LogName::command(&CommandId::fresh());
+        let names = [&old, &young, &waits].map(LogName::job);
+        for name in names.iter().chain([&command]) {
+            server.ctx.logs.append(name, "a line").expect("a log");
+        }
+        let logs = server.dir.path().join("logs");
+        std::fs::write(logs.join("notes.log"), "somebody's").expect("a file");
+        assert_eq!(purge::purge(&server.ctx).await.expect("purge"), 0, "what was just written is nobody's to remove");
+        for file in std::fs::read_dir(&logs).expect("logs").flatten() {
+            let file = std::fs::File::options().append(true).open(file.path()).expect("a log");
+            let then = std::time::Duration::from_millis(u64::try_from(NEW_YEAR).expect("a time"));
+            file.set_modified(std::time::UNIX_EPOCH + then).expect("an older log");
+        }
+        assert_eq!(purge::purge(&server.ctx).await.expect("purge"), 2, "of the old job, and of no command");
+        let mut left = Vec::new();
+        for name in names.iter().chain([&command]) {
+            left.push(server.ctx.logs.read(name).await.expect("read").len());
+        }
+        assert_eq!(left, [0, 1, 1, 0]);
+        assert!(logs.join("notes.log").exists());
+        let mut tx = store.read().await.expect("read");
+        assert!(store::jobs::find(&mut tx, &old).await.expect("find").is_none());
+        assert!(store::jobs::find(&mut tx, &young).await.expect("find").is_some());
     })
     .await;
 }

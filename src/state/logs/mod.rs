@@ -23,9 +23,11 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
 
 use futures_util::Stream;
 
+use crate::base::clock::Timestamp;
 use crate::base::error::{Error, Result};
 use crate::base::model::{CommandId, Id, JobId};
 use live::Live;
@@ -43,6 +45,11 @@ impl LogName {
 
     pub fn command(id: &CommandId) -> Self {
         Self(id.as_str().to_owned())
+    }
+
+    /// The id it is of.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
@@ -116,6 +123,28 @@ impl LogStore {
     pub async fn delete(&self, name: &LogName) -> Result<()> {
         let live = self.live(name)?;
         live.delete()
+    }
+
+    /// Logs that nothing was written to since then.
+    pub async fn older_than(&self, time: Timestamp) -> Result<Vec<LogName>> {
+        let time = UNIX_EPOCH + Duration::from_millis(u64::try_from(time.0).unwrap_or(0));
+        let dir = Arc::clone(&self.dir);
+        let list = move || -> std::io::Result<Vec<LogName>> {
+            let mut names = Vec::new();
+            for entry in fs::read_dir(&dir)?.flatten() {
+                // What is removed meanwhile is not there any more.
+                let Ok(metadata) = entry.metadata() else { continue };
+                let is_old = metadata.modified()? < time;
+                if let Some(name) = entry.file_name().to_str().and_then(|name| name.strip_suffix(".log"))
+                    && is_old
+                {
+                    names.push(LogName(name.to_owned()));
+                }
+            }
+            Ok(names)
+        };
+        let listed = tokio::task::spawn_blocking(list).await.map_err(Error::internal)?;
+        listed.map_err(|e| unusable(&self.dir, e))
     }
 
     fn live(&self, name: &LogName) -> Result<Arc<Live>> {

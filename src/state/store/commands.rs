@@ -137,6 +137,13 @@ pub async fn find(tx: &mut Tx, scope: &Scope, id: &CommandId) -> Result<Option<C
     one(on!(tx, c => sqlx::query_as::<_, Row>(SQL).bind(viewer(scope)).bind(id.as_str()).fetch_optional(c))?)
 }
 
+/// Whoever sees it.
+pub async fn exists(tx: &mut Tx, id: &CommandId) -> Result<bool> {
+    const SQL: &str = "SELECT count(*) FROM commands WHERE id = $1";
+    let count: i64 = on!(tx, c => sqlx::query_scalar(SQL).bind(id.as_str()).fetch_one(c))?;
+    Ok(count > 0)
+}
+
 /// Newest first.
 pub async fn list(tx: &mut Tx, scope: &Scope, environment: &EnvironmentId, limit: i64) -> Result<Vec<Command>> {
     const SQL: &str = concat!(

@@ -246,6 +246,14 @@ pub async fn finish(
         == 1)
 }
 
+/// Removes at most `most` of the jobs that ended before `before`, with their steps; how many that were.
+pub async fn purge(tx: &mut Tx, before: Timestamp, most: i64) -> Result<u64> {
+    const SQL: &str = "DELETE FROM jobs WHERE id IN
+        (SELECT o.id FROM jobs o WHERE o.finished_at < $1 AND o.state IN ('succeeded', 'failed')
+         ORDER BY o.finished_at LIMIT $2)";
+    touched!(tx, c => sqlx::query(SQL).bind(before.0).bind(most).execute(c))
+}
+
 fn position(index: usize) -> Result<i64> {
     i64::try_from(index).map_err(Error::internal)
 }
