@@ -164,7 +164,8 @@ impl Converger {
                 app: desired.app.name.to_string(),
                 hosts: desired.hosts.clone(),
                 routed: changes.routed.clone(),
-                state: changes.status.state,
+                // Requests wait for the one that was stopped to make room for one that failed.
+                state: if changes.holds { EnvironmentState::Converging } else { changes.status.state },
             });
             self.start(desired, &changes, &replicas, now);
             let mut status = changes.status;
@@ -223,7 +224,11 @@ impl Converger {
                     if self.busy.iter().any(|busy| matches!(busy, Busy::Remove(of, _) if *of == workload)) {
                         continue;
                     }
-                    let Some(process) = desired.processes().into_iter().find(|p| p.id == workload) else { continue };
+                    let known = match generation == desired.rollout() {
+                        true => desired.processes(),
+                        false => desired.processes_before(),
+                    };
+                    let Some(process) = known.into_iter().find(|p| p.id == workload) else { continue };
                     let task = hands.clone().ensure(desired.clone(), process, generation, count);
                     if self.spawn(Busy::Ensure(workload.clone()), task) {
                         let of_it = |r: &&Replica| r.workload == workload && r.generation == generation;

@@ -1,5 +1,5 @@
 //! What nobody needs any more: quarantines of pushes that never became a job or whose job has ended, repositories and
-//! build caches of apps that were destroyed. Destroying an app enqueues the job that clears it away; the sweeper finds
+//! build caches of apps that were destroyed, data of volumes that were kept long enough. Destroying an app enqueues the job that clears it away; the sweeper finds
 //! what such a job had to leave.
 
 use std::collections::HashSet;
@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::intake::{PLATFORM, quarantines_in_use};
 use super::push::null_id;
+use super::volumes;
 use crate::base::access::Actor;
 use crate::base::error::{Error, Result};
 use crate::base::model::{App, AppId, BranchName, Id};
@@ -49,11 +50,14 @@ impl Sweeper {
         Ok(())
     }
 
-    /// Removes what destroyed apps have left, again and again until told to stop.
+    /// Removes what destroyed apps and volumes have left, again and again until told to stop.
     pub async fn run(self, shutdown: CancellationToken) {
         loop {
             if let Err(error) = self.destroyed_apps().await {
                 tracing::warn!(error = error.for_log(), "what destroyed apps have left could not be removed");
+            }
+            if let Err(error) = volumes::purge_volumes(&self.ctx).await {
+                tracing::warn!(error = error.for_log(), "destroyed volumes could not be removed");
             }
             tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -98,6 +102,7 @@ async fn clear(builder: &Builder, repositories: &Repositories, app: &AppId) -> R
 pub async fn destroy(ctx: &Ctx, actor: &Actor, app: &App) -> Result<()> {
     let mut tx = ctx.store.begin().await?;
     apps::delete(&mut tx, actor, app).await?;
+    volumes::bury(&mut tx, ctx).await?;
     ctx.queue.enqueue(&mut tx, CLEAR, app.id.as_str(), Value::String(app.id.to_string())).await?;
     tx.commit().await?;
     ctx.wake.notify_one();
@@ -111,6 +116,7 @@ pub async fn destroy(ctx: &Ctx, actor: &Actor, app: &App) -> Result<()> {
 pub async fn destroy_environment(ctx: &Ctx, actor: &Actor, app: &App, name: &str) -> Result<()> {
     let mut tx = ctx.store.begin().await?;
     let environment = apps::delete_environment(&mut tx, ctx, actor, app, name).await?;
+    volumes::bury(&mut tx, ctx).await?;
     let payload = Cleared::Branch { app: app.id.clone(), branch: environment.branch.clone() };
     let payload = serde_json::to_value(payload).map_err(Error::internal)?;
     ctx.queue.enqueue(&mut tx, CLEAR, app.id.as_str(), payload).await?;

@@ -48,6 +48,8 @@ fn release(environment: &EnvironmentId, number: i64) -> Release {
         hosts: vec![name("shop.example.com")],
         manifest: Manifest { formation: BTreeMap::from([(name("worker"), 3)]), ..Manifest::default() },
         checks: BTreeMap::from([(name("web"), vec![up()])]),
+        sizes: Default::default(),
+        mounts: Default::default(),
         kind: ReleaseKind::Settings,
         description: "push cccc".into(),
         created_by: None,
