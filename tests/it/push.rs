@@ -13,6 +13,7 @@ mod settings;
 mod surroundings;
 mod trees;
 mod verbs;
+mod volumes;
 
 use std::collections::BTreeSet;
 use std::fs;

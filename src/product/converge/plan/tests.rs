@@ -275,6 +275,7 @@ fn at_the_fixpoint_there_is_nothing_to_do() {
     assert_eq!(first, second);
 }
 
+mod exclusive;
 mod health;
 
 mod properties {
