@@ -10,6 +10,7 @@ mod manifest;
 mod refs;
 mod scaling;
 mod settings;
+mod sizes;
 mod surroundings;
 mod trees;
 mod verbs;

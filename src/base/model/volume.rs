@@ -143,14 +143,40 @@ mod tests {
     #[test]
     fn hostile_paths_are_no_mount_paths() {
         for text in [
-            "", "/", "data", "./data", "/data/", "//data", "/data//x", "/data/..", "/../etc", "/data/.", "/proc",
-            "/proc/1", "/sys/fs", "/dev/shm", "/etc", "/app", "/workspace", "/usr", "/data x", "/data:ro", "/data,x",
-            "/dätä", "/a\0", "/a\nb", "/$(id)", "/`id`", "C:\\x", "/%2e%2e",
+            "",
+            "/",
+            "data",
+            "./data",
+            "/data/",
+            "//data",
+            "/data//x",
+            "/data/..",
+            "/../etc",
+            "/data/.",
+            "/proc",
+            "/proc/1",
+            "/sys/fs",
+            "/dev/shm",
+            "/etc",
+            "/app",
+            "/workspace",
+            "/usr",
+            "/data x",
+            "/data:ro",
+            "/data,x",
+            "/dätä",
+            "/a\0",
+            "/a\nb",
+            "/$(id)",
+            "/`id`",
+            "C:\\x",
+            "/%2e%2e",
         ] {
             assert!(text.parse::<MountPath>().is_err(), "{text:?}");
         }
         assert!(format!("/{}", "x".repeat(10_000)).parse::<MountPath>().is_err());
-        for text in ["/data", "/app/storage", "/var/lib/postgresql", "/usr/src/app/db", "/procedures", "/srv/v1.2_a-b"] {
+        for text in ["/data", "/app/storage", "/var/lib/postgresql", "/usr/src/app/db", "/procedures", "/srv/v1.2_a-b"]
+        {
             assert!(text.parse::<MountPath>().is_ok(), "{text:?}");
         }
     }

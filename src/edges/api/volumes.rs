@@ -32,10 +32,7 @@ pub(super) async fn list(
 /// Destroyed volumes that can be restored, those of destroyed apps included; the first to go first. All on one page.
 #[utoipa::path(get, path = "/v1/volumes", tag = "volumes",
     responses((status = 200, body = Page<VolumeView>), (status = "default", body = ProblemView)))]
-pub(super) async fn destroyed(
-    State(state): State<ApiState>,
-    Caller(actor): Caller,
-) -> Answer<Json<Page<VolumeView>>> {
+pub(super) async fn destroyed(State(state): State<ApiState>, Caller(actor): Caller) -> Answer<Json<Page<VolumeView>>> {
     let all = deploy::destroyed_volumes(&state.ctx, &actor).await?;
     Ok(Json(Page { items: all.iter().map(VolumeView::from).collect(), next: None }))
 }

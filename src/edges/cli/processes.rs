@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use super::Session;
 use super::args::{AtFlag, AtWord};
+use super::delivery::follow;
 use super::failure::{Failure, Result};
 use super::text::time;
-use super::delivery::follow;
 use crate::edges::api::types::{
     EnvironmentChangeBody, FormationBody, FormationChanged, ProcessItem, ReplicaItem, ScalingBody, SizeView,
 };
@@ -27,7 +27,8 @@ async fn show(s: &mut Session, processes: &[ProcessItem]) -> Result<()> {
         let command = shlex::try_join(process.command.iter().map(String::as_str)).unwrap_or_default();
         let scaled = process.scaling.as_ref().map_or_else(String::new, bounds);
         let (name, ready, wanted) = (&process.name, process.ready, process.wanted);
-        let size = process.size.as_ref().map_or_else(String::new, |size| format!(", {} ({})", size.name, bounds_of(size)));
+        let size =
+            process.size.as_ref().map_or_else(String::new, |size| format!(", {} ({})", size.name, bounds_of(size)));
         s.io.out(&format!("{name}: {ready} of {wanted} ready{scaled}{size}: {command}")).await?;
         for replica in &process.replicas {
             s.io.out(&format!("  {}", line(replica))).await?;
@@ -71,8 +72,8 @@ pub(super) async fn scale(s: &mut Session, at: &AtFlag, numbers: &[String]) -> R
             let (number, size) = rest.split_once(':').map_or((rest, None), |(number, size)| (number, Some(size)));
             Some((name, number.parse::<u32>().ok()?, size))
         });
-        let (name, number, size) =
-            parts.ok_or_else(|| Failure::usage(format!("\"{word}\" is not understood; write web=2 or web=2:medium")))?;
+        let (name, number, size) = parts
+            .ok_or_else(|| Failure::usage(format!("\"{word}\" is not understood; write web=2 or web=2:medium")))?;
         wanted.insert(name.to_owned(), number);
         let body = FormationBody { quantity: Some(number), size: size.map(|size| Some(size.to_owned())) };
         with_sizes.insert(name.to_owned(), body);

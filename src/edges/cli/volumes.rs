@@ -5,6 +5,7 @@ use super::args::{AtFlag, AtWord};
 use super::delivery::follow;
 use super::failure::{Failure, Result};
 use super::text::{bytes, time};
+use crate::base::clock::{Clock, SystemClock};
 use crate::edges::api::types::{MountBody, MountsChanged, NewVolumeBody, RestoreBody, VolumeView};
 
 pub(super) async fn list(s: &mut Session, at: &AtWord, destroyed: bool) -> Result<()> {
@@ -36,7 +37,11 @@ pub(super) async fn show(s: &mut Session, at: &AtFlag, name: &str) -> Result<()>
     s.io.out(&format!("{}  {}  (created {})", volume.name, volume.id, time(&volume.created_at))).await?;
     s.io.out(&format!("belongs to  {}", volume.origin)).await?;
     s.io.out(&format!("used        {}", used(&volume))).await?;
-    s.io.out(&format!("for         {}", if volume.shared { "several replicas at once" } else { "one replica at a time" })).await?;
+    s.io.out(&format!(
+        "for         {}",
+        if volume.shared { "several replicas at once" } else { "one replica at a time" }
+    ))
+    .await?;
     s.io.out(&format!("mounted     {}", place(&volume))).await?;
     Ok(())
 }
@@ -57,7 +62,7 @@ fn place(volume: &VolumeView) -> String {
 /// `6 days more`
 fn left(until: &str) -> String {
     let Ok(until) = until.parse::<jiff::Timestamp>() else { return "for a while".into() };
-    let seconds = until.as_second() - jiff::Timestamp::now().as_second();
+    let seconds = until.as_second() - SystemClock.now().0 / 1000;
     match seconds.max(0) {
         s @ 0..120 => format!("{s} seconds more"),
         s @ 120..7_200 => format!("{} minutes more", s / 60),
@@ -98,14 +103,18 @@ async fn told(s: &mut Session, app: &str, environment: &str, changed: &MountsCha
 pub(super) async fn destroy(s: &mut Session, at: &AtFlag, name: &str, confirm: Option<&str>) -> Result<()> {
     let app = s.app_flag(&at.app)?;
     if confirm != Some(name) {
-        return Err(Failure::usage(format!("this destroys the volume {name} of {app}; to do it, add --confirm {name}")));
+        return Err(Failure::usage(format!(
+            "this destroys the volume {name} of {app}; to do it, add --confirm {name}"
+        )));
     }
     let volume = s.client.destroy_volume(&app, &at.environment.environment, name).await?;
     if s.json {
         return Ok(s.io.json(&volume).await?);
     }
     let until = volume.kept_until.as_deref().map(time).unwrap_or_default();
-    Ok(s.io.say(&format!("destroyed {name}; until {until} UTC it comes back with: hythe volumes:restore {name}")).await?)
+    Ok(s.io
+        .say(&format!("destroyed {name}; until {until} UTC it comes back with: hythe volumes:restore {name}"))
+        .await?)
 }
 
 pub(super) async fn restore(s: &mut Session, at: &AtFlag, volume: &str, name: Option<String>) -> Result<()> {
@@ -114,5 +123,7 @@ pub(super) async fn restore(s: &mut Session, at: &AtFlag, volume: &str, name: Op
     if s.json {
         return Ok(s.io.json(&volume).await?);
     }
-    Ok(s.io.say(&format!("restored {0} to {1}; mount it with: hythe volumes:mount {0} PATH", volume.name, volume.origin)).await?)
+    Ok(s.io
+        .say(&format!("restored {0} to {1}; mount it with: hythe volumes:mount {0} PATH", volume.name, volume.origin))
+        .await?)
 }

@@ -242,7 +242,10 @@ impl Converger {
                     }
                 }
                 Change::Retire { workload, below } => {
-                    self.spawn(Busy::Retire(workload.clone()), hands.clone().retire(workload, below));
+                    if self.spawn(Busy::Retire(workload.clone()), hands.clone().retire(workload.clone(), below)) {
+                        let goes = replicas.iter().filter(|r| r.workload == workload && r.generation < below);
+                        self.memory.doomed.extend(goes.map(|r| (r.id.clone(), workload.clone())));
+                    }
                 }
                 Change::Remove { replica } => {
                     let Some(replica) = find(&replica) else { continue };
@@ -304,7 +307,7 @@ impl Converger {
             }
         };
         self.busy.remove(&busy);
-        if let Busy::Ensure(workload) = &busy {
+        if let Busy::Ensure(workload) | Busy::Retire(workload) = &busy {
             // Whatever is still there was not stopped after all.
             self.memory.doomed.retain(|_, of| of != workload);
         }

@@ -79,7 +79,8 @@ const SCALE_MILLIS: i64 = 1_000;
 const JUDGED_EVERY_MILLIS: i64 = 1_000;
 
 pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp, settings: &Settings) -> Changes {
-    let mut planner = Planner { desired, observed, now, settings, list: Vec::new(), look_again_at: None, gives_way: BTreeSet::new() };
+    let mut planner =
+        Planner { desired, observed, now, settings, list: Vec::new(), look_again_at: None, gives_way: BTreeSet::new() };
     planner.plan()
 }
 

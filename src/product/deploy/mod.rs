@@ -40,8 +40,8 @@ pub use follow::{LogEvent, finished, follow};
 pub use intake::{Accepted, PushOrder, RefUpdate, accept, decide, open_for_fetch, open_for_push};
 pub use promote::promote;
 pub use push::PushWork;
-pub use sizes::{Wanted, set_formation, sizes};
 pub use settings::{CheckChanges, CheckOrigin, CheckView, checks, restart, scale, set_checks};
+pub use sizes::{Wanted, set_formation, sizes};
 pub use sweep::{ClearWork, Sweeper, destroy, destroy_environment};
 pub use volumes::{
     VolumeView, create_volume, destroy_volume, destroyed_volumes, mount_volume, purge_volumes, restore_volume,
@@ -72,7 +72,7 @@ pub async fn set_variables(
                 variables_version: version,
                 variables_before: version,
                 restores_formation: false,
-        changes: Vec::new(),
+                changes: Vec::new(),
                 description: describe(changes),
             };
             Some(activate::enqueue(ctx, &mut tx, actor, app, environment, order, DeploymentKind::Variables).await?)

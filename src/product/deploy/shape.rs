@@ -22,11 +22,23 @@ pub struct Shape {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ShapeChange {
-    Number { process: ProcessName, count: u32 },
+    Number {
+        process: ProcessName,
+        count: u32,
+    },
     /// None: the usual one.
-    Size { process: ProcessName, size: Option<SizeName> },
-    Mount { process: ProcessName, mount: Mount },
-    Unmount { process: ProcessName, volume: VolumeName },
+    Size {
+        process: ProcessName,
+        size: Option<SizeName>,
+    },
+    Mount {
+        process: ProcessName,
+        mount: Mount,
+    },
+    Unmount {
+        process: ProcessName,
+        volume: VolumeName,
+    },
 }
 
 impl Shape {
@@ -127,7 +139,10 @@ pub(super) fn mount_faults(mounts: &Mounts) -> Vec<(String, String)> {
     for (index, (process, mount)) in all.iter().enumerate() {
         for (other_process, other) in &all[..index] {
             if process == other_process && touches(&mount.path, &other.path) {
-                let text = format!("{} and {} would lie in one another; {process} has {} there", mount.path, other.path, other.volume);
+                let text = format!(
+                    "{} and {} would lie in one another; {process} has {} there",
+                    mount.path, other.path, other.volume
+                );
                 faults.push(("path".to_owned(), text));
             }
             if process != other_process && mount.id == other.id && !mount.shared {

@@ -124,7 +124,11 @@ fn unknown_size(ctx: &Ctx, size: &SizeName) -> Option<String> {
         return None;
     }
     let names: Vec<_> = runtime.sizes.iter().map(|known| known.name.as_str()).collect();
-    Some(format!("cannot be {size}: there is no such size; there are {}, {}", crate::base::config::USUAL, names.join(", ")))
+    Some(format!(
+        "cannot be {size}: there is no such size; there are {}, {}",
+        crate::base::config::USUAL,
+        names.join(", ")
+    ))
 }
 
 /// The first size of an `app.json` that there is not.

@@ -25,6 +25,7 @@ use crate::state::store;
 
 const CLEAR: &str = "clear";
 const EVERY: Duration = Duration::from_secs(600);
+const SOON: Duration = Duration::from_secs(20);
 
 pub struct Sweeper {
     ctx: Ctx,
@@ -56,12 +57,18 @@ impl Sweeper {
             if let Err(error) = self.destroyed_apps().await {
                 tracing::warn!(error = error.for_log(), "what destroyed apps have left could not be removed");
             }
-            if let Err(error) = volumes::purge_volumes(&self.ctx).await {
-                tracing::warn!(error = error.for_log(), "destroyed volumes could not be removed");
-            }
+            let pause = match volumes::purge_volumes(&self.ctx).await {
+                Ok(false) => EVERY,
+                // What has them is about to end, or was until a moment ago.
+                Ok(true) => SOON,
+                Err(error) => {
+                    tracing::warn!(error = error.for_log(), "destroyed volumes could not be removed");
+                    EVERY
+                }
+            };
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = tokio::time::sleep(EVERY) => {}
+                () = tokio::time::sleep(pause) => {}
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Commands and schedules in process: a clock that is moved by hand, an engine in memory, both databases.
 
+mod volumes;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

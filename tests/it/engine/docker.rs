@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::{DockerRig, SOCKET};
 
-fn docker(arguments: &[&str]) -> String {
+pub(super) fn docker(arguments: &[&str]) -> String {
     let done = Command::new("/usr/bin/docker").args(arguments).output().expect("docker");
     assert!(done.status.success(), "docker {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
     String::from_utf8(done.stdout).expect("text").trim().to_owned()

@@ -66,7 +66,8 @@ fn what_is_in_a_volume_outlives_replicas_releases_and_its_own_tombstone() {
 
     let info = app.verb(&["volumes:info", "store"]);
     assert!(info.contains("mounted     web:/data") && info.contains("one replica at a time"), "{info}");
-    let seen = app.verb(&["run", "cat", "/data/notes"]);
+    let owner = app.server.owner.clone();
+    let seen = app.server.cli(&owner, &["run", "-a", "hello", "cat", "/data/notes"]).expect("run");
     assert!(seen.contains("ab"), "a command sees what web sees: {seen}");
     refused(&app, &["volumes:destroy", "store", "--confirm", "store"], &["web has it mounted at /data"]);
     app.verb(&["volumes:unmount", "store"]);
@@ -132,7 +133,20 @@ fn a_kill_in_the_middle_of_a_takeover_loses_nothing() {
 #[test]
 fn what_cannot_be_mounted_is_refused_with_a_remedy() {
     let app = with_volume(Settings::default());
-    for path in ["/", "/proc", "/proc/self", "/sys", "/dev/shm", "/etc", "/app", "/workspace", "/data/../etc", "data", "/a b", "/x:ro"] {
+    for path in [
+        "/",
+        "/proc",
+        "/proc/self",
+        "/sys",
+        "/dev/shm",
+        "/etc",
+        "/app",
+        "/workspace",
+        "/data/../etc",
+        "data",
+        "/a b",
+        "/x:ro",
+    ] {
         app.verb(&["volumes"]);
         refused(&app, &["volumes:mount", "store", path], &["path"]);
     }
@@ -153,14 +167,14 @@ fn what_cannot_be_mounted_is_refused_with_a_remedy() {
     let outsider = app.server.newcomer("eve");
     let list = app.verb(&["volumes:destroy", "other", "--confirm", "other", "--json"]);
     let id = list.split('"').find(|part| part.starts_with("vol_")).expect("an id").to_owned();
-    app.server.cli(&outsider, &["apps:create", "theirs"]).expect("apps:create");
+    app.server.ssh(&outsider, &["apps:create", "theirs"]).expect("apps:create");
     for name in ["store", "other", id.as_str()] {
-        let said = app.server.cli(&outsider, &["volumes:restore", name, "-a", "theirs"]);
+        let said = app.server.ssh(&outsider, &["volumes:restore", name, "-a", "theirs"]);
         assert!(!said.ok && said.err.contains("not found"), "{said:?}");
-        let said = app.server.cli(&outsider, &["volumes:mount", name, "/data", "-a", "theirs"]);
+        let said = app.server.ssh(&outsider, &["volumes:mount", name, "/data", "-a", "theirs"]);
         assert!(!said.ok && said.err.contains("not found"), "{said:?}");
     }
-    let said = app.server.cli(&outsider, &["volumes", "--destroyed"]).expect("volumes");
+    let said = app.server.ssh(&outsider, &["volumes", "--destroyed"]).expect("volumes");
     assert!(!said.contains("vol_"), "{said}");
 }
 

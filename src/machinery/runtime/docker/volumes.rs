@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use bollard::models::{Mount as Mounted, MountType, MountVolumeOptions, VolumeCreateRequest};
 use bollard::query_parameters::{
-    DownloadFromContainerOptionsBuilder, ListVolumesOptionsBuilder, RemoveVolumeOptions, UploadToContainerOptionsBuilder,
+    DownloadFromContainerOptionsBuilder, ListVolumesOptionsBuilder, RemoveVolumeOptions,
+    UploadToContainerOptionsBuilder,
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -67,7 +68,8 @@ impl Docker {
     }
 
     async fn has_volume(&self, name: &str) -> Result<bool> {
-        let found = self.call("look for volume", name, QUICK, |api| async move { api.inspect_volume(name).await }).await;
+        let found =
+            self.call("look for volume", name, QUICK, |api| async move { api.inspect_volume(name).await }).await;
         match found {
             Err(EngineError::NotFound { .. }) => Ok(false),
             Err(other) => Err(other),
@@ -168,7 +170,9 @@ impl Docker {
         if !self.has_volume(name).await? {
             return Ok(());
         }
-        let gone = |api: bollard::Docker| async move { faults::gone_is_fine(api.remove_volume(name, None::<RemoveVolumeOptions>).await) };
+        let gone = |api: bollard::Docker| async move {
+            faults::gone_is_fine(api.remove_volume(name, None::<RemoveVolumeOptions>).await)
+        };
         self.call("remove volume", name, START, gone).await
     }
 

@@ -30,9 +30,8 @@ impl Planner<'_> {
             return BTreeSet::new();
         }
         let (alone, others): (Vec<_>, Vec<_>) = processes.iter().partition(|p| !p.alone.is_empty());
-        let is_ready = |p: &&DesiredProcess| {
-            self.of(&p.id, rollout).iter().filter(|s| s.is_ready()).count() >= p.count as usize
-        };
+        let is_ready =
+            |p: &&DesiredProcess| self.of(&p.id, rollout).iter().filter(|s| s.is_ready()).count() >= p.count as usize;
         if !others.iter().all(is_ready) {
             return BTreeSet::new();
         }

@@ -6,8 +6,6 @@
 //! release mounts is not destroyed.
 
 mod mounts;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 
@@ -102,7 +100,8 @@ pub async fn volume(
     measured: bool,
 ) -> Result<VolumeView> {
     let all = volumes(ctx, actor, app, environment, measured).await?;
-    let mut found: Vec<_> = all.into_iter().filter(|v| v.volume.name.as_str() == name || v.volume.id.as_str() == name).collect();
+    let mut found: Vec<_> =
+        all.into_iter().filter(|v| v.volume.name.as_str() == name || v.volume.id.as_str() == name).collect();
     found.sort_by_key(|view| view.volume.state != VolumeState::Live);
     found.into_iter().next().ok_or_else(|| Error::not_found("volume"))
 }
@@ -205,16 +204,18 @@ pub(super) async fn bury(tx: &mut Tx, ctx: &Ctx) -> Result<()> {
     rows::bury(tx, now, now.plus_millis(kept_millis(ctx))).await.map(drop)
 }
 
-/// Removes the data of tombstones that were kept long enough. What the engine does not let go now is for the next time.
-pub async fn purge_volumes(ctx: &Ctx) -> Result<()> {
+/// Removes the data of tombstones that were kept long enough. True: the engine does not let go of all of it yet.
+pub async fn purge_volumes(ctx: &Ctx) -> Result<bool> {
     let mut tx = ctx.store.begin().await?;
     bury(&mut tx, ctx).await?;
     let due = rows::begin_purge(&mut tx, ctx.now()).await?;
     tx.commit().await?;
+    let mut left = false;
     for volume in due {
         if let Err(fault) = ctx.desk.machine()?.engine.remove_volume(&volume.id).await {
             let error = Error::internal(fault);
             tracing::warn!(volume.id = %volume.id, error = error.for_log(), "a volume could not be removed yet");
+            left = true;
             continue;
         }
         let mut tx = ctx.store.begin().await?;
@@ -222,7 +223,7 @@ pub async fn purge_volumes(ctx: &Ctx) -> Result<()> {
         tx.commit().await?;
         tracing::info!(volume.id = %volume.id, volume.name = %volume.name, origin = volume.origin, "removed what a destroyed volume had left");
     }
-    Ok(())
+    Ok(left)
 }
 
 async fn live(tx: &mut Tx, environment: &Environment, name: &str) -> Result<Volume> {
@@ -232,7 +233,11 @@ async fn live(tx: &mut Tx, environment: &Environment, name: &str) -> Result<Volu
 }
 
 /// Who has it: in the spec, in the release that is live, in the one that stands by.
-async fn mounted(tx: &mut Tx, environment: &Environment, name: &VolumeName) -> Result<Option<(ProcessName, MountPath)>> {
+async fn mounted(
+    tx: &mut Tx,
+    environment: &Environment,
+    name: &VolumeName,
+) -> Result<Option<(ProcessName, MountPath)>> {
     let mut all = of(&environment.spec.mounts, name);
     let status = &environment.status;
     let standing_by = status.watch.as_ref().and_then(|watch| watch.previous_release.as_ref());
@@ -244,7 +249,9 @@ async fn mounted(tx: &mut Tx, environment: &Environment, name: &VolumeName) -> R
 
 fn of(mounts: &Mounts, name: &VolumeName) -> BTreeMap<ProcessName, MountPath> {
     let each = mounts.iter().flat_map(|(process, here)| here.iter().map(move |mount| (process, mount)));
-    each.filter(|(_, mount)| mount.volume == *name).map(|(process, mount)| (process.clone(), mount.path.clone())).collect()
+    each.filter(|(_, mount)| mount.volume == *name)
+        .map(|(process, mount)| (process.clone(), mount.path.clone()))
+        .collect()
 }
 
 /// An engine that cannot tell leaves them unknown.

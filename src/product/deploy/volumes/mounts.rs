@@ -47,9 +47,10 @@ pub async fn mount_volume(
     }
     let bounds = environment.spec.scaling.get(process).map(|scaling| scaling.max);
     let most = bounds.or(environment.spec.formation.get(process).copied()).unwrap_or(1);
-    faults.extend(crowd_fault(&after.mounts, process, most).map(|text| {
-        ("process".to_owned(), format!("{process} may have {most} replicas and {text}"))
-    }));
+    faults.extend(
+        crowd_fault(&after.mounts, process, most)
+            .map(|text| ("process".to_owned(), format!("{process} may have {most} replicas and {text}"))),
+    );
     refuse(faults)?;
     let description = format!("mount {} at {} of {process}", volume.name, mount.path);
     Ok(apply(ctx, tx, actor, app, environment, current, vec![change], description).await?.1)
