@@ -27,8 +27,9 @@ async fn show(s: &mut Session, processes: &[ProcessItem]) -> Result<()> {
         let command = shlex::try_join(process.command.iter().map(String::as_str)).unwrap_or_default();
         let scaled = process.scaling.as_ref().map_or_else(String::new, bounds);
         let (name, ready, wanted) = (&process.name, process.ready, process.wanted);
-        let size =
-            process.size.as_ref().map_or_else(String::new, |size| format!(", {} ({})", size.name, bounds_of(size)));
+        // The usual one goes without saying.
+        let size = process.size.as_ref().filter(|size| size.name != "default");
+        let size = size.map_or_else(String::new, |size| format!(", {} ({})", size.name, bounds_of(size)));
         s.io.out(&format!("{name}: {ready} of {wanted} ready{scaled}{size}: {command}")).await?;
         for replica in &process.replicas {
             s.io.out(&format!("  {}", line(replica))).await?;

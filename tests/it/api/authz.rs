@@ -149,7 +149,7 @@ async fn stage(who: &str) -> (Stage, Option<Person>) {
     let production = apps::environment(&api.ctx, &root.actor, &app, "production").await.expect("production");
     for name in ["store", "gone"] {
         let name = name.parse().expect("a name");
-        deploy::create_volume(&api.ctx, &root.actor, &app, &production, name, false).await.expect("a volume");
+        deploy::create_volume(&api.ctx, &root.actor, &app, &production, name, true).await.expect("a volume");
     }
     deploy::destroy_volume(&api.ctx, &root.actor, &app, &production, "gone").await.expect("a tombstone");
     let webhook = insight::add_webhook(&api.ctx, &root.actor, &app, None, "https://hooks.example.com/in", &[]).await;

