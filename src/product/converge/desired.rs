@@ -67,7 +67,9 @@ impl Desired {
                 None => None,
             };
             let fallback = match &environment.status.live_release {
-                Some(id) if environment.status.live != environment.spec.rollout => Some(self::release(tx, id).await?),
+                Some(id) if environment.status.live != environment.spec.rollout => {
+                    store::releases::find(tx, &Scope::Platform, id).await?
+                }
                 _ => None,
             };
             let hosts = hosts.remove(&environment.id).unwrap_or_default();

@@ -158,7 +158,7 @@ impl<'a> Planner<'a> {
         let mut all_ready = true;
         for process in processes {
             let here = self.of(&process.id, rollout);
-            let running = here.iter().filter(|s| s.runs()).count();
+            let running = here.iter().filter(|s| s.has_started()).count();
             let ready = here.iter().filter(|s| s.is_ready()).count();
             let want = process.count as usize;
             all_ready &= ready >= want;

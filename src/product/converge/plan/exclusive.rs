@@ -44,7 +44,7 @@ impl Planner<'_> {
     pub(super) fn bring_back(&mut self, live: Generation) {
         for process in self.stopped_for_others() {
             let here = self.of(&process.id, live);
-            if here.iter().filter(|s| s.runs()).count() >= process.count as usize {
+            if here.iter().filter(|s| s.has_started()).count() >= process.count as usize {
                 continue;
             }
             match self.back_off(&process.id) {

@@ -84,6 +84,14 @@ fn nothing_stops_before_all_else_of_the_rollout_is_ready() {
 }
 
 #[test]
+fn one_that_was_made_and_never_started_is_asked_for_again() {
+    let wanted = keeping(2, 1, "web", &[]);
+    let mut made = has(seen(&wanted, "web", 2, 1, false));
+    (made.replica.state, made.replica.started_at) = (ReplicaState::Starting, None);
+    assert_eq!(ensures(&run(&wanted, &with(vec![made]))), [("web".to_owned(), 1)]);
+}
+
+#[test]
 fn a_frozen_one_has_its_volume_still_and_one_that_ended_has_not() {
     let wanted = keeping(2, 1, "web", &[]);
     let mut frozen = has(seen(&wanted, "web", 1, 1, false));
