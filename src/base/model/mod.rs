@@ -32,8 +32,7 @@ pub use event::{Event, Happened, ReplicaExited, ReplicaReady, Routed, seconds};
 pub use health::{Check, CheckKind, Checks, HealthCheck, MOST_CHECKS, overlaid};
 pub use ids::{
     AppId, BuildId, CommandId, CronId, CustomerId, DeploymentId, DrainId, EnvironmentId, EventId, Id, JobId,
-    MembershipId, OrganizationId, ReleaseId, RouteId, SpaceId, SshKeyId, TokenId, UserId, VolumeId,
-    WebhookId,
+    MembershipId, OrganizationId, ReleaseId, RouteId, SpaceId, SshKeyId, TokenId, UserId, VolumeId, WebhookId,
 };
 pub use job::{Job, JobState, JobStep, StepState};
 pub use manifest::{CronEntry, Manifest, ManifestFault, Scripts, Wish};

@@ -413,7 +413,8 @@ impl Converger {
         demand.sample(now, u32::try_from(in_flight).unwrap_or(u32::MAX), entered, was_rung);
         for (process, scaling) in &environment.spec.scaling {
             let measured = self.hands.ctx.insight.measured();
-            let limits = self.hands.ctx.config.runtime.limits();
+            let size = desired.release_of(environment.status.live).and_then(|release| release.sizes.get(process));
+            let limits = self.hands.ctx.config.runtime.limits_of(size);
             demand.measure(measured.at, || {
                 let of_it = |r: &&Replica| r.workload.process == *process && r.generation == environment.status.live;
                 let live = replicas.iter().filter(|r| r.workload.environment == environment.id).filter(of_it);

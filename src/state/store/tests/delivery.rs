@@ -88,6 +88,7 @@ fn mounts() -> Mounts {
     let (id, path) = (VolumeId::fresh(), name("/data"));
     BTreeMap::from([(name("web"), vec![Mount { volume: name("store"), id, path, shared: true }])])
 }
+
 const SCALING: Scaling = Scaling {
     min: 0,
     max: 3,
@@ -111,7 +112,6 @@ async fn an_environments_spec_is_guarded_by_its_generation() {
             checks: BTreeMap::from([(name("web"), vec![up()])]),
             watch_seconds: 30,
             stopped: true,
-            scaling: BTreeMap::from([(name("web"), Scaling { min: 0, max: 3, in_flight: 20, idle_seconds: 60 })]),
             sizes: BTreeMap::from([(name("web"), name("small"))]),
             mounts: mounts(),
             scaling: BTreeMap::from([(name("web"), SCALING)]),
