@@ -10,9 +10,11 @@ mod manifest;
 mod refs;
 mod scaling;
 mod settings;
+mod sizes;
 mod surroundings;
 mod trees;
 mod verbs;
+mod volumes;
 
 use std::collections::BTreeSet;
 use std::fs;

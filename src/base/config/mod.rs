@@ -19,7 +19,7 @@ pub use git::Git;
 pub use http::Http;
 pub use logs::Logs;
 pub use outbound::Outbound;
-pub use runtime::Runtime;
+pub use runtime::{Runtime, Size, USUAL};
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -89,6 +89,7 @@ pub const KEYS: &[(&str, &str, bool)] = &[
     ("runtime", "memory_bytes", false),
     ("runtime", "cpu_millis", false),
     ("runtime", "pids", false),
+    ("runtime", "volume_kept_seconds", false),
     ("runtime", "ready_seconds", false),
     ("runtime", "grace_seconds", false),
     ("runtime", "command_seconds", false),

@@ -1,8 +1,23 @@
 //! The engine and the default bounds of replicas.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 
-use crate::base::model::Limits;
+use crate::base::model::{Limits, SizeName};
+
+/// The size of what nobody chose one for; its bounds stand beside the list of the others.
+pub const USUAL: &str = "default";
+
+/// Bounds of one replica, by name.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Size {
+    pub name: SizeName,
+    pub memory_bytes: i64,
+    pub cpu_millis: i64,
+    pub pids: i64,
+}
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -14,6 +29,10 @@ pub struct Runtime {
     pub memory_bytes: i64,
     pub cpu_millis: i64,
     pub pids: i64,
+    /// What process types can be given by name; smallest first.
+    pub sizes: Vec<Size>,
+    /// How long the data of a destroyed volume is kept.
+    pub volume_kept_seconds: u32,
     /// How long a new replica may take to become ready.
     pub ready_seconds: u32,
     /// SIGTERM, this long, SIGKILL.
@@ -31,6 +50,8 @@ impl Default for Runtime {
             memory_bytes: limits.memory_bytes,
             cpu_millis: limits.cpu_millis,
             pids: limits.pids,
+            sizes: sizes(),
+            volume_kept_seconds: 7 * 86_400,
             ready_seconds: 60,
             grace_seconds: 30,
             command_seconds: 3600,
@@ -45,18 +66,62 @@ impl Runtime {
         {
             faults.push("runtime.prefix: must be characters of a-z, 0-9 and -".into());
         }
-        if self.memory_bytes < 16 << 20 {
-            faults.push("runtime.memory_bytes: must be at least 16777216".into());
+        let mut names = BTreeSet::from([USUAL]);
+        for (index, size) in self.sizes.iter().enumerate() {
+            if !names.insert(size.name.as_str()) {
+                faults.push(format!("runtime.sizes[{index}].name: \"{}\" is taken", size.name));
+            }
+            size.limits().validate(&format!("runtime.sizes[{index}]"), faults);
         }
-        if self.cpu_millis < 10 || self.pids < 8 {
-            faults.push("runtime.cpu_millis must be at least 10 and runtime.pids at least 8".into());
-        }
+        self.limits().validate("runtime", faults);
         if self.ready_seconds == 0 || self.command_seconds == 0 {
             faults.push("runtime.ready_seconds and runtime.command_seconds must be at least 1".into());
         }
     }
 
+    /// The usual ones.
     pub fn limits(&self) -> Limits {
         Limits { memory_bytes: self.memory_bytes, cpu_millis: self.cpu_millis, pids: self.pids }
     }
+
+    pub fn usual(&self) -> Size {
+        let Limits { memory_bytes, cpu_millis, pids } = self.limits();
+        let name = USUAL.parse().unwrap_or_else(|_| unreachable!("it is a name"));
+        Size { name, memory_bytes, cpu_millis, pids }
+    }
+
+    pub fn size(&self, name: &SizeName) -> Option<&Size> {
+        self.sizes.iter().find(|size| size.name == *name)
+    }
+
+    /// A size that is no more in the configuration counts as none.
+    pub fn limits_of(&self, size: Option<&SizeName>) -> Limits {
+        size.and_then(|name| self.size(name)).map_or_else(|| self.limits(), Size::limits)
+    }
+}
+
+impl Size {
+    pub fn limits(&self) -> Limits {
+        Limits { memory_bytes: self.memory_bytes, cpu_millis: self.cpu_millis, pids: self.pids }
+    }
+}
+
+impl Limits {
+    fn validate(&self, at: &str, faults: &mut Vec<String>) {
+        if self.memory_bytes < 16 << 20 {
+            faults.push(format!("{at}.memory_bytes: must be at least 16777216"));
+        }
+        if self.cpu_millis < 10 || self.pids < 8 {
+            faults.push(format!("{at}.cpu_millis must be at least 10 and {at}.pids at least 8"));
+        }
+    }
+}
+
+fn sizes() -> Vec<Size> {
+    [("small", 256, 500, 256), ("medium", 512, 1000, 512), ("large", 1024, 2000, 1024), ("xlarge", 2048, 4000, 2048)]
+        .into_iter()
+        .filter_map(|(name, megabytes, cpu_millis, pids)| {
+            Some(Size { name: name.parse().ok()?, memory_bytes: megabytes << 20, cpu_millis, pids })
+        })
+        .collect()
 }

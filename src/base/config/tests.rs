@@ -35,3 +35,22 @@ fn every_key_of_the_overlay_is_a_key() {
         assert!(!fault.contains("unknown field"), "{name}: {fault}");
     }
 }
+
+#[test]
+fn sizes_are_a_list_whose_names_are_taken_once() {
+    let file = |text: &'static str| Config::load(Some((Path::new("hythe.toml"), text)), |_| None);
+    let usual = file("").expect("loads").runtime;
+    let names: Vec<_> = usual.sizes.iter().map(|size| size.name.as_str()).collect();
+    assert_eq!(names, ["small", "medium", "large", "xlarge"]);
+    let small: crate::base::model::SizeName = "small".parse().expect("a name");
+    assert_eq!(usual.limits_of(Some(&small)).memory_bytes, 256 << 20);
+    assert_eq!(usual.limits_of(None).memory_bytes, 512 << 20);
+    let own = "[[runtime.sizes]]\nname = \"one\"\nmemory_bytes = 33554432\ncpu_millis = 100\npids = 16\n";
+    let own = file(own).expect("loads").runtime;
+    assert_eq!((own.sizes.len(), own.limits_of(Some(&small))), (1, own.limits()), "one that is no more counts as none");
+    let twice = "[[runtime.sizes]]\nname = \"default\"\nmemory_bytes = 1\ncpu_millis = 1\npids = 1\n";
+    let fault = file(twice).expect_err("three faults").to_string();
+    for part in ["\"default\" is taken", "runtime.sizes[0].memory_bytes", "runtime.sizes[0].cpu_millis"] {
+        assert!(fault.contains(part), "{part}: {fault}");
+    }
+}

@@ -8,12 +8,15 @@ use serde::{Deserialize, Serialize};
 use super::{
     AppId, AppName, BranchName, Check, CheckKind, Checks, EnvironmentId, EnvironmentName, Generation, HealthCheck,
 };
-use super::{OrganizationId, ProcessName, ReleaseId, SpaceId, VariableName};
+use super::{Mounts, OrganizationId, ProcessName, ReleaseId, SizeName, SpaceId, VariableName};
 use crate::base::clock::Timestamp;
 use crate::base::secret::Secret;
 
 /// Replicas wanted per process type. A type that is missing runs one replica if it is `web`, else none.
 pub type Formation = BTreeMap<ProcessName, u32>;
+
+/// What the replicas of a process type may use, by name. A type that is missing has the configuration's usual bounds.
+pub type Sizes = BTreeMap<ProcessName, SizeName>;
 
 /// Within which bounds the platform itself chooses the number of replicas of a process type.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +78,8 @@ pub struct EnvironmentSpec {
     pub stopped: bool,
     /// A process type that is here is counted by the platform and not by `formation`.
     pub scaling: BTreeMap<ProcessName, Scaling>,
+    pub sizes: Sizes,
+    pub mounts: Mounts,
 }
 
 /// Rows of all versions.
@@ -90,15 +95,28 @@ struct StoredSpec {
     watch_seconds: u32,
     stopped: bool,
     scaling: BTreeMap<ProcessName, Scaling>,
+    sizes: Sizes,
+    mounts: Mounts,
 }
 
 impl From<StoredSpec> for EnvironmentSpec {
     fn from(stored: StoredSpec) -> Self {
-        let StoredSpec { release, rollout, formation, check, mut checks, watch_seconds, stopped, scaling } = stored;
+        let StoredSpec {
+            release,
+            rollout,
+            formation,
+            check,
+            mut checks,
+            watch_seconds,
+            stopped,
+            scaling,
+            sizes,
+            mounts,
+        } = stored;
         if let (Some(check), Ok(web)) = (check, "web".parse()) {
             checks.entry(web).or_default().push(HealthCheck::new(CheckKind::Readiness, check));
         }
-        Self { release, rollout, formation, checks, watch_seconds, stopped, scaling }
+        Self { release, rollout, formation, checks, watch_seconds, stopped, scaling, sizes, mounts }
     }
 }
 

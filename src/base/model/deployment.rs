@@ -36,6 +36,8 @@ pub enum DeploymentKind {
     Rollback,
     /// Of what is live in another environment.
     Promotion,
+    /// Other sizes or mounts of what runs.
+    Settings,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

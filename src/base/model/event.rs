@@ -213,6 +213,7 @@ impl Happened {
                 DeploymentKind::Push => "deployment of a push started".into(),
                 DeploymentKind::Variables => "deployment of new variables started".into(),
                 DeploymentKind::Rollback => "rollback started".into(),
+                DeploymentKind::Settings => "deployment of other sizes or mounts started".into(),
                 #[allow(unreachable_patterns, reason = "kinds of deployment grow")]
                 _ => "deployment started".into(),
             },

@@ -74,6 +74,7 @@ ids! {
     CronId = "crn";
     EventId = "evt";
     DrainId = "drn";
+    VolumeId = "vol";
     WebhookId = "whk";
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::health::MOST_CHECKS;
-use super::{Check, CheckKind, Checks, HealthCheck, ProcessName, VariableName};
+use super::{Check, CheckKind, Checks, HealthCheck, ProcessName, Sizes, VariableName};
 
 /// Every part may be missing; none at all is an app without the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +18,8 @@ pub struct Manifest {
     pub env: BTreeMap<VariableName, Wish>,
     /// Replicas that a first release starts with.
     pub formation: BTreeMap<ProcessName, u32>,
+    /// And their sizes; whether there are such is for the configuration to say.
+    pub sizes: Sizes,
     pub scripts: Scripts,
     pub cron: Vec<CronEntry>,
     pub healthchecks: Checks,
@@ -81,7 +83,12 @@ impl Manifest {
         for (name, value) in file.formation {
             let at = format!("formation.{name}");
             let name: ProcessName = name.parse().map_err(|error| fault(&at, error))?;
-            let Some(count) = read::<Formation>(&at, value)?.quantity else { continue };
+            let said = read::<Formation>(&at, value)?;
+            if let Some(size) = said.size {
+                let size = size.parse().map_err(|error| fault(&format!("{at}.size"), error))?;
+                manifest.sizes.insert(name.clone(), size);
+            }
+            let Some(count) = said.quantity else { continue };
             if count > MOST_REPLICAS {
                 return Err(fault(&format!("{at}.quantity"), format!("must be 0 to {MOST_REPLICAS}")));
             }
@@ -134,6 +141,7 @@ struct File {
 #[derive(Deserialize)]
 struct Formation {
     quantity: Option<u32>,
+    size: Option<String>,
 }
 
 /// Heroku's long form; the short one is the value alone.
@@ -281,6 +289,7 @@ mod tests {
         assert_eq!(wish("PLAIN").value.as_deref(), Some("a"));
         assert!(wish("SECRET").generate && wish("MUST").required && !wish("MAY").required);
         assert_eq!(manifest.formation.values().copied().collect::<Vec<_>>(), [2]);
+        assert_eq!(manifest.sizes.values().map(super::super::SizeName::as_str).collect::<Vec<_>>(), ["small"]);
         assert_eq!(manifest.scripts.postdeploy.as_deref(), Some("bin/seed"));
         assert_eq!(manifest.cron[0].timezone.as_deref(), Some("Europe/Zurich"));
         let web = &manifest.healthchecks[&"web".parse::<ProcessName>().expect("name")];
@@ -306,6 +315,7 @@ mod tests {
             (r#"{"formation": {"We b": {"quantity": 1}}}"#, "formation.We b"),
             (r#"{"formation": {"web": {"quantity": -1}}}"#, "formation.web"),
             (r#"{"formation": {"web": {"quantity": 1000}}}"#, "formation.web.quantity"),
+            (r#"{"formation": {"web": {"size": "../x"}}}"#, "formation.web.size"),
             (r#"{"scripts": {"predeploy": " "}}"#, "scripts.predeploy"),
             (r#"{"cron": [{"command": "x"}]}"#, "cron[0]"),
             (r#"{"cron": [{"command": "x", "schedule": ""}]}"#, "cron[0].schedule"),

@@ -15,11 +15,13 @@ mod outbound;
 mod release;
 mod route;
 mod tenancy;
+mod volume;
 mod webhook;
 mod workload;
 
 pub use app::{
-    App, Environment, EnvironmentSpec, EnvironmentState, EnvironmentStatus, Formation, Scaling, VariableSet, Watch,
+    App, Environment, EnvironmentSpec, EnvironmentState, EnvironmentStatus, Formation, Scaling, Sizes, VariableSet,
+    Watch,
 };
 pub use command::{
     Command, CommandKind, CommandState, Cron, CronOrigin, Exit, Happening, Signal, UnknownSignal, Window,
@@ -30,17 +32,19 @@ pub use event::{Event, Happened, ReplicaExited, ReplicaReady, Routed, seconds};
 pub use health::{Check, CheckKind, Checks, HealthCheck, MOST_CHECKS, overlaid};
 pub use ids::{
     AppId, BuildId, CommandId, CronId, CustomerId, DeploymentId, DrainId, EnvironmentId, EventId, Id, JobId,
-    MembershipId, OrganizationId, ReleaseId, RouteId, SpaceId, SshKeyId, TokenId, UserId, WebhookId,
+    MembershipId, OrganizationId, ReleaseId, RouteId, SpaceId, SshKeyId, TokenId, UserId, VolumeId, WebhookId,
 };
 pub use job::{Job, JobState, JobStep, StepState};
 pub use manifest::{CronEntry, Manifest, ManifestFault, Scripts, Wish};
 pub use metrics::{HostSample, LATENCY_MILLIS, Measured, ReplicaSample, Requests, Sample};
 pub use names::{
-    AppName, BranchName, CommitId, EnvironmentName, Host, NameError, ProcessName, TenantName, VariableName,
+    AppName, BranchName, CommitId, EnvironmentName, Host, NameError, ProcessName, SizeName, TenantName, VariableName,
+    VolumeName,
 };
 pub use outbound::{OutboundUrl, Scheme};
 pub use release::{ImageDigest, Process, Processes, Release, ReleaseKind};
 pub use route::Route;
 pub use tenancy::{ApiToken, Customer, CustomerStatus, Membership, MembershipScope, Organization, Space, SshKey, User};
+pub use volume::{MOST_MOUNTS, Mount, MountPath, Mounts, Volume, VolumeState};
 pub use webhook::{Delivery, DeliveryState, Kinds, Webhook};
 pub use workload::{Generation, Limits, Replica, ReplicaState, WorkloadId, WorkloadSpec};

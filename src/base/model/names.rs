@@ -73,6 +73,9 @@ names! {
     EnvironmentName: |text| label(text, 30);
     /// Process type of a Procfile: `web`, `worker`, `release`, …
     ProcessName: |text| label(text, 30);
+    VolumeName: |text| label(text, 40);
+    /// Of the configuration: `small`, `medium`, … .
+    SizeName: |text| label(text, 30);
     /// Environment variable (POSIX.1-2017 §8.1), not one that Hythe sets itself.
     VariableName: variable;
     /// A fully qualified host name in lower case without a trailing dot (RFC 1123 §2.1).

@@ -6,7 +6,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BuildId, Checks, EnvironmentId, Formation, Host, Manifest, NameError, ProcessName, ReleaseId, UserId};
+use super::{
+    BuildId, Checks, EnvironmentId, Formation, Host, Manifest, Mounts, NameError, ProcessName, ReleaseId, Sizes, UserId,
+};
 use crate::base::clock::Timestamp;
 
 /// Digest of an image's manifest, `sha256:` and 64 hexadecimal digits (OCI image spec, descriptor).
@@ -95,6 +97,9 @@ pub struct Release {
     pub manifest: Manifest,
     /// Those that people set; `app.json` has its own.
     pub checks: Checks,
+    pub sizes: Sizes,
+    /// Where volumes are; what is in them is no part of a release.
+    pub mounts: Mounts,
     pub kind: ReleaseKind,
     /// What made it, for people: "push 1f0c…", "set A, B", "rollback to v3".
     pub description: String,

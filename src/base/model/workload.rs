@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AppName, EnvironmentId, ImageDigest, Process, ProcessName, ReleaseId, SpaceId};
+use super::{AppName, EnvironmentId, ImageDigest, Mount, Process, ProcessName, ReleaseId, SpaceId, VolumeId};
 use crate::base::clock::Timestamp;
 use crate::base::secret::Secret;
 
@@ -74,6 +74,7 @@ pub struct WorkloadSpec {
     /// `PORT`; none for processes that receive no traffic.
     pub port: Option<u16>,
     pub limits: Limits,
+    pub mounts: Vec<Mount>,
     /// SIGTERM, this many seconds, SIGKILL.
     pub grace_seconds: u32,
 }
@@ -104,6 +105,8 @@ pub struct Replica {
     pub ordinal: u32,
     pub state: ReplicaState,
     pub started_at: Option<Timestamp>,
+    /// Those that it has mounted.
+    pub volumes: Vec<VolumeId>,
     /// Where it can be reached from this machine, once it runs and has a port.
     pub address: Option<SocketAddr>,
 }

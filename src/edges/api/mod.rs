@@ -24,9 +24,11 @@ mod processes;
 mod releases;
 mod routes;
 mod scaling;
+mod sizes;
 mod throttle;
 pub mod types;
 mod variables;
+mod volumes;
 mod webhooks;
 mod why;
 

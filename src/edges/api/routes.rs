@@ -7,7 +7,7 @@ use utoipa_axum::routes;
 
 use super::{
     ApiState, accounts, apps, builds, checks, commands, crons, deployments, drains, environments, events, logs,
-    metrics, platform, processes, releases, scaling, variables, webhooks, why,
+    metrics, platform, processes, releases, scaling, sizes, variables, volumes, webhooks, why,
 };
 
 #[derive(OpenApi)]
@@ -58,6 +58,14 @@ pub(super) fn table() -> OpenApiRouter<ApiState> {
         .routes(routes!(processes::list, processes::scale))
         .routes(routes!(processes::restart))
         .routes(routes!(scaling::set, scaling::unset))
+        .routes(routes!(sizes::list))
+        .routes(routes!(sizes::change))
+        .routes(routes!(volumes::destroyed))
+        .routes(routes!(volumes::list, volumes::create))
+        .routes(routes!(volumes::show, volumes::destroy))
+        .routes(routes!(volumes::restore))
+        .routes(routes!(volumes::unmount_all))
+        .routes(routes!(volumes::mount, volumes::unmount))
         .routes(routes!(commands::list, commands::start))
         .routes(routes!(commands::open))
         .routes(routes!(commands::show, commands::stop))

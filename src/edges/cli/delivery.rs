@@ -87,6 +87,12 @@ pub(super) async fn release(s: &mut Session, at: &AtFlag, release: Option<&str>)
     for (name, check) in &r.checks {
         s.io.out(&format!("check      {name}: {check}")).await?;
     }
+    for (name, size) in &r.sizes {
+        s.io.out(&format!("size       {name}={size}")).await?;
+    }
+    for (name, path) in &r.mounts {
+        s.io.out(&format!("mount      {name}: {path}")).await?;
+    }
     s.io.out(&format!("hosts      {}", r.hosts.join(", "))).await?;
     Ok(())
 }
@@ -117,6 +123,8 @@ fn differences(diff: &DiffView) -> Vec<String> {
     lines.extend(diff.formation.iter().map(|(name, c)| format!("formation  {name}: {}", change(c))));
     lines.extend(names("host", &diff.hosts));
     lines.extend(diff.checks.iter().map(|(name, c)| format!("check      {name}: {}", change(c))));
+    lines.extend(diff.sizes.iter().map(|(name, c)| format!("size       {name}: {}", change(c))));
+    lines.extend(diff.mounts.iter().map(|(name, c)| format!("mount      {name}: {}", change(c))));
     lines
 }
 

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 
 use super::Session;
 use super::args::{AtFlag, AtWord};
+use super::delivery::follow;
 use super::failure::{Failure, Result};
 use super::text::time;
-use crate::edges::api::types::{EnvironmentChangeBody, ProcessItem, ReplicaItem, ScalingBody};
+use crate::edges::api::types::{
+    EnvironmentChangeBody, FormationBody, FormationChanged, ProcessItem, ReplicaItem, ScalingBody, SizeView,
+};
 
 pub(super) async fn list(s: &mut Session, at: &AtWord) -> Result<()> {
     let processes = s.client.processes(&s.app_word(&at.app)?, &at.environment.environment).await?;
@@ -24,7 +27,10 @@ async fn show(s: &mut Session, processes: &[ProcessItem]) -> Result<()> {
         let command = shlex::try_join(process.command.iter().map(String::as_str)).unwrap_or_default();
         let scaled = process.scaling.as_ref().map_or_else(String::new, bounds);
         let (name, ready, wanted) = (&process.name, process.ready, process.wanted);
-        s.io.out(&format!("{name}: {ready} of {wanted} ready{scaled}: {command}")).await?;
+        // The usual one goes without saying.
+        let size = process.size.as_ref().filter(|size| size.name != "default");
+        let size = size.map_or_else(String::new, |size| format!(", {} ({})", size.name, bounds_of(size)));
+        s.io.out(&format!("{name}: {ready} of {wanted} ready{scaled}{size}: {command}")).await?;
         for replica in &process.replicas {
             s.io.out(&format!("  {}", line(replica))).await?;
         }
@@ -67,17 +73,67 @@ fn line(replica: &ReplicaItem) -> String {
 
 pub(super) async fn scale(s: &mut Session, at: &AtFlag, numbers: &[String]) -> Result<()> {
     let mut wanted = BTreeMap::new();
+    let mut with_sizes = BTreeMap::new();
     for word in numbers {
-        let number = word.split_once('=').and_then(|(name, number)| Some((name, number.parse().ok()?)));
-        let (name, number) =
-            number.ok_or_else(|| Failure::usage(format!("\"{word}\" is not understood; write web=2")))?;
+        let parts = word.split_once('=').and_then(|(name, rest)| {
+            let (number, size) = rest.split_once(':').map_or((rest, None), |(number, size)| (number, Some(size)));
+            Some((name, number.parse::<u32>().ok()?, size))
+        });
+        let (name, number, size) = parts
+            .ok_or_else(|| Failure::usage(format!("\"{word}\" is not understood; write web=2 or web=2:medium")))?;
         wanted.insert(name.to_owned(), number);
+        let body = FormationBody { quantity: Some(number), size: size.map(|size| Some(size.to_owned())) };
+        with_sizes.insert(name.to_owned(), body);
+    }
+    if with_sizes.values().any(|body| body.size.is_some()) {
+        let (app, environment) = (s.app_flag(&at.app)?, &at.environment.environment);
+        let changed = s.client.set_formation(&app, environment, &with_sizes).await?;
+        return told(s, &app, environment, &changed).await;
     }
     let processes = s.client.scale(&s.app_flag(&at.app)?, &at.environment.environment, &wanted).await?;
     if processes.items.is_empty() {
         return Ok(s.io.say("kept for the first release").await?);
     }
     show(s, &processes.items).await
+}
+
+/// Sizes of process types: `web=medium`.
+pub(super) async fn size(s: &mut Session, at: &AtFlag, words: &[String]) -> Result<()> {
+    let mut wanted = BTreeMap::new();
+    for word in words {
+        let (name, size) = word
+            .split_once('=')
+            .ok_or_else(|| Failure::usage(format!("\"{word}\" is not understood; write web=medium")))?;
+        wanted.insert(name.to_owned(), FormationBody { quantity: None, size: Some(Some(size.to_owned())) });
+    }
+    let (app, environment) = (s.app_flag(&at.app)?, &at.environment.environment);
+    let changed = s.client.set_formation(&app, environment, &wanted).await?;
+    told(s, &app, environment, &changed).await
+}
+
+async fn told(s: &mut Session, app: &str, environment: &str, changed: &FormationChanged) -> Result<()> {
+    match &changed.deployment {
+        Some(deployment) => follow(s, app, environment, deployment).await,
+        None if changed.processes.is_empty() => Ok(s.io.say("kept for the first release").await?),
+        None => show(s, &changed.processes).await,
+    }
+}
+
+pub(super) async fn sizes(s: &mut Session) -> Result<()> {
+    let sizes = s.client.sizes().await?.items;
+    if s.json {
+        return Ok(s.io.json(&sizes).await?);
+    }
+    let row = |size: &SizeView| {
+        let cpu = format!("{}", size.cpu_millis as f64 / 1000.0);
+        vec![size.name.clone(), format!("{} MB", size.memory_bytes >> 20), cpu, size.pids.to_string()]
+    };
+    let rows: Vec<_> = sizes.iter().map(row).collect();
+    s.print(&["NAME", "MEMORY", "CPU", "PROCESSES"], &rows).await
+}
+
+fn bounds_of(size: &SizeView) -> String {
+    format!("{} MB, {} CPU", size.memory_bytes >> 20, size.cpu_millis as f64 / 1000.0)
 }
 
 pub(super) async fn autoscale(

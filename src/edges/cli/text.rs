@@ -20,6 +20,16 @@ pub(super) fn time(text: &str) -> String {
     text.get(..19).map_or_else(|| text.to_owned(), |t| t.replace('T', " "))
 }
 
+/// `1.5 GB`
+pub(super) fn bytes(count: u64) -> String {
+    match count {
+        n @ 0..1_000 => format!("{n} B"),
+        n @ 1_000..1_000_000 => format!("{:.1} kB", n as f64 / 1e3),
+        n @ 1_000_000..1_000_000_000 => format!("{:.1} MB", n as f64 / 1e6),
+        n => format!("{:.1} GB", n as f64 / 1e9),
+    }
+}
+
 /// Without what would move the cursor, change the title, or worse. Colours (ECMA-48 SGR) stay: programs write them.
 pub(super) fn inert(text: &str) -> String {
     let mut all = String::with_capacity(text.len());

@@ -5,6 +5,7 @@ mod commands;
 mod http;
 mod lines;
 mod seen;
+mod volumes;
 
 use bytes::Bytes;
 use futures_util::StreamExt;

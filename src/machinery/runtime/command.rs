@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::{Channel, Result};
 use crate::base::model::{
-    AppName, CommandId, EnvironmentId, Exit, ImageDigest, Limits, ReleaseId, Signal, SpaceId, Window,
+    AppName, CommandId, EnvironmentId, Exit, ImageDigest, Limits, Mount, ReleaseId, Signal, SpaceId, Window,
 };
 use crate::base::secret::Secret;
 
@@ -30,6 +30,7 @@ pub struct CommandSpec {
     pub working_dir: Option<String>,
     pub variables: BTreeMap<String, Secret<String>>,
     pub limits: Limits,
+    pub mounts: Vec<Mount>,
 }
 
 /// A further command inside a replica that runs.

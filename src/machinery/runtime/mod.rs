@@ -18,7 +18,9 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
 use crate::base::clock::Timestamp;
-use crate::base::model::{CommandId, Exit, Generation, ImageDigest, Limits, Replica, Window, WorkloadId, WorkloadSpec};
+use crate::base::model::{
+    CommandId, Exit, Generation, ImageDigest, Limits, Replica, VolumeId, Window, WorkloadId, WorkloadSpec,
+};
 
 pub use command::{Attached, CommandSpec, Control, EnterSpec, SeenCommand};
 
@@ -155,6 +157,7 @@ pub trait Engine: Send + Sync {
 
     /// Makes exactly `spec.count` replicas of `spec.generation` exist and run: missing ones are started, exited and
     /// stranded ones replaced, surplus ones (highest ordinals) stopped. Replicas of other generations are left alone.
+    /// A volume that it mounts and that is not there yet is made, empty, writable for the replica's user.
     async fn ensure(&self, spec: &WorkloadSpec) -> Result<()>;
 
     /// Stops (SIGTERM, grace, SIGKILL) and removes the replicas of `id` below `below`. Already gone is success.
@@ -200,6 +203,15 @@ pub trait Engine: Send + Sync {
 
     /// SIGTERM, grace, SIGKILL for what runs; then removes it. Not there is success.
     async fn end_command(&self, id: &CommandId, grace_seconds: u32) -> Result<()>;
+
+    /// Those of ours that exist, mounted or not.
+    async fn volumes(&self) -> Result<Vec<VolumeId>>;
+
+    /// Bytes in each of ours, as far as the engine can tell. It walks through them: for people who ask, not for loops.
+    async fn volume_sizes(&self) -> Result<BTreeMap<VolumeId, u64>>;
+
+    /// Removes it with all data. Refused while a replica or a command has it; already gone is success.
+    async fn remove_volume(&self, id: &VolumeId) -> Result<()>;
 
     async fn has_image(&self, image: &ImageDigest) -> Result<bool>;
 

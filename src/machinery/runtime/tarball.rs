@@ -26,6 +26,8 @@ pub struct Entry {
     pub size: u64,
     /// Permission bits.
     pub mode: u32,
+    /// Owner.
+    pub uid: u64,
     /// Target of a link.
     pub link: String,
 }
@@ -78,9 +80,10 @@ impl Reader {
                     let size = if kind == Kind::File { long_size.unwrap_or(size) } else { 0 };
                     self.expect(size);
                     let mode = u32::try_from(number(&header[100..108])?).unwrap_or_default() & 0o7777;
+                    let uid = number(&header[108..116])?;
                     let path = long_path.unwrap_or_else(|| short_path(&header));
                     let link = long_link.unwrap_or_else(|| text(&header[157..257]));
-                    return Ok(Some(Entry { path, kind, size, mode, link }));
+                    return Ok(Some(Entry { path, kind, size, mode, uid, link }));
                 }
             }
         }
@@ -260,21 +263,36 @@ fn pax(mut records: &[u8]) -> std::io::Result<Vec<(String, String)>> {
 
 /// Appends one entry in ustar form, with a pax header where the path is too long for it. Owner 1000:1000, time 0.
 pub fn append(out: &mut Vec<u8>, path: &str, kind: Kind, mode: u32, link: &str, content: &[u8]) {
+    entry(out, (path, kind), mode, (1000, 1000), (link, content));
+}
+
+/// As `append`, for an entry without content of this user and group.
+pub fn append_owned(out: &mut Vec<u8>, path: &str, kind: Kind, mode: u32, owner: (u64, u64)) {
+    entry(out, (path, kind), mode, owner, ("", b""));
+}
+
+fn entry(
+    out: &mut Vec<u8>,
+    (path, kind): (&str, Kind),
+    mode: u32,
+    (uid, gid): (u64, u64),
+    (link, content): (&str, &[u8]),
+) {
     if path.len() > 100 {
         let body = format!(" path={path}\n");
         let mut length = body.len() + 1;
         while length != body.len() + length.to_string().len() {
             length = body.len() + length.to_string().len();
         }
-        append(out, "pax", Kind::Other, 0o644, "", format!("{length}{body}").as_bytes());
+        entry(out, ("pax", Kind::Other), 0o644, (uid, gid), ("", format!("{length}{body}").as_bytes()));
     }
     let mut header = [0; BLOCK];
     let mut field = |at: usize, text: &[u8]| header[at..at + text.len()].copy_from_slice(text);
     let octal = |value: u64, width: usize| format!("{value:0width$o}").into_bytes();
     field(0, &path.as_bytes()[..path.len().min(100)]);
     field(100, &octal(u64::from(mode), 7));
-    field(108, &octal(1000, 7));
-    field(116, &octal(1000, 7));
+    field(108, &octal(uid & 0o7_777_777, 7));
+    field(116, &octal(gid & 0o7_777_777, 7));
     field(124, &octal(content.len() as u64, 11));
     field(136, &octal(0, 11));
     field(148, b"        ");

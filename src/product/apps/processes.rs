@@ -1,6 +1,7 @@
 //! Process types and their number.
 
 use crate::base::access::{Action, Actor};
+use crate::base::config::Size;
 use crate::base::error::Result;
 use crate::base::model::{App, Environment, ProcessName, Scaling};
 use crate::product::Ctx;
@@ -17,6 +18,8 @@ pub struct ProcessView {
     pub ready: u32,
     /// The platform chose `wanted`, within these bounds.
     pub scaling: Option<Scaling>,
+    /// What each of its replicas may use.
+    pub size: Size,
 }
 
 /// Those of the release that shall be live.
@@ -25,10 +28,12 @@ pub async fn processes(ctx: &Ctx, actor: &Actor, app: &App, environment: &Enviro
     let mut tx = ctx.store.read().await?;
     let Some(id) = &environment.spec.release else { return Ok(Vec::new()) };
     let Some(release) = releases::find(&mut tx, &actor.scope(), id).await? else { return Ok(Vec::new()) };
+    let runtime = &ctx.config.runtime;
     let view = |(name, process): (&ProcessName, &crate::base::model::Process)| ProcessView {
         wanted: if environment.spec.stopped { 0 } else { wanted(environment, name) },
         scaling: environment.spec.scaling.get(name).cloned(),
         ready: environment.status.ready.get(name).copied().unwrap_or(0),
+        size: release.sizes.get(name).and_then(|size| runtime.size(size).cloned()).unwrap_or_else(|| runtime.usual()),
         name: name.clone(),
         command: process.command.clone(),
     };

@@ -32,6 +32,11 @@ pub async fn autoscale(
     }
     let mut tx = ctx.store.begin().await?;
     let environment = find(&mut tx, actor, app, environment).await?;
+    let alone = environment.spec.mounts.get(process).and_then(|here| here.iter().find(|mount| !mount.shared));
+    if let Some(mount) = alone.filter(|_| scaling.as_ref().is_some_and(|scaling| scaling.max > 1)) {
+        let text = "which one replica at a time may use; the most is 1";
+        return Err(Error::invalid("max", format!("{process} has the volume {}, {text}", mount.volume)));
+    }
     let mut spec = environment.spec.clone();
     match scaling {
         Some(scaling) => spec.scaling.insert(process.clone(), scaling),

@@ -68,10 +68,10 @@ impl Hands {
         generation: Generation,
         count: u32,
     ) -> Outcome {
-        let Some(release) = desired.release.clone().filter(|_| generation == desired.rollout()) else {
+        let Some(release) = desired.release_of(generation).cloned() else {
             return Outcome::Done;
         };
-        let spec = match self.spec(&desired, &release, &process, count).await {
+        let spec = match self.spec(&desired, &release, &process, (generation, count)).await {
             Ok(spec) => spec,
             Err(error) => return Outcome::Unapplied { error },
         };
@@ -117,6 +117,8 @@ impl Hands {
         fault: Option<(CheckKind, String)>,
     ) -> Outcome {
         let process = replica.as_ref().map(|r| r.workload.process.clone());
+        let release = replica.as_ref().and_then(|r| desired.release_of(r.generation));
+        let size = release.zip(process.as_ref()).and_then(|(release, process)| release.sizes.get(process));
         let evidence = Evidence {
             engine: &*self.engine,
             replica: replica.as_ref(),
@@ -124,7 +126,7 @@ impl Hands {
             cause,
             fault,
             port: PORT,
-            memory_bytes: self.ctx.config.runtime.memory_bytes,
+            memory_bytes: self.ctx.config.runtime.limits_of(size).memory_bytes,
         };
         let reason = evidence.gather().await;
         let environment = desired.environment;
@@ -136,14 +138,14 @@ impl Hands {
         desired: &Desired,
         release: &Release,
         process: &DesiredProcess,
-        count: u32,
+        (generation, count): (Generation, u32),
     ) -> Result<WorkloadSpec> {
         let command = release.processes.get(&process.id.process).cloned();
         let command = command.ok_or_else(|| Error::not_found(format!("process {}", process.id.process)))?;
         let runtime = &self.ctx.config.runtime;
         Ok(WorkloadSpec {
             id: process.id.clone(),
-            generation: desired.rollout(),
+            generation,
             count,
             app: desired.app.name.clone(),
             space: desired.app.space_id.clone(),
@@ -153,7 +155,8 @@ impl Hands {
             process: command,
             variables: apps::process_variables(&self.ctx, &desired.app, &desired.environment, release).await?,
             port: process.has_port.then_some(PORT),
-            limits: runtime.limits(),
+            limits: runtime.limits_of(release.sizes.get(&process.id.process)),
+            mounts: release.mounts.get(&process.id.process).cloned().unwrap_or_default(),
             grace_seconds: runtime.grace_seconds,
         })
     }

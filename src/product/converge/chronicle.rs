@@ -91,6 +91,7 @@ impl Chronicle {
         if self.told.contains(&once) {
             return None;
         }
+        let size = desired.release_of(replica.generation).and_then(|r| r.sizes.get(&replica.workload.process));
         let exited = ReplicaExited {
             process: replica.workload.process.clone(),
             ordinal: replica.ordinal,
@@ -98,7 +99,7 @@ impl Chronicle {
             release: number(desired, replica),
             code,
             out_of_memory,
-            memory_limit: self.ctx.config.runtime.memory_bytes,
+            memory_limit: self.ctx.config.runtime.limits_of(size).memory_bytes,
             ran_millis: replica.started_at.map(|started| at.since(started).max(0)),
             lines: self.last_lines(&replica.id).await,
         };

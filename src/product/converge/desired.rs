@@ -7,7 +7,7 @@ use crate::base::config;
 use crate::base::error::{Error, Result};
 use crate::base::model::{
     App, Check, CheckKind, Environment, EnvironmentStatus, Formation, Generation, HealthCheck, Host, ProcessName,
-    Processes, Release, ReleaseId, WorkloadId, overlaid,
+    Processes, Release, ReleaseId, VolumeId, WorkloadId, overlaid,
 };
 use crate::state::store::{self, Tx};
 
@@ -18,6 +18,8 @@ pub struct Desired {
     pub app: App,
     /// The release of `spec`; none when nothing shall run.
     pub release: Option<Release>,
+    /// The release that is live, where that is of another rollout than the one of `spec`.
+    pub fallback: Option<Release>,
     pub hosts: Vec<Host>,
 }
 
@@ -29,6 +31,8 @@ pub struct DesiredProcess {
     /// At least one of startup or readiness.
     pub checks: Vec<HealthCheck>,
     pub has_port: bool,
+    /// Volumes that it must have to itself: it starts when nobody else has them any more.
+    pub alone: Vec<VolumeId>,
 }
 
 impl DesiredProcess {
@@ -62,8 +66,14 @@ impl Desired {
                 Some(id) => Some(release(tx, id).await?),
                 None => None,
             };
+            let fallback = match &environment.status.live_release {
+                Some(id) if environment.status.live != environment.spec.rollout => {
+                    store::releases::find(tx, &Scope::Platform, id).await?
+                }
+                _ => None,
+            };
             let hosts = hosts.remove(&environment.id).unwrap_or_default();
-            all.push(Self { environment, app, release, hosts });
+            all.push(Self { environment, app, release, fallback, hosts });
         }
         Ok(all)
     }
@@ -84,22 +94,53 @@ impl Desired {
     /// `scaled`: numbers that the platform chose.
     pub fn processes_with(&self, scaled: &BTreeMap<ProcessName, u32>) -> Vec<DesiredProcess> {
         let Some(release) = &self.release else { return Vec::new() };
+        self.processes_of(release, &self.environment.spec.formation, scaled)
+    }
+
+    /// The release of a rollout, if it is the desired one or the one that is live.
+    pub fn release_of(&self, rollout: Generation) -> Option<&Release> {
+        match &self.release {
+            Some(release) if rollout == self.rollout() => Some(release),
+            _ => self.fallback.as_ref().filter(|_| rollout == self.environment.status.live),
+        }
+    }
+
+    /// The process types of the release that is live, where that is of another rollout than the desired one.
+    pub fn processes_before(&self) -> Vec<DesiredProcess> {
+        let Some(release) = &self.fallback else { return Vec::new() };
+        self.processes_of(release, &release.formation, &self.environment.status.scaled)
+    }
+
+    fn processes_of(
+        &self,
+        release: &Release,
+        formation: &Formation,
+        scaled: &BTreeMap<ProcessName, u32>,
+    ) -> Vec<DesiredProcess> {
         let spec = &self.environment.spec;
         let mut checks = overlaid(&release.manifest.healthchecks, &spec.checks);
-        counts(&release.processes, &spec.formation)
+        counts(&release.processes, formation)
             .into_iter()
             .map(|(process, count)| {
+                let alone: Vec<_> = alone(release, &process);
                 let count = scaled.get(&process).copied().unwrap_or(count);
+                // Verbs refuse more; two would harm what both write to.
+                let count = if alone.is_empty() { count } else { count.min(1) };
                 let mut checks = checks.remove(&process).unwrap_or_default();
                 if checks.iter().all(|check| check.kind == CheckKind::Liveness) {
                     checks.push(default_check(&process));
                 }
                 let has_port = process.as_str() == "web";
                 let id = WorkloadId { environment: self.environment.id.clone(), process };
-                DesiredProcess { id, count: if spec.stopped { 0 } else { count }, checks, has_port }
+                DesiredProcess { id, count: if spec.stopped { 0 } else { count }, checks, has_port, alone }
             })
             .collect()
     }
+}
+
+fn alone(release: &Release, process: &ProcessName) -> Vec<VolumeId> {
+    let here = release.mounts.get(process).into_iter().flatten();
+    here.filter(|mount| !mount.shared).map(|mount| mount.id.clone()).collect()
 }
 
 /// The gate of a process type that nobody said anything of.
@@ -114,11 +155,15 @@ pub fn patience_millis(environment: &Environment, app: &App, release: &Release, 
         environment: environment.clone(),
         app: app.clone(),
         release: Some(release.clone()),
+        fallback: None,
         hosts: Vec::new(),
     };
     let settings = Settings::from(runtime);
     let ready = desired.processes().iter().map(|p| p.patience_millis(&settings).1).max().unwrap_or(0);
-    ready.max(settings.ready_millis) + i64::from(environment.spec.watch_seconds) * 1000
+    // The one before drains and stops first, and then the new one starts.
+    let waits = desired.processes().iter().any(|p| !p.alone.is_empty());
+    let room = if waits { 2 * settings.grace_millis } else { 0 };
+    ready.max(settings.ready_millis) + room + i64::from(environment.spec.watch_seconds) * 1000
 }
 
 /// Replicas per process type: what the formation says, else one `web` and none of the others.

@@ -164,7 +164,8 @@ impl Converger {
                 app: desired.app.name.to_string(),
                 hosts: desired.hosts.clone(),
                 routed: changes.routed.clone(),
-                state: changes.status.state,
+                // Requests wait for the one that was stopped to make room for one that failed.
+                state: if changes.holds { EnvironmentState::Converging } else { changes.status.state },
             });
             self.start(desired, &changes, &replicas, now);
             let mut status = changes.status;
@@ -223,7 +224,11 @@ impl Converger {
                     if self.busy.iter().any(|busy| matches!(busy, Busy::Remove(of, _) if *of == workload)) {
                         continue;
                     }
-                    let Some(process) = desired.processes().into_iter().find(|p| p.id == workload) else { continue };
+                    let known = match generation == desired.rollout() {
+                        true => desired.processes(),
+                        false => desired.processes_before(),
+                    };
+                    let Some(process) = known.into_iter().find(|p| p.id == workload) else { continue };
                     let task = hands.clone().ensure(desired.clone(), process, generation, count);
                     if self.spawn(Busy::Ensure(workload.clone()), task) {
                         let of_it = |r: &&Replica| r.workload == workload && r.generation == generation;
@@ -237,7 +242,10 @@ impl Converger {
                     }
                 }
                 Change::Retire { workload, below } => {
-                    self.spawn(Busy::Retire(workload.clone()), hands.clone().retire(workload, below));
+                    if self.spawn(Busy::Retire(workload.clone()), hands.clone().retire(workload.clone(), below)) {
+                        let goes = replicas.iter().filter(|r| r.workload == workload && r.generation < below);
+                        self.memory.doomed.extend(goes.map(|r| (r.id.clone(), workload.clone())));
+                    }
                 }
                 Change::Remove { replica } => {
                     let Some(replica) = find(&replica) else { continue };
@@ -299,7 +307,7 @@ impl Converger {
             }
         };
         self.busy.remove(&busy);
-        if let Busy::Ensure(workload) = &busy {
+        if let Busy::Ensure(workload) | Busy::Retire(workload) = &busy {
             // Whatever is still there was not stopped after all.
             self.memory.doomed.retain(|_, of| of != workload);
         }
@@ -405,7 +413,8 @@ impl Converger {
         demand.sample(now, u32::try_from(in_flight).unwrap_or(u32::MAX), entered, was_rung);
         for (process, scaling) in &environment.spec.scaling {
             let measured = self.hands.ctx.insight.measured();
-            let limits = self.hands.ctx.config.runtime.limits();
+            let size = desired.release_of(environment.status.live).and_then(|release| release.sizes.get(process));
+            let limits = self.hands.ctx.config.runtime.limits_of(size);
             demand.measure(measured.at, || {
                 let of_it = |r: &&Replica| r.workload.process == *process && r.generation == environment.status.live;
                 let live = replicas.iter().filter(|r| r.workload.environment == environment.id).filter(of_it);

@@ -110,7 +110,12 @@ impl Evidence<'_> {
     fn remedy(&self, listeners: &[Listener]) -> String {
         let port = self.port;
         match self.cause {
-            Cause::Exited { out_of_memory: true, .. } => "Give it more memory, or make it use less.".into(),
+            Cause::Exited { out_of_memory: true, .. } => {
+                format!(
+                    "Give it more memory (hythe sizes, then hythe ps:size {}=SIZE), or make it use less.",
+                    self.process
+                )
+            }
             Cause::Exited { .. } | Cause::Loops { .. } => {
                 "Start the same command on your machine, with PORT set, and mend what it says.".into()
             }

@@ -51,6 +51,11 @@ impl Seen {
         self.standing.ready
     }
 
+    /// One that was made and not started is asked for again: who made it may have died before it could start it.
+    pub fn has_started(&self) -> bool {
+        self.runs() && self.replica.state != ReplicaState::Starting
+    }
+
     pub fn runs(&self) -> bool {
         !matches!(self.replica.state, ReplicaState::Exited { .. } | ReplicaState::Stranded)
     }

@@ -4,9 +4,10 @@
 //! Invariants: what receives traffic is always replicas of one rollout; the live rollout keeps its
 //! replicas until another one is ready in full, and those with a port until that one's watch is over; the
 //! last replica that served is not taken out of the route for a failing readiness check; a rollout that
-//! failed stays failed until people write a new spec; planning twice equals planning once.
+//! failed stays failed until people write a new spec; what has a volume to itself never runs beside another that has it
+//! (`exclusive`); planning twice equals planning once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::desired::{Desired, DesiredProcess, Settings};
 use super::observed::{Answers, Observed, Seen, Traffic};
@@ -64,6 +65,8 @@ pub struct Changes {
     /// Ids of the replicas that shall receive traffic.
     pub routed: Vec<String>,
     pub status: EnvironmentStatus,
+    /// Nothing is routed, and what was will be again.
+    pub holds: bool,
     /// When to look again if nothing happens before.
     pub look_again_at: Option<Timestamp>,
 }
@@ -76,7 +79,8 @@ const SCALE_MILLIS: i64 = 1_000;
 const JUDGED_EVERY_MILLIS: i64 = 1_000;
 
 pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp, settings: &Settings) -> Changes {
-    let mut planner = Planner { desired, observed, now, settings, list: Vec::new(), look_again_at: None };
+    let mut planner =
+        Planner { desired, observed, now, settings, list: Vec::new(), look_again_at: None, gives_way: BTreeSet::new() };
     planner.plan()
 }
 
@@ -87,6 +91,8 @@ struct Planner<'a> {
     settings: &'a Settings,
     list: Vec<Change>,
     look_again_at: Option<Timestamp>,
+    /// Ids of live replicas that stop so that others can have their volumes.
+    gives_way: BTreeSet<String>,
 }
 
 impl<'a> Planner<'a> {
@@ -106,6 +112,7 @@ impl<'a> Planner<'a> {
 
         if gave_up {
             status.reason.clone_from(&before.reason);
+            self.bring_back(before.live);
         } else {
             // A rollout given up before is not this one's fault.
             status.state = EnvironmentState::Converging;
@@ -132,10 +139,12 @@ impl<'a> Planner<'a> {
             self.judge(all_ready, &processes, &mut status);
         }
         status.ready = self.ready_counts(status.live, &processes);
+        self.gives_way = self.giving_way(rollout, &status, &processes);
         let routed = self.routed(status.live, &processes);
         self.adopt(&status);
         self.clear_away(rollout, &status, &routed, gave_up);
-        Changes { list: std::mem::take(&mut self.list), routed, status, look_again_at: self.look_again_at }
+        let holds = routed.is_empty() && self.comes_back(&status);
+        Changes { list: std::mem::take(&mut self.list), routed, status, holds, look_again_at: self.look_again_at }
     }
 
     /// Changes that bring the desired rollout up; true when all of it is ready.
@@ -149,7 +158,7 @@ impl<'a> Planner<'a> {
         let mut all_ready = true;
         for process in processes {
             let here = self.of(&process.id, rollout);
-            let running = here.iter().filter(|s| s.runs()).count();
+            let running = here.iter().filter(|s| s.has_started()).count();
             let ready = here.iter().filter(|s| s.is_ready()).count();
             let want = process.count as usize;
             all_ready &= ready >= want;
@@ -224,7 +233,9 @@ impl<'a> Planner<'a> {
     }
 
     fn ensure(&mut self, process: &DesiredProcess, generation: Generation) {
-        self.list.push(Change::Ensure { workload: process.id.clone(), generation, count: process.count });
+        if self.has_room(process, generation) {
+            self.list.push(Change::Ensure { workload: process.id.clone(), generation, count: process.count });
+        }
     }
 
     fn surplus_is_idle(&mut self, process: &DesiredProcess, generation: Generation) -> bool {
@@ -271,6 +282,7 @@ impl<'a> Planner<'a> {
                 && s.replica.address.is_some()
                 && !s.standing.dead
                 && !surplus(&s.replica)
+                && !self.gives_way.contains(&s.replica.id)
                 && self.desired.release.is_some()
         };
         let open: Vec<&Seen> = self.observed.replicas.iter().filter(open).collect();
@@ -313,7 +325,8 @@ impl<'a> Planner<'a> {
             if wanted || failed_now && replica.generation == rollout {
                 continue;
             }
-            if replica.generation == live && live != Generation::default() && self.desired.release.is_some() {
+            let stays = replica.generation == live && !self.gives_way.contains(&replica.id);
+            if stays && live != Generation::default() && self.desired.release.is_some() {
                 continue;
             }
             let stands_by = status.watch.as_ref().is_some_and(|w| w.previous == replica.generation);
@@ -409,6 +422,7 @@ fn unready_text(here: &[&Seen]) -> Option<String> {
     Some(format!("{} fails its readiness check{fault}{then}", names.join(", ")))
 }
 
+mod exclusive;
 mod probation;
 #[cfg(test)]
 mod tests;

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::intake::PLATFORM;
-use super::push::with_wishes;
 use super::releases::{self, NewRelease};
+use super::shape::{Shape, ShapeChange};
 use super::{commands, messages, rollout};
 use crate::base::access::Actor;
 use crate::base::error::{Error, Result};
@@ -32,8 +32,11 @@ pub struct Order {
     pub variables_version: i64,
     /// The version to come back to when this deployment fails; the same where the new one stays.
     pub variables_before: i64,
-    /// The number of replicas, their checks and the hosts are those of the source too.
+    /// The number of replicas, their sizes, mounts and checks and the hosts are those of the source too.
     pub restores_formation: bool,
+    /// What else becomes different with it.
+    #[serde(default)]
+    pub changes: Vec<ShapeChange>,
     pub description: String,
 }
 
@@ -94,22 +97,20 @@ impl ActivateWork {
         let environment = environment(&mut tx, &payload.environment).await?;
         let source = find_release(&mut tx, &order.source).await?;
         let spec = &environment.spec;
-        let (formation, checks) = match order.restores_formation {
-            true => (source.formation, source.checks),
-            false if spec.release.is_none() => {
-                (with_wishes(&spec.formation, &source.manifest.formation), spec.checks.clone())
-            }
-            false => (spec.formation.clone(), spec.checks.clone()),
+        let shape = match order.restores_formation {
+            true => Shape::of_release(&source),
+            false if spec.release.is_none() => Shape::of_spec(spec).with_wishes(&source.manifest),
+            false => Shape::of_spec(spec),
         };
+        let shape = shape.changed(&order.changes).resolved(&mut tx, &environment.id).await?;
         let new = NewRelease {
             build_id: source.build_id,
             commit: source.commit,
             image: source.image,
             processes: source.processes,
             variables_version: order.variables_version,
-            formation,
+            shape,
             manifest: source.manifest,
-            checks,
             kind: ReleaseKind::Rollout,
             description: order.description.clone(),
             created_by: deployment.created_by,
@@ -137,7 +138,8 @@ impl ActivateWork {
         let began = self.ctx.clock.now();
         self.builder.load(&release.image).await.map_err(|failure| StepError::fail(failure.reason))?;
         let before = rollout::live_number(&self.ctx, &payload.environment).await?;
-        rollout::begin(&self.ctx, &payload.environment, &release, payload.order.restores_formation).await?;
+        let takes_numbers = payload.order.restores_formation || !payload.order.changes.is_empty();
+        rollout::begin(&self.ctx, &payload.environment, &release, takes_numbers).await?;
         let ended = rollout::wait(&self.ctx, &self.converger, &payload.environment, &release, cx).await?;
         let output = rollout::conclude(&self.ctx, ended, cx, (began, before)).await?;
         if payload.order.restores_formation {

@@ -27,6 +27,10 @@ pub struct ReleaseDiff {
     pub hosts: Names,
     /// By process type and kind.
     pub checks: BTreeMap<String, Change>,
+    /// By process type.
+    pub sizes: BTreeMap<String, Change>,
+    /// Path, by process type and volume.
+    pub mounts: BTreeMap<String, Change>,
 }
 
 /// Before and after; none is "not there".
@@ -58,6 +62,8 @@ impl ReleaseDiff {
             && self.formation.is_empty()
             && self.hosts.is_empty()
             && self.checks.is_empty()
+            && self.sizes.is_empty()
+            && self.mounts.is_empty()
     }
 }
 
@@ -109,6 +115,8 @@ fn between((a, a_set): (&Release, &VariableSet), (b, b_set): (&Release, &Variabl
         formation: changes(&formation(a), &formation(b)),
         hosts: hosts(&a.hosts, &b.hosts),
         checks: changes(&check_lines(a), &check_lines(b)),
+        sizes: changes(&size_lines(a), &size_lines(b)),
+        mounts: changes(&mount_lines(a), &mount_lines(b)),
     }
 }
 
@@ -131,6 +139,16 @@ fn hosts(a: &[Host], b: &[Host]) -> Names {
 /// The checks of a release, by process type and kind, in words.
 pub fn check_lines(release: &Release) -> BTreeMap<String, String> {
     lines(&effective(release))
+}
+
+fn size_lines(release: &Release) -> BTreeMap<String, String> {
+    release.sizes.iter().map(|(process, size)| (process.to_string(), size.to_string())).collect()
+}
+
+/// Paths of a release's volumes, by process type and volume.
+pub fn mount_lines(release: &Release) -> BTreeMap<String, String> {
+    let each = release.mounts.iter().flat_map(|(process, here)| here.iter().map(move |mount| (process, mount)));
+    each.map(|(process, mount)| (format!("{process} {}", mount.volume), mount.path.to_string())).collect()
 }
 
 fn lines(checks: &Checks) -> BTreeMap<String, String> {

@@ -29,7 +29,11 @@ impl PushWork {
             Err(error @ GitError::TooLarge(_)) => return Err(StepError::fail(error.to_string())),
             Err(error) => return Err(Error::internal(error).into()),
         };
-        Manifest::parse(&text).map_err(|fault| StepError::fail(fault.to_string()))
+        let manifest = Manifest::parse(&text).map_err(|fault| StepError::fail(fault.to_string()))?;
+        match super::sizes::unknown_wish(self.ctx(), &manifest) {
+            Some(fault) => Err(StepError::fail(fault)),
+            None => Ok(manifest),
+        }
     }
 
     /// Gives the environment the variables that the app brings along and that it does not have yet.

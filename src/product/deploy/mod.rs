@@ -16,7 +16,10 @@ mod push;
 mod releases;
 mod rollout;
 mod settings;
+mod shape;
+mod sizes;
 mod sweep;
+mod volumes;
 
 use crate::base::access::{Action, Actor, Place, Scope};
 use crate::base::error::{Error, Result};
@@ -33,13 +36,18 @@ pub use commands::{
     enter, may_run, open_command, run_detached, stop_command,
 };
 pub use cron::{CronKeeper, NewCron, add_cron, cron, crons, remove_cron, run_cron};
-pub use diff::{Change, Names, ReleaseDiff, check_lines, diff};
+pub use diff::{Change, Names, ReleaseDiff, check_lines, diff, mount_lines};
 pub use follow::{LogEvent, finished, follow};
 pub use intake::{Accepted, PushOrder, RefUpdate, accept, decide, open_for_fetch, open_for_push};
 pub use promote::promote;
 pub use push::PushWork;
 pub use settings::{CheckChanges, CheckOrigin, CheckView, checks, restart, scale, set_checks};
+pub use sizes::{Wanted, set_formation, sizes};
 pub use sweep::{ClearWork, Sweeper, destroy, destroy_environment};
+pub use volumes::{
+    VolumeView, create_volume, destroy_volume, destroyed_volumes, mount_volume, purge_volumes, restore_volume,
+    unmount_volume, volume, volumes,
+};
 
 /// The new version of the variables and, where the environment has a release, the deployment of one that has them.
 pub async fn set_variables(
@@ -65,6 +73,7 @@ pub async fn set_variables(
                 variables_version: version,
                 variables_before: version,
                 restores_formation: false,
+                changes: Vec::new(),
                 description: describe(changes),
             };
             Some(activate::enqueue(ctx, &mut tx, actor, app, environment, order, DeploymentKind::Variables).await?)
@@ -123,6 +132,7 @@ pub async fn rollback(
             description: format!("rollback to v{}", target.number),
             source: target.id,
             restores_formation: true,
+            changes: Vec::new(),
         },
         DeploymentKind::Rollback,
     )

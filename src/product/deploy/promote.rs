@@ -22,6 +22,7 @@ pub async fn promote(ctx: &Ctx, actor: &Actor, app: &App, from: &Environment, to
         variables_version: version,
         variables_before: version,
         restores_formation: false,
+        changes: Vec::new(),
         description: format!("promote v{} of {}", source.number, from.name),
         source: source.id,
     };

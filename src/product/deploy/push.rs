@@ -12,9 +12,10 @@ use serde_json::{Value, json};
 use super::activate::{deployment, environment, find_release, finish, undo};
 use super::intake::{PLATFORM, PushOrder};
 use super::releases::{self, NewRelease};
+use super::shape::Shape;
 use super::{commands, messages, rollout};
 use crate::base::error::{Error, Result};
-use crate::base::model::{App, BuildState, CommitId, DeploymentState, Formation, Id, Processes, ReleaseKind};
+use crate::base::model::{App, BuildState, CommitId, DeploymentState, Id, Processes, ReleaseKind};
 use crate::machinery::git::{GitError, ObjectId, Quarantine, Repositories, Repository, TreeLimits, export_tree};
 use crate::product::Ctx;
 use crate::product::builds::{BuildFailure, BuildLog, BuildRequest, Builder, Built, Detected, Imaged, Source};
@@ -147,9 +148,8 @@ impl PushWork {
             image: imaged.image.clone(),
             processes: imaged.processes.clone(),
             variables_version: variables,
-            formation: with_wishes(&place.spec.formation, &manifest.formation),
+            shape: Shape::of_spec(&place.spec).with_wishes(&manifest).resolved(&mut tx, &place.id).await?,
             manifest,
-            checks: place.spec.checks.clone(),
             kind: ReleaseKind::Rollout,
             description: format!("push {}", &order.new.as_str()[..12]),
             created_by: Some(order.user.clone()),
@@ -298,12 +298,6 @@ pub(super) fn object_id(commit: &CommitId) -> ObjectId {
 }
 
 /// What people said of a process type goes before what `app.json` says.
-pub(super) fn with_wishes(said: &Formation, wished: &Formation) -> Formation {
-    let mut formation = wished.clone();
-    formation.extend(said.iter().map(|(name, count)| (name.clone(), *count)));
-    formation
-}
-
 pub(super) fn null_id() -> ObjectId {
     "0".repeat(40).parse().unwrap_or_else(|_| unreachable!("forty zeros are an object id"))
 }

@@ -1,11 +1,12 @@
 //! Making releases: immutable once written.
 
+use super::shape::Shape;
 use crate::base::access::Scope;
 use crate::base::clock::Timestamp;
 use crate::base::error::Result;
 use crate::base::model::{
-    BuildId, Checks, DeploymentState, Environment, EnvironmentId, Formation, Id, ImageDigest, Manifest, Processes,
-    Release, ReleaseId, ReleaseKind, UserId,
+    BuildId, DeploymentState, Environment, EnvironmentId, Id, ImageDigest, Manifest, Processes, Release, ReleaseId,
+    ReleaseKind, UserId,
 };
 use crate::state::store::{self, Tx};
 
@@ -15,9 +16,8 @@ pub struct NewRelease {
     pub image: ImageDigest,
     pub processes: Processes,
     pub variables_version: i64,
-    pub formation: Formation,
+    pub shape: Shape,
     pub manifest: Manifest,
-    pub checks: Checks,
     pub kind: ReleaseKind,
     pub description: String,
     pub created_by: Option<UserId>,
@@ -45,9 +45,11 @@ pub async fn draft(tx: &mut Tx, environment: &Environment, new: NewRelease, now:
         image: new.image,
         processes: new.processes,
         variables_version: new.variables_version,
-        formation: new.formation,
+        formation: new.shape.formation,
         manifest: new.manifest,
-        checks: new.checks,
+        checks: new.shape.checks,
+        sizes: new.shape.sizes,
+        mounts: new.shape.mounts,
         kind: new.kind,
         hosts: hosts.into_iter().map(|r| r.host).collect(),
         description: new.description,

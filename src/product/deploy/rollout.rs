@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::shape::Shape;
 use super::{activate, messages, releases};
 use crate::base::access::Scope;
 use crate::base::clock::Timestamp;
@@ -39,6 +40,8 @@ pub async fn begin(ctx: &Ctx, environment: &EnvironmentId, release: &Release, re
     let mut spec = found.spec.clone();
     spec.release = Some(release.id.clone());
     spec.rollout = Generation(found.generation + 1);
+    spec.sizes.clone_from(&release.sizes);
+    spec.mounts.clone_from(&release.mounts);
     if restores_formation {
         spec.formation.clone_from(&release.formation);
         spec.checks.clone_from(&release.checks);
@@ -126,9 +129,12 @@ pub async fn revert(ctx: &Ctx, environment: &EnvironmentId, release: &Release) -
         None => None,
     };
     match live {
-        Some(live) => (spec.formation, spec.checks) = (live.formation, live.checks),
+        Some(live) => Shape::of_release(&live).put_into(&mut spec),
         // What only `app.json` said is for the next push to say again.
-        None => spec.formation.retain(|process, count| release.manifest.formation.get(process) != Some(count)),
+        None => {
+            spec.formation.retain(|process, count| release.manifest.formation.get(process) != Some(count));
+            spec.sizes.retain(|process, size| release.manifest.sizes.get(process) != Some(size));
+        }
     }
     store::environments::write_spec(&mut tx, environment, found.generation, &spec).await?;
     tx.commit().await?;

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::releases::{self, NewRelease};
+use super::shape::{self, Shape};
 use crate::base::access::{Action, Actor, Place};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::model::{
@@ -28,20 +29,10 @@ pub async fn scale(
     let mut tx = ctx.store.begin().await?;
     let environment = find(&mut tx, actor, app, environment).await?;
     let current = good(&mut tx, &environment).await?;
-    let fault = |name: &ProcessName, count: u32| {
-        if count > MOST_REPLICAS {
-            return Some(format!("must be 0 to {MOST_REPLICAS}"));
-        }
-        if name.as_str() == "release" {
-            return Some("runs once per release and is not scaled".into());
-        }
-        let scaling = environment.spec.scaling.get(name).map(|scaling| {
-            let (min, max) = (scaling.min, scaling.max);
-            format!("is scaled by the platform, {min} to {max}; first: hythe ps:autoscale {name} --off")
-        });
-        unknown_process(current.as_ref(), name).or(scaling)
+    let fault = |(name, count): (&ProcessName, &u32)| {
+        Some((name.to_string(), number_fault(&environment, current.as_ref(), name, *count)?))
     };
-    refuse(numbers.iter().filter_map(|(name, count)| Some((name.to_string(), fault(name, *count)?))))?;
+    refuse(numbers.iter().filter_map(fault))?;
     let before = |name: &ProcessName| {
         environment.spec.formation.get(name).copied().unwrap_or_else(|| u32::from(name.as_str() == "web"))
     };
@@ -54,6 +45,26 @@ pub async fn scale(
     spec.formation.extend(numbers.iter().map(|(name, count)| (name.clone(), *count)));
     let words: Vec<_> = numbers.iter().map(|(name, count)| format!("{name}={count}")).collect();
     settle(ctx, tx, actor, environment, current, spec, format!("scale {}", words.join(" "))).await
+}
+
+/// Why the process type cannot have that many replicas.
+pub(super) fn number_fault(
+    environment: &Environment,
+    current: Option<&Release>,
+    name: &ProcessName,
+    count: u32,
+) -> Option<String> {
+    if count > MOST_REPLICAS {
+        return Some(format!("must be 0 to {MOST_REPLICAS}"));
+    }
+    if name.as_str() == "release" {
+        return Some("runs once per release and is not scaled".into());
+    }
+    let scaling = environment.spec.scaling.get(name).map(|scaling| {
+        let (min, max) = (scaling.min, scaling.max);
+        format!("is scaled by the platform, {min} to {max}; first: hythe ps:autoscale {name} --off")
+    });
+    unknown_process(current, name).or(scaling).or_else(|| shape::crowd_fault(&environment.spec.mounts, name, count))
 }
 
 /// A check in effect, and who said so.
@@ -195,9 +206,8 @@ async fn settle(
             image: current.image,
             processes: current.processes,
             variables_version: current.variables_version,
-            formation: spec.formation.clone(),
+            shape: Shape { sizes: current.sizes, mounts: current.mounts, ..Shape::of_spec(&spec) },
             manifest: current.manifest,
-            checks: spec.checks.clone(),
             kind: ReleaseKind::Settings,
             description,
             created_by: Some(actor.user.id.clone()),
@@ -210,7 +220,7 @@ async fn settle(
     Ok(environment)
 }
 
-async fn write(tx: &mut Tx, environment: Environment, spec: EnvironmentSpec) -> Result<Environment> {
+pub(super) async fn write(tx: &mut Tx, environment: Environment, spec: EnvironmentSpec) -> Result<Environment> {
     if !store::environments::write_spec(tx, &environment.id, environment.generation, &spec).await? {
         return Err(Error::conflict("the environment was changed at the same moment; try again"));
     }
@@ -218,13 +228,13 @@ async fn write(tx: &mut Tx, environment: Environment, spec: EnvironmentSpec) -> 
 }
 
 /// As it is now.
-async fn find(tx: &mut Tx, actor: &Actor, app: &App, environment: &Environment) -> Result<Environment> {
+pub(super) async fn find(tx: &mut Tx, actor: &Actor, app: &App, environment: &Environment) -> Result<Environment> {
     let found = store::environments::find(tx, &actor.scope(), &environment.id).await?;
     found.filter(|e| e.app_id == app.id).ok_or_else(|| Error::not_found("environment"))
 }
 
 /// The release that settings are of: the one wanted, or the one that is live where the wanted one could not become so.
-async fn good(tx: &mut Tx, environment: &Environment) -> Result<Option<Release>> {
+pub(super) async fn good(tx: &mut Tx, environment: &Environment) -> Result<Option<Release>> {
     let id: Option<&ReleaseId> = match is_blocked(environment) {
         true => environment.status.live_release.as_ref(),
         false => environment.spec.release.as_ref(),
@@ -244,7 +254,7 @@ fn is_blocked(environment: &Environment) -> bool {
 }
 
 /// A deployment may fail and take its numbers with it, or succeed with the old ones: who changes them meanwhile waits.
-async fn nothing_under_way(tx: &mut Tx, environment: &Environment) -> Result<()> {
+pub(super) async fn nothing_under_way(tx: &mut Tx, environment: &Environment) -> Result<()> {
     let Some(deployment) = store::deployments::rolling_out(tx, &environment.id).await? else { return Ok(()) };
     let release = match &deployment.release_id {
         Some(id) => format!("v{}", super::activate::find_release(tx, id).await?.number),
@@ -253,7 +263,7 @@ async fn nothing_under_way(tx: &mut Tx, environment: &Environment) -> Result<()>
     Err(Error::conflict(format!("{release} is being rolled out; try again when that has ended (hythe deployments)")))
 }
 
-fn unknown_process(release: Option<&Release>, name: &ProcessName) -> Option<String> {
+pub(super) fn unknown_process(release: Option<&Release>, name: &ProcessName) -> Option<String> {
     let known = &release?.processes;
     if known.contains_key(name) && name.as_str() != "release" {
         return None;
@@ -262,7 +272,7 @@ fn unknown_process(release: Option<&Release>, name: &ProcessName) -> Option<Stri
     Some(format!("is no process type of this app; it has {}", names.join(", ")))
 }
 
-fn refuse(faults: impl IntoIterator<Item = (String, String)>) -> Result<()> {
+pub(super) fn refuse(faults: impl IntoIterator<Item = (String, String)>) -> Result<()> {
     let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (field, text) in faults {
         all.entry(field).or_default().push(text);

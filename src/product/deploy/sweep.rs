@@ -1,5 +1,5 @@
 //! What nobody needs any more: quarantines of pushes that never became a job or whose job has ended, repositories and
-//! build caches of apps that were destroyed. Destroying an app enqueues the job that clears it away; the sweeper finds
+//! build caches of apps that were destroyed, data of volumes that were kept long enough. Destroying an app enqueues the job that clears it away; the sweeper finds
 //! what such a job had to leave.
 
 use std::collections::HashSet;
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::intake::{PLATFORM, quarantines_in_use};
 use super::purge::purge;
 use super::push::null_id;
+use super::volumes;
 use crate::base::access::Actor;
 use crate::base::error::{Error, Result};
 use crate::base::model::{App, AppId, BranchName, Id};
@@ -25,6 +26,7 @@ use crate::state::store;
 
 const CLEAR: &str = "clear";
 const EVERY: Duration = Duration::from_secs(600);
+const SOON: Duration = Duration::from_secs(20);
 
 pub struct Sweeper {
     ctx: Ctx,
@@ -50,7 +52,7 @@ impl Sweeper {
         Ok(())
     }
 
-    /// Removes what destroyed apps have left, again and again until told to stop.
+    /// Removes what destroyed apps and volumes have left, again and again until told to stop.
     pub async fn run(self, shutdown: CancellationToken) {
         loop {
             if let Err(error) = self.destroyed_apps().await {
@@ -59,9 +61,18 @@ impl Sweeper {
             if let Err(error) = purge(&self.ctx).await {
                 tracing::warn!(error = error.for_log(), "old jobs and their logs could not be removed");
             }
+            let pause = match volumes::purge_volumes(&self.ctx).await {
+                Ok(false) => EVERY,
+                // What has them is about to end, or was until a moment ago.
+                Ok(true) => SOON,
+                Err(error) => {
+                    tracing::warn!(error = error.for_log(), "destroyed volumes could not be removed");
+                    EVERY
+                }
+            };
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = tokio::time::sleep(EVERY) => {}
+                () = tokio::time::sleep(pause) => {}
             }
         }
     }
@@ -102,6 +113,7 @@ async fn clear(builder: &Builder, repositories: &Repositories, app: &AppId) -> R
 pub async fn destroy(ctx: &Ctx, actor: &Actor, app: &App) -> Result<()> {
     let mut tx = ctx.store.begin().await?;
     apps::delete(&mut tx, actor, app).await?;
+    volumes::bury(&mut tx, ctx).await?;
     ctx.queue.enqueue(&mut tx, CLEAR, app.id.as_str(), Value::String(app.id.to_string())).await?;
     tx.commit().await?;
     ctx.wake.notify_one();
@@ -115,6 +127,7 @@ pub async fn destroy(ctx: &Ctx, actor: &Actor, app: &App) -> Result<()> {
 pub async fn destroy_environment(ctx: &Ctx, actor: &Actor, app: &App, name: &str) -> Result<()> {
     let mut tx = ctx.store.begin().await?;
     let environment = apps::delete_environment(&mut tx, ctx, actor, app, name).await?;
+    volumes::bury(&mut tx, ctx).await?;
     let payload = Cleared::Branch { app: app.id.clone(), branch: environment.branch.clone() };
     let payload = serde_json::to_value(payload).map_err(Error::internal)?;
     ctx.queue.enqueue(&mut tx, CLEAR, app.id.as_str(), payload).await?;

@@ -1,5 +1,7 @@
 //! Commands and schedules in process: a clock that is moved by hand, an engine in memory, both databases.
 
+mod volumes;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -133,6 +135,8 @@ async fn live(store: &Store) -> Release {
         hosts: Vec::new(),
         manifest: Manifest::default(),
         checks: Checks::new(),
+        sizes: Default::default(),
+        mounts: Default::default(),
         kind: ReleaseKind::Rollout,
         description: "push".into(),
         created_by: None,
@@ -340,6 +344,7 @@ async fn what_no_row_asks_for_is_removed_from_the_engine() {
             working_dir: None,
             variables: BTreeMap::new(),
             limits: Limits::default(),
+            mounts: Vec::new(),
         };
         server.engine.run(&spec).await.expect("run");
         server.keeper().look().await.expect("a look");

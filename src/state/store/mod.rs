@@ -37,6 +37,7 @@ pub mod ssh_keys;
 pub mod tokens;
 pub mod users;
 pub mod variables;
+pub mod volumes;
 pub mod webhooks;
 
 use std::path::Path;

@@ -25,6 +25,8 @@ struct Row {
     hosts: String,
     manifest: String,
     checks: String,
+    sizes: String,
+    mounts: String,
     kind: String,
     description: String,
     created_by: Option<String>,
@@ -47,6 +49,8 @@ impl TryFrom<Row> for Release {
             hosts: from_json(&row.hosts)?,
             manifest: from_json(&row.manifest)?,
             checks: from_json(&row.checks)?,
+            sizes: from_json(&row.sizes)?,
+            mounts: from_json(&row.mounts)?,
             kind: from_word(&row.kind)?,
             description: row.description,
             created_by: parse_some(row.created_by.as_deref())?,
@@ -58,11 +62,12 @@ impl TryFrom<Row> for Release {
 /// Exists when the environment has a release of this number.
 pub async fn insert(tx: &mut Tx, release: &Release) -> Result<()> {
     const SQL: &str = "INSERT INTO releases (id, environment_id, number, build_id, commit_id, image, processes,
-            variables_version, formation, hosts, manifest, checks, kind, description, created_by, created_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+            variables_version, formation, hosts, manifest, checks, kind, description, created_by, created_at, sizes, mounts)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
     let (processes, formation) = (json(&release.processes)?, json(&release.formation)?);
     let (hosts, manifest, description) = (json(&release.hosts)?, json(&release.manifest)?, text(&release.description));
     let (checks, kind) = (json(&release.checks)?, word(&release.kind)?);
+    let (sizes, mounts) = (json(&release.sizes)?, json(&release.mounts)?);
     touched!(tx, c => sqlx::query(SQL)
         .bind(release.id.as_str())
         .bind(release.environment_id.as_str())
@@ -80,6 +85,8 @@ pub async fn insert(tx: &mut Tx, release: &Release) -> Result<()> {
         .bind(description.as_ref())
         .bind(release.created_by.as_ref().map(Id::as_str))
         .bind(release.created_at.0)
+        .bind(sizes.as_str())
+        .bind(mounts.as_str())
         .execute(c))?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 
 use hythe::base::access::Role;
 use hythe::edges::api;
-use hythe::product::{apps, insight};
+use hythe::product::{apps, deploy, insight};
 use serde_json::{Value, json};
 
 use super::harness::{Answer, Person, TestApi};
@@ -35,6 +35,8 @@ fn table() -> Vec<(&'static str, &'static str, Least, Value)> {
         ("post", "/v1/tokens", Least::Caller, json!({"name": "ci", "expires_in_days": 7})),
         ("delete", "/v1/tokens/{name}", Least::Caller, Value::Null),
         ("get", "/v1/apps", Least::Caller, Value::Null),
+        ("get", "/v1/sizes", Least::Caller, Value::Null),
+        ("get", "/v1/volumes", Least::Caller, Value::Null),
         ("get", "/v1/apps/{app}", Least::Viewer, Value::Null),
         ("get", "/v1/events", Least::Caller, Value::Null),
         ("get", "/v1/apps/{app}/events", Least::Viewer, Value::Null),
@@ -65,6 +67,15 @@ fn table() -> Vec<(&'static str, &'static str, Least, Value)> {
         ("get", at("/variables"), Least::Developer, Value::Null),
         ("patch", at(""), Least::Developer, json!({"check": "/healthz"})),
         ("patch", at("/processes"), Least::Developer, json!({"web": 2})),
+        ("patch", at("/formation"), Least::Developer, json!({"web": {"quantity": 1, "size": "small"}})),
+        ("get", at("/volumes"), Least::Viewer, Value::Null),
+        ("get", at("/volumes/{volume}"), Least::Viewer, Value::Null),
+        ("post", at("/volumes"), Least::Developer, json!({"name": "more"})),
+        ("post", at("/volumes/{volume}/restore"), Least::Developer, json!({})),
+        ("put", at("/volumes/{volume}/mounts/{process}"), Least::Developer, json!({"path": "/data"})),
+        ("delete", at("/volumes/{volume}/mounts/{process}"), Least::Developer, Value::Null),
+        ("delete", at("/volumes/{volume}/mounts"), Least::Developer, Value::Null),
+        ("delete", at("/volumes/{volume}"), Least::Admin, Value::Null),
         ("put", at("/processes/{process}/scaling"), Least::Developer, json!({"min": 0, "max": 2})),
         ("delete", at("/processes/{process}/scaling"), Least::Developer, Value::Null),
         ("patch", at("/checks"), Least::Developer, json!({"web": {"liveness": {"path": "/up"}}})),
@@ -135,6 +146,12 @@ async fn stage(who: &str) -> (Stage, Option<Person>) {
     let command = api.command(&root, &app).await;
     let drain = insight::add_drain(&api.ctx, &root.actor, &app, None, "syslog://logs.example.com:514").await;
     let drain = drain.expect("a drain").id.to_string();
+    let production = apps::environment(&api.ctx, &root.actor, &app, "production").await.expect("production");
+    for name in ["store", "gone"] {
+        let name = name.parse().expect("a name");
+        deploy::create_volume(&api.ctx, &root.actor, &app, &production, name, true).await.expect("a volume");
+    }
+    deploy::destroy_volume(&api.ctx, &root.actor, &app, &production, "gone").await.expect("a tombstone");
     let webhook = insight::add_webhook(&api.ctx, &root.actor, &app, None, "https://hooks.example.com/in", &[]).await;
     let webhook = webhook.expect("a webhook").0.id.to_string();
     let person = match who {
@@ -154,6 +171,8 @@ impl Stage {
         let path = path
             .replace("{app}", app)
             .replace("{environment}", "production")
+            .replace("{volume}/restore", "gone/restore")
+            .replace("{volume}", "store")
             .replace("{build}", &self.build)
             .replace("{number}", "1")
             .replace("{process}", "web")

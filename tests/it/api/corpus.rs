@@ -66,6 +66,14 @@ async fn names_that_are_none_are_refused() {
         refused(&api, &root, "PATCH", "/v1/apps/shop", &json!({"name": text}), "name").await;
         refused(&api, &root, "PATCH", &format!("{production}/processes"), &json!({&text: 1}), &text).await;
         refused(&api, &root, "PATCH", &format!("{production}/variables"), &json!({&text: "x"}), &text).await;
+        refused(&api, &root, "POST", &format!("{production}/volumes"), &json!({"name": text}), "name").await;
+        let mount = format!("{production}/volumes/store/mounts/web");
+        if text != "/etc/passwd" {
+            refused(&api, &root, "PUT", &mount, &json!({"path": text}), "path").await;
+        }
+        let sizes = format!("{production}/formation");
+        refused(&api, &root, "PATCH", &sizes, &json!({"web": {"size": text}}), "web").await;
+        refused(&api, &root, "PATCH", &sizes, &json!({&text: {"size": "small"}}), &text).await;
         refused(&api, &root, "POST", "/v1/keys", &json!({"public_key": text}), "public_key").await;
         let named = json!({"public_key": super::verbs::KEY, "name": text});
         refused(&api, &root, "POST", "/v1/keys", &named, "name").await;

@@ -180,6 +180,8 @@ impl TestApi {
             hosts: Vec::new(),
             manifest: Manifest::default(),
             checks: Checks::new(),
+            sizes: Default::default(),
+            mounts: Default::default(),
             kind: ReleaseKind::Rollout,
             description: "push 1f0c1f0c".into(),
             created_by: None,

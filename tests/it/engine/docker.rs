@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::{DockerRig, SOCKET};
 
-fn docker(arguments: &[&str]) -> String {
+pub(super) fn docker(arguments: &[&str]) -> String {
     let done = Command::new("/usr/bin/docker").args(arguments).output().expect("docker");
     assert!(done.status.success(), "docker {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
     String::from_utf8(done.stdout).expect("text").trim().to_owned()
@@ -54,7 +54,7 @@ async fn replicas_are_confined_and_keep_secrets() {
     let host = &seen["HostConfig"];
     assert_eq!(host["Memory"], 64 << 20);
     assert_eq!(host["MemorySwap"], 64 << 20);
-    assert_eq!(host["NanoCpus"], 1_000_000_000);
+    assert_eq!((&host["CpuQuota"], &host["CpuPeriod"]), (&Value::from(100_000), &Value::from(100_000)));
     assert_eq!(host["PidsLimit"], 64);
     assert_eq!(host["Privileged"], false);
     assert_eq!(host["Binds"], Value::Null);

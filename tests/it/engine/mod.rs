@@ -3,6 +3,7 @@
 
 mod docker;
 pub mod image;
+mod volumes;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

@@ -27,6 +27,7 @@ pub fn replicas(prefix: &str, app: &str) -> Vec<String> {
 pub fn remove_all(prefix: &str) {
     let label = format!("label=hythe.prefix={prefix}");
     each(&["ps", "-aq", "--filter", &label], &["rm", "-f", "-v"]);
+    each(&["volume", "ls", "-q", "--filter", &label], &["volume", "rm", "-f"]);
     each(&["network", "ls", "-q", "--filter", &label], &["network", "rm"]);
     let ours = format!("reference={prefix}/*");
     each(&["images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", &ours], &["rmi", "-f"]);

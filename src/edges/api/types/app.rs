@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-use super::{DeploymentView, ReleaseView};
+use super::{DeploymentView, ReleaseView, SizeView};
 use crate::base::model::{Check, CheckKind, Checks, EnvironmentState, ReplicaState, Scaling, VariableSet};
 use crate::product::apps::{AppOverview, EnvironmentOverview, ProcessView, ReplicaView};
 
@@ -168,6 +168,9 @@ pub struct ProcessItem {
     /// The platform chose `wanted`, within these bounds; none where people set it.
     #[serde(default)]
     pub scaling: Option<ScalingBody>,
+    /// What each of its replicas may use.
+    #[serde(default)]
+    pub size: Option<SizeView>,
     pub replicas: Vec<ReplicaItem>,
 }
 
@@ -266,6 +269,7 @@ impl ProcessItem {
             wanted: process.wanted,
             ready: process.ready,
             scaling: process.scaling.as_ref().map(ScalingBody::from),
+            size: Some(SizeView::from(&process.size)),
             replicas: replicas.iter().filter(|(r, _)| r.process == process.name).map(ReplicaItem::new).collect(),
         }
     }

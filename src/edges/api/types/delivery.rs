@@ -28,6 +28,12 @@ pub struct ReleaseView {
     pub formation: BTreeMap<String, u32>,
     /// By process type and kind: `web readiness`.
     pub checks: BTreeMap<String, String>,
+    /// Process type to its size, where one was chosen.
+    #[serde(default)]
+    pub sizes: BTreeMap<String, String>,
+    /// By process type and volume: the path.
+    #[serde(default)]
+    pub mounts: BTreeMap<String, String>,
     pub hosts: Vec<String>,
     /// `rollout`: new replicas took over, or should have; `settings`: those of the release before run on.
     pub kind: String,
@@ -47,6 +53,8 @@ impl From<&Release> for ReleaseView {
             processes: release.processes.iter().map(|(n, p)| (n.to_string(), p.command.clone())).collect(),
             formation: release.formation.iter().map(|(n, count)| (n.to_string(), *count)).collect(),
             checks: deploy::check_lines(release),
+            sizes: release.sizes.iter().map(|(n, size)| (n.to_string(), size.to_string())).collect(),
+            mounts: deploy::mount_lines(release),
             hosts: release.hosts.iter().map(ToString::to_string).collect(),
             kind: match release.kind {
                 ReleaseKind::Rollout => "rollout".into(),
@@ -86,6 +94,7 @@ impl From<&Deployment> for DeploymentView {
             DeploymentKind::Variables => "variables",
             DeploymentKind::Rollback => "rollback",
             DeploymentKind::Promotion => "promotion",
+            DeploymentKind::Settings => "settings",
         };
         let state = match deployment.state {
             DeploymentState::Running => "running",

@@ -24,6 +24,12 @@ pub struct DiffView {
     pub hosts: NamesView,
     /// By process type and kind: `web readiness`.
     pub checks: BTreeMap<String, ChangeView>,
+    /// By process type.
+    #[serde(default)]
+    pub sizes: BTreeMap<String, ChangeView>,
+    /// Path, by process type and volume: `web data`.
+    #[serde(default)]
+    pub mounts: BTreeMap<String, ChangeView>,
     /// The two are alike in all of this.
     pub same: bool,
 }
@@ -67,6 +73,8 @@ impl From<&ReleaseDiff> for DiffView {
             formation: map(&diff.formation),
             hosts: (&diff.hosts).into(),
             checks: map(&diff.checks),
+            sizes: map(&diff.sizes),
+            mounts: map(&diff.mounts),
             same: diff.is_empty(),
         }
     }

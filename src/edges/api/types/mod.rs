@@ -11,6 +11,7 @@ mod health;
 mod local;
 mod metrics;
 mod seen;
+mod volume;
 mod webhook;
 
 pub use account::{KeyView, NewKeyBody, NewTokenBody, SetupBody, SetupView, TokenView, UserView};
@@ -26,6 +27,9 @@ pub use health::{CheckBody, CheckItem, ProcessChecksBody};
 pub use local::{Local, LocalAnswer, LocalRequest};
 pub use metrics::{HostPoint, MetricsPoint, MetricsView, ReplicaPoint, RequestsPoint};
 pub use seen::{EventView, WhyLink, WhySide, WhyView};
+pub use volume::{
+    FormationBody, FormationChanged, MountBody, MountsChanged, NewVolumeBody, RestoreBody, SizeView, VolumeView,
+};
 pub use webhook::{DeliveryView, NewWebhookBody, ReplayBody, ReplayView, WebhookView};
 
 use std::collections::BTreeMap;

@@ -183,6 +183,7 @@ pub fn one_off(rig: &dyn Rig, words: &[&str]) -> CommandSpec {
         working_dir: None,
         variables: BTreeMap::new(),
         limits: Limits { memory_bytes: 64 << 20, cpu_millis: 1000, pids: 64 },
+        mounts: Vec::new(),
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod commands;
 mod seen;
+pub mod volumes;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -55,6 +56,13 @@ macro_rules! engine_contract {
                     $crate::machinery::runtime::contract::$name(&rig).await;
                 }
             };
+            (volumes::$name:ident) => {
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    let rig = $rig;
+                    $crate::machinery::runtime::contract::volumes::$name(&rig).await;
+                }
+            };
             (commands::$name:ident) => {
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $name() {
@@ -94,6 +102,9 @@ macro_rules! engine_contract {
         clause!(commands::an_attached_command_hears_signals);
         clause!(commands::a_terminal_turns_a_key_into_a_signal);
         clause!(commands::a_replica_is_entered_beside_its_process);
+        clause!(volumes::a_volume_outlives_its_replicas);
+        clause!(volumes::a_volume_is_removed_only_when_nobody_has_it);
+        clause!(volumes::a_replica_has_the_volumes_of_its_spec_and_no_others);
     };
 }
 
@@ -463,6 +474,7 @@ pub fn workload(rig: &dyn Rig, command: &[&str]) -> WorkloadSpec {
         variables: BTreeMap::new(),
         port: Some(8000),
         limits: Limits { memory_bytes: 64 << 20, cpu_millis: 1000, pids: 64 },
+        mounts: Vec::new(),
         grace_seconds: 10,
     }
 }

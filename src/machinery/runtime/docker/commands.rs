@@ -188,6 +188,10 @@ impl Docker {
     }
 
     async fn start_command(&self, name: &str, spec: &CommandSpec) -> Result<()> {
+        if let Err(fault) = self.give_volumes(name, &spec.mounts).await {
+            let _ = self.discard(name).await;
+            return Err(fault);
+        }
         let started = match self.start_container(name, name).await {
             // The network was removed behind our back.
             Err(EngineError::NotFound { .. }) => {
@@ -267,6 +271,7 @@ impl Docker {
         let mut variables: Vec<_> = spec.variables.iter().map(|(name, v)| format!("{name}={}", v.reveal())).collect();
         variables.push(format!("HYTHE_PROCESS={}", spec.process));
         let mut host = confined(&spec.limits, &network);
+        host.mounts = self.mounts(&spec.space, &spec.mounts).await?;
         host.console_size = window.map(|window| vec![usize::from(window.rows), usize::from(window.columns)]);
         Ok(ContainerCreateBody {
             image: Some(names::image(&self.0.prefix, &spec.image)),

@@ -10,6 +10,7 @@
 
 mod changes;
 mod commands;
+mod disk_usage;
 mod enter;
 mod events;
 mod exec;
@@ -23,12 +24,13 @@ mod observe;
 mod rollout;
 mod sandbox;
 mod usage;
+mod volumes;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
@@ -39,7 +41,9 @@ use super::{
     SandboxSpec, SeenCommand, Usage, Witness,
 };
 use crate::base::clock::Timestamp;
-use crate::base::model::{CommandId, Exit, Generation, ImageDigest, Replica, Window, WorkloadId, WorkloadSpec};
+use crate::base::model::{
+    CommandId, Exit, Generation, ImageDigest, Replica, VolumeId, Window, WorkloadId, WorkloadSpec,
+};
 
 /// One Docker Engine, as seen by one platform. Cheap to clone; clones share what they know.
 #[derive(Clone)]
@@ -59,6 +63,8 @@ struct Inner {
     /// Feeders of attached commands; each ends with its sender or its command.
     feeding: TaskTracker,
     witness: Mutex<Option<Arc<dyn Witness>>>,
+    /// The last measurement of volumes; held while there is one under way.
+    measured: tokio::sync::Mutex<Option<(Instant, BTreeMap<VolumeId, u64>)>>,
     /// Clean-ups that outlive the stream that made them necessary.
     tidying: TaskTracker,
 }
@@ -99,16 +105,19 @@ impl Docker {
             died: Mutex::default(),
             feeding: TaskTracker::new(),
             witness: Mutex::default(),
+            measured: tokio::sync::Mutex::default(),
             tidying: TaskTracker::new(),
         })))
     }
 
-    /// Removes everything that this platform made in the engine: containers, networks, images.
+    /// Removes everything that this platform made in the engine: containers, volumes with all data, networks,
+    /// images.
     pub async fn remove_everything(&self) -> Result<()> {
         self.0.tidying.close();
         self.0.tidying.wait().await;
         self.0.tidying.reopen();
         self.remove_all_containers().await?;
+        self.remove_all_volumes().await?;
         self.remove_all_networks().await?;
         self.remove_all_images().await
     }
@@ -224,6 +233,18 @@ impl Engine for Docker {
 
     async fn end_command(&self, id: &CommandId, grace_seconds: u32) -> Result<()> {
         self.stop_command(id, grace_seconds).await
+    }
+
+    async fn volumes(&self) -> Result<Vec<VolumeId>> {
+        self.list_volumes().await
+    }
+
+    async fn volume_sizes(&self) -> Result<BTreeMap<VolumeId, u64>> {
+        self.measure_volumes().await
+    }
+
+    async fn remove_volume(&self, id: &VolumeId) -> Result<()> {
+        self.discard_volume(id).await
     }
 
     async fn has_image(&self, image: &ImageDigest) -> Result<bool> {

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use super::super::{CommandSpec, Result};
 use super::faults::refused;
 use crate::base::model::{
-    CommandId, EnvironmentId, Generation, Id, ImageDigest, ProcessName, ReleaseId, SpaceId, WorkloadId, WorkloadSpec,
+    CommandId, EnvironmentId, Generation, Id, ImageDigest, ProcessName, ReleaseId, SpaceId, VolumeId, WorkloadId,
+    WorkloadSpec,
 };
 
 pub(super) const PREFIX: &str = "hythe.prefix";
@@ -20,6 +21,10 @@ pub(super) const APP: &str = "hythe.app";
 pub(super) const PORT: &str = "hythe.port";
 /// Seconds from SIGTERM to SIGKILL.
 pub(super) const GRACE: &str = "hythe.grace";
+/// Id of a volume, at the volume.
+pub(super) const VOLUME: &str = "hythe.volume";
+/// Ids of the volumes that a replica has mounted, with commas between; absent where there are none.
+pub(super) const VOLUMES: &str = "hythe.volumes";
 /// Id of a command; what carries it is no replica.
 pub(super) const COMMAND: &str = "hythe.command";
 /// The environment of a command: another key than a replica's, so that no listing of replicas shows it.
@@ -45,6 +50,10 @@ pub(super) fn of_replica(prefix: &str, spec: &WorkloadSpec, ordinal: u32) -> Lab
     if let Some(port) = spec.port {
         labels.insert(PORT.into(), port.to_string());
     }
+    if !spec.mounts.is_empty() {
+        let ids: Vec<_> = spec.mounts.iter().map(|mount| mount.id.as_str()).collect();
+        labels.insert(VOLUMES.into(), ids.join(","));
+    }
     labels
 }
 
@@ -56,6 +65,15 @@ pub(super) fn of_command(prefix: &str, spec: &CommandSpec) -> Labels {
         (RELEASE.into(), spec.release.to_string()),
         (SPACE.into(), spec.space.to_string()),
     ])
+}
+
+/// Of the id alone: what people call it may change.
+pub(super) fn volume(prefix: &str, id: &VolumeId) -> String {
+    format!("{}{id}", volume_start(prefix))
+}
+
+pub(super) fn volume_start(prefix: &str) -> String {
+    format!("{prefix}-volume-")
 }
 
 /// One name per command, ever: the engine itself keeps a second from being made.
@@ -71,6 +89,7 @@ pub(super) struct Labelled {
     pub(super) ordinal: u32,
     pub(super) space: SpaceId,
     pub(super) port: Option<u16>,
+    pub(super) volumes: Vec<VolumeId>,
     pub(super) grace_seconds: u32,
 }
 
@@ -88,6 +107,10 @@ pub(super) fn read(labels: &Labels) -> Option<Labelled> {
         port: match labels.get(PORT) {
             Some(port) => Some(port.parse().ok()?),
             None => None,
+        },
+        volumes: match labels.get(VOLUMES) {
+            Some(ids) => ids.split(',').map(str::parse).collect::<std::result::Result<_, _>>().ok()?,
+            None => Vec::new(),
         },
         grace_seconds: labels.get(GRACE)?.parse().ok()?,
     })

@@ -89,6 +89,7 @@ impl Docker {
                 ordinal: container.labels.ordinal,
                 state: if is_stranded { ReplicaState::Stranded } else { seen.state },
                 started_at: seen.started_at,
+                volumes: container.labels.volumes,
                 address,
             });
         }

@@ -75,8 +75,15 @@ impl Docker {
         for id in stale {
             self.bury(&id, false).await?;
         }
-        let body = self.body(spec, ordinal, network);
+        let mut body = self.body(spec, ordinal, network);
+        if let Some(host) = &mut body.host_config {
+            host.mounts = self.mounts(&spec.space, &spec.mounts).await?;
+        }
         let id = self.create(&name, &body, spec.image.as_str()).await?;
+        if let Err(fault) = self.give_volumes(&id, &spec.mounts).await {
+            let _ = self.discard(&id).await;
+            return Err(fault);
+        }
         let started = match self.start_container(&id, &name).await {
             // The network was removed behind our back.
             Err(EngineError::NotFound { .. }) => {
@@ -211,6 +218,8 @@ impl Docker {
     }
 }
 
+const CPU_PERIOD_MICROS: i64 = 100_000;
+
 /// What every container of ours is held to.
 pub(super) fn confined(limits: &Limits, network: &str) -> HostConfig {
     let no_core = ResourcesUlimits { name: Some("core".into()), soft: Some(0), hard: Some(0) };
@@ -221,7 +230,9 @@ pub(super) fn confined(limits: &Limits, network: &str) -> HostConfig {
         memory: Some(limits.memory_bytes),
         // Equal to memory: no swap.
         memory_swap: Some(limits.memory_bytes),
-        nano_cpus: Some(limits.cpu_millis.saturating_mul(1_000_000)),
+        // As a share of time, which may be more than this machine has: `nano_cpus` would be refused there.
+        cpu_period: Some(CPU_PERIOD_MICROS),
+        cpu_quota: Some(limits.cpu_millis.saturating_mul(CPU_PERIOD_MICROS / 1000)),
         pids_limit: Some(limits.pids),
         // Open files: as the engine has them; asking for more than it may give would start nothing.
         ulimits: Some(vec![no_core]),

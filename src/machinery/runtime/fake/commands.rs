@@ -118,6 +118,9 @@ impl FakeEngine {
             let cause = format!("the image {} is not in the engine", spec.image);
             return Err(refused("create", spec.id.to_string(), cause));
         }
+        for mount in &spec.mounts {
+            state.volumes.entry(mount.id.clone()).or_default();
+        }
         let exit = watch::Sender::new(None);
         let environment = spec.environment.clone();
         let command = Commanded { environment, lines: Vec::new(), exit: exit.clone(), window };

@@ -17,7 +17,7 @@ use super::super::{
 use super::{FakeEngine, Files, Op, Sandbox, archive, refused, toybox};
 use crate::base::clock::Timestamp;
 use crate::base::model::{
-    CommandId, Exit, Generation, ImageDigest, Replica, ReplicaState, Window, WorkloadId, WorkloadSpec,
+    CommandId, Exit, Generation, ImageDigest, Replica, ReplicaState, VolumeId, Window, WorkloadId, WorkloadSpec,
 };
 
 const REPOSITORY: &str = "fake/image";
@@ -123,14 +123,15 @@ impl Engine for FakeEngine {
     }
 
     async fn exec_in(&self, replica: &str, command: &[String], within: Duration) -> Result<Ended> {
-        let (variables, handler) = {
+        let (variables, handler, files) = {
             let state = self.enter_op(Op::ExecIn)?;
             let missing = || EngineError::NotFound { subject: format!("replica {replica:?}") };
             let running = state.replicas.get(replica).ok_or_else(missing)?;
             if running.replica.state != ReplicaState::Running {
                 return Err(refused("run", replica, "the replica does not run"));
             }
-            (running.variables.clone(), state.handler.clone())
+            let volume = running.replica.volumes.first().and_then(|id| state.volumes.get(id));
+            (running.variables.clone(), state.handler.clone(), volume.cloned().unwrap_or_default())
         };
         if command.first().is_some_and(|c| c == "sleep") {
             tokio::time::sleep(within).await;
@@ -143,7 +144,6 @@ impl Engine for FakeEngine {
             variables: BTreeMap::new(),
             stdin: None,
         };
-        let files = Files::default();
         let exec = match handler.and_then(|handler| handler(replica, &mut spec, &files)) {
             Some(exec) => exec,
             None => toybox::exec(spec, &variables, files),
@@ -185,6 +185,24 @@ impl Engine for FakeEngine {
     async fn end_command(&self, id: &CommandId, _: u32) -> Result<()> {
         drop(self.enter_op(Op::EndCommand)?);
         self.kill_command(id);
+        Ok(())
+    }
+
+    async fn volumes(&self) -> Result<Vec<VolumeId>> {
+        Ok(self.enter_op(Op::Volumes)?.volumes.keys().cloned().collect())
+    }
+
+    async fn volume_sizes(&self) -> Result<BTreeMap<VolumeId, u64>> {
+        let state = self.enter_op(Op::VolumeSizes)?;
+        Ok(state.volumes.iter().map(|(id, files)| (id.clone(), files.bytes())).collect())
+    }
+
+    async fn remove_volume(&self, id: &VolumeId) -> Result<()> {
+        let mut state = self.enter_op(Op::RemoveVolume)?;
+        if state.replicas.values().any(|running| running.replica.volumes.contains(id)) {
+            return Err(refused("remove volume", id.to_string(), "volume is in use"));
+        }
+        state.volumes.remove(id);
         Ok(())
     }
 

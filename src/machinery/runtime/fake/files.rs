@@ -50,6 +50,11 @@ impl Files {
         self.lock().get(path).filter(|n| n.kind == Kind::File).map(|n| n.content.clone())
     }
 
+    /// Of all contents together.
+    pub fn bytes(&self) -> u64 {
+        self.lock().values().map(|node| node.content.len() as u64).sum()
+    }
+
     /// Removes a file, or a directory and all below it.
     pub fn remove(&self, path: &str) {
         let below = format!("{path}/");

@@ -23,7 +23,9 @@ pub use files::Files;
 
 use super::{Channel, EngineError, Exec, ExecSpec, LogLine, Result, SandboxSpec, Usage, Witness};
 use crate::base::clock::{Clock, SystemClock};
-use crate::base::model::{CommandId, Generation, ImageDigest, Replica, ReplicaState, WorkloadId, WorkloadSpec};
+use crate::base::model::{
+    CommandId, Generation, ImageDigest, Replica, ReplicaState, VolumeId, WorkloadId, WorkloadSpec,
+};
 
 /// Cheap to clone; clones are the same engine.
 #[derive(Clone)]
@@ -63,6 +65,9 @@ pub enum Op {
     PauseSandbox,
     CloseSandbox,
     Sandboxes,
+    Volumes,
+    VolumeSizes,
+    RemoveVolume,
 }
 
 /// What a scripted call answers instead of doing its work.
@@ -101,6 +106,8 @@ struct State {
     replicas: BTreeMap<String, Running>,
     sandboxes: BTreeMap<String, Sandbox>,
     commands: BTreeMap<CommandId, commands::Commanded>,
+    /// With paths as its replicas see them.
+    volumes: BTreeMap<VolumeId, Files>,
     place: Arc<Place>,
     handler: Option<Arc<Handler>>,
     held: bool,
@@ -154,6 +161,7 @@ impl FakeEngine {
             replicas: BTreeMap::new(),
             sandboxes: BTreeMap::new(),
             commands: BTreeMap::new(),
+            volumes: BTreeMap::new(),
             place: Arc::new(|_, _, _| None),
             handler: None,
             held: false,
@@ -316,6 +324,7 @@ impl State {
             ordinal,
             state: ReplicaState::Starting,
             started_at: None,
+            volumes: spec.mounts.iter().map(|mount| mount.id.clone()).collect(),
             address: spec.port.and_then(|_| (self.place)(&spec.id, spec.generation, ordinal)),
         };
         let mut variables: BTreeMap<_, _> =
@@ -323,6 +332,9 @@ impl State {
         variables.insert("HYTHE_PROCESS".into(), format!("{}.{ordinal}", spec.id.process));
         if let Some(port) = spec.port {
             variables.insert("PORT".into(), port.to_string());
+        }
+        for mount in &spec.mounts {
+            self.volumes.entry(mount.id.clone()).or_default();
         }
         let command = spec.process.command.clone();
         self.replicas.insert(id.clone(), Running { replica, variables, command, lines: Vec::new() });

@@ -40,6 +40,8 @@ fn desired(rollout: i64, live: i64, formation: &[(&str, u32)]) -> Desired {
         hosts: Vec::new(),
         manifest: Manifest::default(),
         checks: Checks::new(),
+        sizes: Default::default(),
+        mounts: Default::default(),
         kind: ReleaseKind::Rollout,
         description: String::new(),
         created_by: None,
@@ -67,7 +69,7 @@ fn desired(rollout: i64, live: i64, formation: &[(&str, u32)]) -> Desired {
         },
         created_at: NOW,
     };
-    Desired { environment, app, release: Some(release), hosts: Vec::new() }
+    Desired { environment, app, release: Some(release), fallback: None, hosts: Vec::new() }
 }
 
 fn seen(desired: &Desired, process: &str, generation: i64, ordinal: u32, ready: bool) -> Seen {
@@ -81,6 +83,7 @@ fn seen(desired: &Desired, process: &str, generation: i64, ordinal: u32, ready: 
             ordinal,
             state: ReplicaState::Running,
             started_at: Some(NOW),
+            volumes: Vec::new(),
             address: (process == "web").then(|| std::net::SocketAddr::from(([127, 0, 0, 1], port))),
         },
         standing: Standing { started: ready, passed: ready, ready, ..Standing::default() },
@@ -272,6 +275,7 @@ fn at_the_fixpoint_there_is_nothing_to_do() {
     assert_eq!(first, second);
 }
 
+mod exclusive;
 mod health;
 
 mod properties {

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::desk::{Machine, refused};
 use crate::base::access::Scope;
 use crate::base::error::{Error, Result};
-use crate::base::model::{App, Command, CommandState, Environment, Exit, Id, Release};
+use crate::base::model::{App, Command, CommandState, Environment, Exit, Id, Mount, Process, Release};
 use crate::base::secret::Secret;
 use crate::machinery::runtime::{CommandSpec, EngineError};
 use crate::product::{Ctx, apps};
@@ -75,7 +75,16 @@ pub(super) fn spec_of(
         working_dir: command.process.working_dir.clone(),
         variables,
         limits: ctx.config.runtime.limits(),
+        mounts: mounts(release, &command.process),
     }
+}
+
+/// The volumes of the process type that it is; what is none of the release's, and the release command, sees those of web.
+fn mounts(release: &Release, process: &Process) -> Vec<Mount> {
+    let known = release.processes.iter().find(|(name, known)| *known == process && name.as_str() != "release");
+    let of = known.map_or("web", |(name, _)| name.as_str());
+    let found = release.mounts.iter().find(|(name, _)| name.as_str() == of);
+    found.map(|(_, here)| here.clone()).unwrap_or_default()
 }
 
 async fn surroundings(ctx: &Ctx, command: &Command) -> Result<Option<(App, Environment, Release)>> {

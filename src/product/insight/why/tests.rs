@@ -19,6 +19,8 @@ fn release(number: i64) -> Release {
         processes: BTreeMap::from([("web".parse().expect("name"), web)]),
         manifest: Default::default(),
         checks: Default::default(),
+        sizes: Default::default(),
+        mounts: Default::default(),
         kind: Default::default(),
         variables_version: 0,
         formation: Formation::new(),

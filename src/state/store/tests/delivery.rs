@@ -48,6 +48,8 @@ fn release(environment: &EnvironmentId, number: i64) -> Release {
         hosts: vec![name("shop.example.com")],
         manifest: Manifest { formation: BTreeMap::from([(name("worker"), 3)]), ..Manifest::default() },
         checks: BTreeMap::from([(name("web"), vec![up()])]),
+        sizes: BTreeMap::from([(name("web"), name("small"))]),
+        mounts: mounts(),
         kind: ReleaseKind::Settings,
         description: "push cccc".into(),
         created_by: None,
@@ -82,6 +84,11 @@ pub(super) async fn delivered(tx: &mut Tx, environment: &Environment) -> (Build,
     (build, release, deployment)
 }
 
+fn mounts() -> Mounts {
+    let (id, path) = (VolumeId::fresh(), name("/data"));
+    BTreeMap::from([(name("web"), vec![Mount { volume: name("store"), id, path, shared: true }])])
+}
+
 const SCALING: Scaling = Scaling {
     min: 0,
     max: 3,
@@ -105,6 +112,8 @@ async fn an_environments_spec_is_guarded_by_its_generation() {
             checks: BTreeMap::from([(name("web"), vec![up()])]),
             watch_seconds: 30,
             stopped: true,
+            sizes: BTreeMap::from([(name("web"), name("small"))]),
+            mounts: mounts(),
             scaling: BTreeMap::from([(name("web"), SCALING)]),
         };
         assert!(environments::write_spec(&mut tx, &env.id, 1, &spec).await.expect("write"));

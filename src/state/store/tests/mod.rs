@@ -11,6 +11,7 @@ mod leases;
 mod metrics;
 mod schema;
 mod tenancy;
+mod volumes;
 mod webhooks;
 
 use std::panic::AssertUnwindSafe;
