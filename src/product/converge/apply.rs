@@ -68,10 +68,13 @@ impl Hands {
         generation: Generation,
         count: u32,
     ) -> Outcome {
-        let Some(release) = desired.release.clone().filter(|_| generation == desired.rollout()) else {
-            return Outcome::Done;
+        let release = match generation {
+            _ if generation == desired.rollout() => desired.release.as_ref(),
+            _ if generation == desired.status().live => desired.live_release(),
+            _ => None,
         };
-        let spec = match self.spec(&desired, &release, &process, count).await {
+        let Some(release) = release.cloned() else { return Outcome::Done };
+        let spec = match self.spec(&desired, &release, &process, (generation, count)).await {
             Ok(spec) => spec,
             Err(error) => return Outcome::Unapplied { error },
         };
@@ -99,6 +102,13 @@ impl Hands {
         match self.engine.retire(&workload, below).await {
             Ok(()) => Outcome::Done,
             Err(error) => Outcome::Failed { workload, generation: below, error },
+        }
+    }
+
+    pub async fn stop(self, replica: Replica) -> Outcome {
+        match self.engine.stop(&replica.id).await {
+            Ok(()) => Outcome::Done,
+            Err(error) => Outcome::Failed { workload: replica.workload, generation: replica.generation, error },
         }
     }
 
@@ -136,14 +146,14 @@ impl Hands {
         desired: &Desired,
         release: &Release,
         process: &DesiredProcess,
-        count: u32,
+        (generation, count): (Generation, u32),
     ) -> Result<WorkloadSpec> {
         let command = release.processes.get(&process.id.process).cloned();
         let command = command.ok_or_else(|| Error::not_found(format!("process {}", process.id.process)))?;
         let runtime = &self.ctx.config.runtime;
         Ok(WorkloadSpec {
             id: process.id.clone(),
-            generation: desired.rollout(),
+            generation,
             count,
             app: desired.app.name.clone(),
             space: desired.app.space_id.clone(),

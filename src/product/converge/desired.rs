@@ -6,8 +6,8 @@ use crate::base::access::Scope;
 use crate::base::config;
 use crate::base::error::{Error, Result};
 use crate::base::model::{
-    App, Check, CheckKind, Environment, EnvironmentStatus, Formation, Generation, HealthCheck, Host, ProcessName,
-    Processes, Release, ReleaseId, WorkloadId, overlaid,
+    App, Check, CheckKind, Checks, Environment, EnvironmentStatus, Formation, Generation, HealthCheck, Host,
+    ProcessName, Processes, Release, ReleaseId, Strategy, WorkloadId, overlaid,
 };
 use crate::state::store::{self, Tx};
 
@@ -18,6 +18,8 @@ pub struct Desired {
     pub app: App,
     /// The release of `spec`; none when nothing shall run.
     pub release: Option<Release>,
+    /// The release that is live, where it is another one.
+    pub live: Option<Release>,
     pub hosts: Vec<Host>,
 }
 
@@ -62,8 +64,14 @@ impl Desired {
                 Some(id) => Some(release(tx, id).await?),
                 None => None,
             };
+            let other =
+                environment.status.live_release.as_ref().filter(|id| environment.spec.release.as_ref() != Some(id));
+            let live = match other {
+                Some(id) => Some(self::release(tx, id).await?),
+                None => None,
+            };
             let hosts = hosts.remove(&environment.id).unwrap_or_default();
-            all.push(Self { environment, app, release, hosts });
+            all.push(Self { environment, app, release, live, hosts });
         }
         Ok(all)
     }
@@ -85,8 +93,32 @@ impl Desired {
     pub fn processes_with(&self, scaled: &BTreeMap<ProcessName, u32>) -> Vec<DesiredProcess> {
         let Some(release) = &self.release else { return Vec::new() };
         let spec = &self.environment.spec;
-        let mut checks = overlaid(&release.manifest.healthchecks, &spec.checks);
-        counts(&release.processes, &spec.formation)
+        self.processes_of(release, &spec.formation, &spec.checks, scaled)
+    }
+
+    /// Those of the rollout that is live while the desired one is another, as its own release has them.
+    pub fn live_processes(&self, scaled: &BTreeMap<ProcessName, u32>) -> Vec<DesiredProcess> {
+        match self.live_release() {
+            Some(release) => self.processes_of(release, &release.formation, &release.checks, scaled),
+            None => Vec::new(),
+        }
+    }
+
+    /// A restart is another rollout of the same release.
+    pub fn live_release(&self) -> Option<&Release> {
+        let same = self.status().live_release == self.environment.spec.release;
+        self.live.as_ref().or(self.release.as_ref().filter(|_| same))
+    }
+
+    fn processes_of(
+        &self,
+        release: &Release,
+        formation: &Formation,
+        checks: &Checks,
+        scaled: &BTreeMap<ProcessName, u32>,
+    ) -> Vec<DesiredProcess> {
+        let mut checks = overlaid(&release.manifest.healthchecks, checks);
+        counts(&release.processes, formation)
             .into_iter()
             .map(|(process, count)| {
                 let count = scaled.get(&process).copied().unwrap_or(count);
@@ -96,7 +128,7 @@ impl Desired {
                 }
                 let has_port = process.as_str() == "web";
                 let id = WorkloadId { environment: self.environment.id.clone(), process };
-                DesiredProcess { id, count: if spec.stopped { 0 } else { count }, checks, has_port }
+                DesiredProcess { id, count: if self.environment.spec.stopped { 0 } else { count }, checks, has_port }
             })
             .collect()
     }
@@ -110,15 +142,21 @@ pub fn default_check(process: &ProcessName) -> HealthCheck {
 
 /// Upper bound of the time from the writing of a release as desired to the end of its rollout, its watch included.
 pub fn patience_millis(environment: &Environment, app: &App, release: &Release, runtime: &config::Runtime) -> i64 {
-    let desired = Desired {
-        environment: environment.clone(),
-        app: app.clone(),
-        release: Some(release.clone()),
-        hosts: Vec::new(),
-    };
+    let (environment, app, release) = (environment.clone(), app.clone(), Some(release.clone()));
+    let desired = Desired { environment, app, release, live: None, hosts: Vec::new() };
+    let spec = &desired.environment.spec;
     let settings = Settings::from(runtime);
-    let ready = desired.processes().iter().map(|p| p.patience_millis(&settings).1).max().unwrap_or(0);
-    ready.max(settings.ready_millis) + i64::from(environment.spec.watch_seconds) * 1000
+    let processes = desired.processes();
+    let ready = processes.iter().map(|p| p.patience_millis(&settings).1).max().unwrap_or(0).max(settings.ready_millis);
+    let turns = match &spec.strategy {
+        Strategy::BlueGreen => 1,
+        // One after the other, and each has to make room for the next.
+        Strategy::Rolling => processes.iter().map(|p| i64::from(p.count)).sum::<i64>().max(1),
+        // How long a step holds is counted by nobody who waits for the rollout.
+        Strategy::Canary { .. } => 1,
+    };
+    let room = if turns > 1 { settings.grace_millis * 2 } else { 0 };
+    turns * (ready + room) + i64::from(spec.watch_seconds) * 1000
 }
 
 /// Replicas per process type: what the formation says, else one `web` and none of the others.

@@ -67,7 +67,7 @@ fn desired(rollout: i64, live: i64, formation: &[(&str, u32)]) -> Desired {
         },
         created_at: NOW,
     };
-    Desired { environment, app, release: Some(release), hosts: Vec::new() }
+    Desired { environment, app, release: Some(release), live: None, hosts: Vec::new() }
 }
 
 fn seen(desired: &Desired, process: &str, generation: i64, ordinal: u32, ready: bool) -> Seen {
@@ -273,6 +273,7 @@ fn at_the_fixpoint_there_is_nothing_to_do() {
 }
 
 mod health;
+mod strategy;
 
 mod properties {
     use proptest::prelude::*;

@@ -42,6 +42,7 @@ pub(super) fn explain(facts: &Facts) -> Why {
             why.summary = format!("{} sleeps, as nobody asked for it lately; the next request wakes it", facts.name());
         }
         EnvironmentState::Blocked => facts.blocked(&mut why),
+        EnvironmentState::Holding => facts.held(&mut why),
         EnvironmentState::Live | EnvironmentState::Watching if why.drift.is_empty() => facts.lives(&mut why),
         EnvironmentState::Live | EnvironmentState::Watching | EnvironmentState::Converging => facts.converges(&mut why),
     }
@@ -136,6 +137,17 @@ impl Facts {
         self.route(why);
         why.next =
             next.filter(|text| !text.is_empty()).or_else(|| Some("Push a mended version, or: hythe rollback".into()));
+    }
+
+    /// Two releases answer, as was asked for, and somebody has to say how it ends.
+    fn held(&self, why: &mut Why) {
+        let reason = self.environment.status.reason.clone().unwrap_or_default();
+        let mut lines = reason.lines();
+        why.summary = format!("{}: {}", self.name(), lines.next().unwrap_or("a canary is held"));
+        self.origin(why);
+        let held = self.events.iter().rev().find(|e| matches!(e.happened, Happened::CanaryHeld(_)));
+        why.chain.extend(held.map(|e| Link { at: e.at, text: e.happened.text(), evidence: Vec::new() }));
+        why.next = lines.next().map(str::to_owned);
     }
 
     fn converges(&self, why: &mut Why) {
