@@ -10,6 +10,7 @@ mod manifest;
 mod refs;
 mod scaling;
 mod settings;
+mod strategies;
 mod surroundings;
 mod trees;
 mod verbs;

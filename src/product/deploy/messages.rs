@@ -60,7 +60,6 @@ pub fn size(bytes: u64) -> String {
 
 pub const KEPT: &str = "The release before keeps serving; nothing was changed.";
 pub const NONE_BEFORE: &str = "Nothing was deployed, and the branch was not moved.";
-pub const GOES_ON: &str = "going on";
 pub const STALE: &str = "the branch moved since you fetched; fetch and push again";
 pub const SUPERSEDED: &str = "another deployment took its place";
 

@@ -104,8 +104,8 @@ pub async fn wait(
                 }
                 _ => {}
             }
-            if found.status.state != EnvironmentState::Holding && resting.take().is_some() {
-                cx.log.append(&messages::body(messages::GOES_ON));
+            if found.status.state != EnvironmentState::Holding {
+                resting = None;
             }
         }
         tokio::select! {

@@ -6,6 +6,7 @@ use super::{Cause, JUDGED_EVERY_MILLIS, Planner, Share, strategy::Staged};
 use crate::base::model::{
     Canary, EnvironmentState, EnvironmentStatus, Generation, LONGEST_HOLD_SECONDS, ReplicaState, Strategy,
 };
+use crate::product::apps;
 use crate::product::converge::desired::DesiredProcess;
 
 impl Planner<'_> {
@@ -86,10 +87,15 @@ impl Planner<'_> {
         };
         let new = name(self.desired.release.as_ref(), "the new release");
         let old = name(self.desired.live.as_ref(), "the one before");
+        let environment = &self.desired.environment.name;
+        let mut at = format!("-a {}", self.desired.app.name);
+        if environment.as_str() != apps::PRODUCTION {
+            at.push_str(&format!(" -e {environment}"));
+        }
         let then = if canary.goes_on { "goes on by itself at" } else { "goes back by itself at" };
         format!(
             "{new} is held: {} % of the requests go to it, the others to {old} (step {} of {})\n\
-             Let it go on: hythe releases:continue. Go back to {old}: hythe releases:abort. It {then} {}.",
+             Let it go on: hythe releases:continue {at}. Go back to {old}: hythe releases:abort {at}. It {then} {}.",
             canary.percent,
             canary.step + 1,
             canary.steps,

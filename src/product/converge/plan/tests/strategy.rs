@@ -246,14 +246,7 @@ fn a_rolling_one_that_was_watched_and_does_worse_goes_back_one_by_one() {
     assert_eq!(world.count("web", 1), 1, "one stands by");
     world.answer(2, faults(50, 50));
     world.until("it is given up", |w| w.state() == EnvironmentState::Blocked);
-    for turn in 0..40 {
-        if turn == 3 {
-            world.desired.live = Some({
-                let mut live = world.desired.release.clone().expect("release");
-                live.id = world.desired.status().live_release.clone().expect("live");
-                live
-            });
-        }
+    for _ in 0..40 {
         assert!(world.look().routed.len() >= 3);
     }
     assert_eq!((world.count("web", 1), world.count("web", 2)), (3, 0));
@@ -402,4 +395,62 @@ fn a_way_back_and_a_restart_are_no_canary() {
     world.desired.environment.status.live_release = world.desired.environment.spec.release.clone();
     let changes = world.look();
     assert_eq!(ensures(&changes), [("web".to_owned(), 2)]);
+}
+
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Whatever happens to the new rollout, and whatever people say of it: as many ready replicas as the formation asks
+        /// receive requests at every moment, and in the end either rollout is there in full and nothing is left of the other.
+        #[test]
+        fn nothing_that_happens_to_a_new_rollout_is_felt(
+            strategy in 0..4_usize, count in 1..5_u32, watch in 0..2_u32, turns in proptest::collection::vec(0..9_u8, 0..40),
+        ) {
+            let strategy = ["blue-green", "rolling", "canary=10", "canary=25,75"][strategy];
+            let mut world = World::new(strategy, &[("web", count), ("worker", 1)]);
+            let wanted = count as usize;
+            world.desired.environment.spec.watch_seconds = watch * 20;
+            let mut reverted = false;
+            for turn in turns {
+                let status = world.desired.status().clone();
+                let comes = status.live == Generation(1) && status.state != EnvironmentState::Blocked && !reverted;
+                let of_new = world.replicas.iter().position(|s| s.replica.generation.0 == 2 && s.runs());
+                match (turn, of_new) {
+                    (0, Some(place)) if comes => world.replicas[place] = exited(world.replicas[place].clone(), 1),
+                    (1, Some(place)) if comes => {
+                        world.replicas[place] = failing(world.replicas[place].clone(), CheckKind::Liveness);
+                    }
+                    (2, _) if status.canary.is_some() => world.say(status.canary.map_or(0, |c| c.step + 1), false),
+                    (3, _) if comes => world.say(0, true),
+                    (4, _) => world.answer(2, faults(30, 30)),
+                    _ => {}
+                }
+                let lost = world.replicas.iter().any(|s| s.replica.generation.0 == 2 && s.is_ready() != s.standing.started);
+                let changes = world.look();
+                prop_assert!(lost || changes.routed.len() >= wanted, "{strategy}: {changes:?}");
+                let running = world.replicas.iter().filter(|s| s.runs()).count();
+                prop_assert!(strategy != "rolling" || running <= wanted + 2, "{running} of {wanted} and a worker");
+                if turn == 5 && world.state() == EnvironmentState::Blocked && !reverted {
+                    world.revert();
+                    reverted = true;
+                }
+            }
+            if world.state() == EnvironmentState::Blocked && !reverted {
+                world.revert();
+            }
+            for _ in 0..60 {
+                if world.desired.status().canary.is_some() {
+                    world.say(9, false);
+                }
+                world.look();
+            }
+            let live = world.desired.status().live.0;
+            prop_assert_eq!((world.count("web", live), world.count("worker", live)), (wanted, 1));
+            prop_assert_eq!(world.replicas.len(), wanted + 1, "{:?}", world.desired.status());
+            prop_assert!(world.look().list.is_empty());
+        }
+    }
 }
