@@ -346,7 +346,8 @@ impl<'a> Planner<'a> {
         let previous = status.watch.as_ref().map(|watch| watch.previous);
         for seen in &self.observed.replicas {
             let generation = seen.replica.generation;
-            let beside = generation != self.desired.rollout() && generation != Generation::default();
+            let is_desired = generation == self.desired.rollout() && status.state != EnvironmentState::Blocked;
+            let beside = !is_desired && generation != Generation::default();
             let serves =
                 generation == status.live || Some(generation) == previous || status.beside.contains(&generation);
             if beside && serves && seen.replica.state == ReplicaState::Running && !seen.standing.passed {

@@ -1,5 +1,5 @@
 //! Rolling: replica by replica one rollout takes the place of another, forward to the desired one or, when that one fails,
-//! back to the live one. A process type begins when those before it are through, those without a port first.
+//! back to the live one. Forward a process type begins when those before it are through, those without a port first.
 //!
 //! Invariants: never more than one replica beyond the formation; never fewer ready ones than it asks, as far as there were
 //! as many; what is routed is ready; a replica leaves the route before it stops.
@@ -22,8 +22,11 @@ impl<'a> Planner<'a> {
     /// The numbers that `target` can have now beside what else is there, and whether they are all that it shall have.
     pub(super) fn in_turn(&self, processes: &[DesiredProcess], target: Generation) -> (Vec<DesiredProcess>, bool) {
         let mut all = processes.to_vec();
-        all.sort_by_key(|process| process.has_port);
-        let mut begins = true;
+        // Back to what is live it goes with what answers requests first, and with nothing that has to prove itself.
+        let forward = target != self.desired.status().live;
+        all.sort_by_key(|process| process.has_port == forward);
+        let (mut begins, mut whole) = (true, true);
+        let mut spare = self.spare(processes, target);
         for process in &mut all {
             let wanted = process.count;
             let (here, others) = (self.of(&process.id, target), self.others(&process.id, target));
@@ -31,13 +34,23 @@ impl<'a> Planner<'a> {
             // What has replicas already keeps them, whatever is known by now of those before it.
             let highest = here.iter().map(|s| s.replica.ordinal).max().unwrap_or(0);
             let count = u32::try_from(others.len()).unwrap_or(u32::MAX);
-            let room = if begins { (wanted + 1).saturating_sub(count).max(1) } else { 0 };
+            let has = u32::try_from(here.len()).unwrap_or(u32::MAX);
+            let room = if begins { (wanted + 1).saturating_sub(count).max(1).min(has + spare) } else { 0 };
             process.count = room.max(highest).min(wanted);
+            spare = spare.saturating_sub(process.count.saturating_sub(has));
             let ready = here.iter().filter(|s| s.is_ready()).count();
-            begins &= process.count == wanted && ready >= wanted as usize && others.is_empty();
+            whole &= process.count == wanted;
+            begins &= !forward || process.count == wanted && ready >= wanted as usize && others.is_empty();
         }
-        let whole = all.iter().zip(sorted(processes)).all(|(now, wanted)| now.count == wanted.count);
         (all, whole)
+    }
+
+    /// Replicas that may be started now without more than one beyond what is wanted, or beyond what was there before.
+    fn spare(&self, processes: &[DesiredProcess], target: Generation) -> u32 {
+        let wanted: usize = processes.iter().map(|process| process.count as usize).sum();
+        let running: Vec<_> = self.observed.replicas.iter().filter(|s| s.runs()).collect();
+        let others = running.iter().filter(|s| s.replica.generation != target).count();
+        u32::try_from((wanted.max(others) + 1).saturating_sub(running.len())).unwrap_or(u32::MAX)
     }
 
     /// What receives traffic while two rollouts serve together; none where they do not. Notes which they are, keeps what
@@ -91,12 +104,6 @@ impl<'a> Planner<'a> {
         let is = |s: &&Seen| s.replica.workload == *workload && s.replica.generation != target && s.runs();
         self.observed.replicas.iter().filter(is).collect()
     }
-}
-
-fn sorted(processes: &[DesiredProcess]) -> Vec<&DesiredProcess> {
-    let mut all: Vec<_> = processes.iter().collect();
-    all.sort_by_key(|process| process.has_port);
-    all
 }
 
 /// Which of the others still serve beside `ready` replicas of the target, of which there shall be `wanted`.

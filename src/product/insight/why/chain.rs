@@ -106,6 +106,7 @@ impl Facts {
         let exits = self.exits(self.environment.status.live);
         let lately: Vec<_> = exits.into_iter().filter(|(event, _)| self.now.since(event.at) <= LATELY_MILLIS).collect();
         why.chain.extend(story(&lately));
+        why.chain.extend(self.unhealthy());
         if let Some(failure) = self.last_failure() {
             why.chain.push(failure);
         }
@@ -277,6 +278,20 @@ impl Facts {
         let Happened::DeploymentFailed { reason, .. } = &last.happened else { return None };
         let evidence: Vec<_> = reason.lines().skip(1).take(MOST_EVIDENCE).map(str::to_owned).collect();
         Some(Link { at: last.at, text: format!("{}{}", last.happened.text(), by(last)), evidence })
+    }
+
+    /// The newest replica of the live rollout that was lately replaced for its liveness check.
+    fn unhealthy(&self) -> Option<Link> {
+        let live = self.environment.status.live.0;
+        let lately = self.events.iter().rev().filter(|e| self.now.since(e.at) <= LATELY_MILLIS);
+        let found = lately.into_iter().find_map(|event| match &event.happened {
+            Happened::ReplicaFailed(failed) if failed.rollout == live => Some((event, failed)),
+            _ => None,
+        });
+        found.map(|(event, failed)| {
+            let kept = failed.lines.len().saturating_sub(MOST_EVIDENCE);
+            Link { at: event.at, text: failed.text(), evidence: failed.lines[kept..].to_vec() }
+        })
     }
 
     /// Exits of a rollout that belong to one story, oldest first.
