@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 
-use super::observed::Answers;
+use super::observed::Tally;
 use super::plan::Cause;
 use super::sockets::{self, Listener};
 use crate::base::model::{CheckKind, Replica, ReplicaState};
@@ -167,7 +167,7 @@ fn before(percent: u8) -> &'static str {
 }
 
 /// `12 of 40 requests (30 %)`
-fn share(answers: Answers) -> String {
+fn share(answers: Tally) -> String {
     let percent = answers.faults * 100 / answers.requests.max(1);
     format!("{} of {} requests ({percent} %)", answers.faults, answers.requests)
 }

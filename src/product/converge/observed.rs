@@ -29,6 +29,19 @@ pub struct Answers {
     pub latency: [u64; LATENCY_MILLIS.len() + 1],
 }
 
+/// The part of `Answers` that a share of faults is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tally {
+    pub requests: u64,
+    pub faults: u64,
+}
+
+impl From<Answers> for Tally {
+    fn from(answers: Answers) -> Self {
+        Self { requests: answers.requests, faults: answers.faults }
+    }
+}
+
 impl std::ops::AddAssign for Answers {
     fn add_assign(&mut self, other: Self) {
         self.requests += other.requests;

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use self::canary::as_canary;
 use super::desired::{Desired, DesiredProcess, Settings};
-use super::observed::{Answers, Observed, Seen, Traffic};
+use super::observed::{Observed, Seen, Tally, Traffic};
 use super::scale;
 use crate::base::clock::Timestamp;
 use crate::base::model::{
@@ -52,8 +52,8 @@ pub enum Cause {
     },
     /// More of its answers were faults than of the other one's.
     Worse {
-        new: Answers,
-        old: Answers,
+        new: Tally,
+        old: Tally,
         seconds: i64,
         /// Of the requests that went to it.
         percent: u8,

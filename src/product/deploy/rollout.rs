@@ -22,7 +22,7 @@ use crate::state::store;
 const BEYOND_READY: Duration = Duration::from_secs(30);
 
 pub enum Ended {
-    Live(EnvironmentStatus),
+    Live(Box<EnvironmentStatus>),
     /// Words of the converger: cause in the first line, evidence, remedy.
     Blocked(String),
     /// Somebody wrote another spec meanwhile.
@@ -82,7 +82,7 @@ pub async fn wait(
                 EnvironmentState::Live | EnvironmentState::Stopped | EnvironmentState::Asleep
                     if found.status.live == found.spec.rollout =>
                 {
-                    return Ok(Ended::Live(found.status));
+                    return Ok(Ended::Live(Box::new(found.status)));
                 }
                 EnvironmentState::Blocked => return Ok(Ended::Blocked(found.status.reason.unwrap_or_default())),
                 EnvironmentState::Watching if !std::mem::replace(&mut told, true) => {

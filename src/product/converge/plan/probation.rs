@@ -87,7 +87,7 @@ impl Planner<'_> {
     pub(super) fn compared(&self, new: Generation, old: Generation, seconds: i64, percent: u8) -> Option<Cause> {
         let (new, old) = (self.answers(new), self.answers(old));
         if verdict::is_worse(new, old) {
-            return Some(Cause::Worse { new, old, seconds, percent });
+            return Some(Cause::Worse { new: new.into(), old: old.into(), seconds, percent });
         }
         verdict::is_slower(new, old).map(|(new, old)| Cause::Slower { new, old, seconds, percent })
     }

@@ -107,12 +107,12 @@ impl<'a> Planner<'a> {
 }
 
 /// Which of the others still serve beside `ready` replicas of the target, of which there shall be `wanted`.
-fn parted<'a>(
-    mut others: Vec<&'a Seen>,
+fn parted(
+    mut others: Vec<&Seen>,
     ready: usize,
     wanted: usize,
     (live, forward): (Generation, bool),
-) -> (Vec<&'a Seen>, Vec<&'a Seen>) {
+) -> (Vec<&Seen>, Vec<&Seen>) {
     // In this order they go: what is going already, what does not serve, what is not live, the highest numbers.
     others.sort_by_key(|s| {
         let goes = matches!(s.traffic, Traffic::Leaving { .. });

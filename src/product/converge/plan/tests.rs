@@ -5,7 +5,7 @@ use crate::base::model::{
     App, AppId, Check, Checks, Environment, EnvironmentId, EnvironmentSpec, Formation, HealthCheck, Id, Manifest,
     OrganizationId, Process, ProcessName, Release, ReleaseId, ReleaseKind, Scaling, SpaceId, Watch,
 };
-use crate::product::converge::observed::Crashes;
+use crate::product::converge::observed::{Answers, Crashes};
 use crate::product::converge::scale::Load;
 use crate::product::converge::vital::Standing;
 
