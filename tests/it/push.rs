@@ -11,6 +11,7 @@ mod refs;
 mod scaling;
 mod settings;
 mod sizes;
+mod strategies;
 mod surroundings;
 mod trees;
 mod verbs;

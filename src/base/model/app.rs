@@ -1,14 +1,15 @@
 //! An app and its environments. An environment is a convergent noun: `spec` is written by people
 //! (through verbs), `status` only by the converger.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AppId, AppName, BranchName, Check, CheckKind, Checks, EnvironmentId, EnvironmentName, Generation, HealthCheck,
+    AppId, AppName, BranchName, Canary, Check, CheckKind, Checks, EnvironmentId, EnvironmentName, Generation, Guidance,
+    HealthCheck,
 };
-use super::{Mounts, OrganizationId, ProcessName, ReleaseId, SizeName, SpaceId, VariableName};
+use super::{Mounts, OrganizationId, ProcessName, ReleaseId, SizeName, SpaceId, Strategy, VariableName};
 use crate::base::clock::Timestamp;
 use crate::base::secret::Secret;
 
@@ -80,6 +81,10 @@ pub struct EnvironmentSpec {
     pub scaling: BTreeMap<ProcessName, Scaling>,
     pub sizes: Sizes,
     pub mounts: Mounts,
+    /// How the next rollout takes over from the live one.
+    pub strategy: Strategy,
+    /// What people said of a rollout under way.
+    pub guidance: Option<Guidance>,
 }
 
 /// Rows of all versions.
@@ -97,26 +102,18 @@ struct StoredSpec {
     scaling: BTreeMap<ProcessName, Scaling>,
     sizes: Sizes,
     mounts: Mounts,
+    strategy: Strategy,
+    guidance: Option<Guidance>,
 }
 
 impl From<StoredSpec> for EnvironmentSpec {
     fn from(stored: StoredSpec) -> Self {
-        let StoredSpec {
-            release,
-            rollout,
-            formation,
-            check,
-            mut checks,
-            watch_seconds,
-            stopped,
-            scaling,
-            sizes,
-            mounts,
-        } = stored;
+        let StoredSpec { release, rollout, formation, check, mut checks, watch_seconds, stopped, scaling, .. } = stored;
+        let StoredSpec { sizes, mounts, strategy, guidance, .. } = stored;
         if let (Some(check), Ok(web)) = (check, "web".parse()) {
             checks.entry(web).or_default().push(HealthCheck::new(CheckKind::Readiness, check));
         }
-        Self { release, rollout, formation, checks, watch_seconds, stopped, scaling, sizes, mounts }
+        Self { release, rollout, formation, checks, watch_seconds, stopped, scaling, sizes, mounts, strategy, guidance }
     }
 }
 
@@ -137,6 +134,10 @@ pub struct EnvironmentStatus {
     pub reason: Option<String>,
     /// The live rollout is on probation.
     pub watch: Option<Watch>,
+    /// A part of the requests goes to the desired rollout, which is not live yet.
+    pub canary: Option<Canary>,
+    /// Rollouts of which replicas serve beside the live one's, while one replaces the other replica by replica.
+    pub beside: BTreeSet<Generation>,
 }
 
 /// From the switch to a new rollout until `until` the one before can be brought back.
@@ -159,6 +160,8 @@ pub enum EnvironmentState {
     Live,
     /// The desired rollout receives traffic and is on probation; the one before stands by.
     Watching,
+    /// A part of the requests goes to the desired rollout; it waits to be let go on. The one before is live.
+    Holding,
     /// The spec cannot be reached; `reason` says why. What was live before still is.
     Blocked,
     Stopped,

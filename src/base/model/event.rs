@@ -70,6 +70,9 @@ pub enum Happened {
     ReplicaReady(ReplicaReady),
     #[serde(rename = "replica.exited")]
     ReplicaExited(ReplicaExited),
+    /// It is replaced, as its liveness check failed as often as it may.
+    #[serde(rename = "replica.failed")]
+    ReplicaFailed(ReplicaFailed),
     #[serde(rename = "restart.delayed")]
     RestartDelayed { process: ProcessName, rollout: i64, crashes: u32, until: Timestamp },
     #[serde(rename = "route.published")]
@@ -80,6 +83,20 @@ pub enum Happened {
     EnvironmentLive { rollout: i64, release: Option<i64> },
     #[serde(rename = "environment.blocked")]
     EnvironmentBlocked { rollout: i64, release: Option<i64>, reason: String },
+    /// A part of the requests goes to a release that waits to be let go on.
+    #[serde(rename = "canary.held")]
+    CanaryHeld(CanaryHeld),
+    /// By a person, or at the end of its hold.
+    #[serde(rename = "canary.continued")]
+    CanaryContinued { rollout: i64, release: Option<i64>, percent: u8 },
+    /// It gave its part of the requests back to the live release.
+    #[serde(rename = "canary.returned")]
+    CanaryReturned(Returned),
+    #[serde(rename = "watch.returned")]
+    WatchReturned(Returned),
+    /// Somebody asked that a release under way shall not become live.
+    #[serde(rename = "release.aborted")]
+    ReleaseAborted { rollout: i64, release: Option<i64> },
     /// Nobody asked for it: the next request brings replicas back.
     #[serde(rename = "environment.asleep")]
     EnvironmentAsleep { rollout: i64 },
@@ -95,6 +112,39 @@ pub struct ReplicaReady {
     pub release: Option<i64>,
     /// From its start.
     pub millis: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaFailed {
+    pub process: ProcessName,
+    pub ordinal: u32,
+    pub rollout: i64,
+    pub release: Option<i64>,
+    /// What the check saw; completes the sentence "it …".
+    pub fault: String,
+    pub ran_millis: Option<i64>,
+    /// The end of its log.
+    pub lines: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CanaryHeld {
+    pub rollout: i64,
+    pub release: Option<i64>,
+    pub percent: u8,
+    /// It goes on by itself, or goes back when nobody said anything.
+    pub until: Timestamp,
+    pub goes_on: bool,
+}
+
+/// Traffic went back to the release before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Returned {
+    /// The one that did not prove itself.
+    pub rollout: i64,
+    pub release: Option<i64>,
+    /// First line: cause; then evidence.
+    pub reason: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,17 +193,23 @@ impl Happened {
             Self::RolloutStarted { .. } => "rollout.started",
             Self::ReplicaReady(_) => "replica.ready",
             Self::ReplicaExited(_) => "replica.exited",
+            Self::ReplicaFailed(_) => "replica.failed",
             Self::RestartDelayed { .. } => "restart.delayed",
             Self::RoutePublished(_) => "route.published",
             Self::RouteWithdrawn(_) => "route.withdrawn",
             Self::EnvironmentLive { .. } => "environment.live",
             Self::EnvironmentBlocked { .. } => "environment.blocked",
+            Self::CanaryHeld(_) => "canary.held",
+            Self::CanaryContinued { .. } => "canary.continued",
+            Self::CanaryReturned(_) => "canary.returned",
+            Self::WatchReturned(_) => "watch.returned",
+            Self::ReleaseAborted { .. } => "release.aborted",
             Self::EnvironmentAsleep { .. } => "environment.asleep",
             Self::EnvironmentStopped { .. } => "environment.stopped",
         }
     }
 
-    pub const KINDS: [&'static str; 25] = [
+    pub const KINDS: [&'static str; 31] = [
         "app.created",
         "app.renamed",
         "variables.changed",
@@ -172,11 +228,17 @@ impl Happened {
         "rollout.started",
         "replica.ready",
         "replica.exited",
+        "replica.failed",
         "restart.delayed",
         "route.published",
         "route.withdrawn",
         "environment.live",
         "environment.blocked",
+        "canary.held",
+        "canary.continued",
+        "canary.returned",
+        "watch.returned",
+        "release.aborted",
         "environment.asleep",
         "environment.stopped",
     ];
@@ -230,6 +292,21 @@ impl Happened {
                 format!("{}.{} ready after {}", ready.process, ready.ordinal, seconds(ready.millis))
             }
             Self::ReplicaExited(exited) => exited.text(),
+            Self::ReplicaFailed(failed) => failed.text(),
+            Self::CanaryHeld(held) => {
+                let then = if held.goes_on { "it goes on by itself" } else { "it waits to be let go on" };
+                format!("{} % of the requests go to {}: {then}", held.percent, of(&held.release))
+            }
+            Self::CanaryContinued { release, percent, .. } => {
+                format!("{} let go on from {percent} % of the requests", of(release))
+            }
+            Self::CanaryReturned(back) => {
+                format!("all requests go to the release before {}: {}", of(&back.release), first(&back.reason))
+            }
+            Self::WatchReturned(back) => {
+                format!("the release before {} is live again: {}", of(&back.release), first(&back.reason))
+            }
+            Self::ReleaseAborted { release, .. } => format!("end of the rollout of {} asked for", of(release)),
             Self::RestartDelayed { process, crashes, .. } => {
                 format!("{process} exited {crashes} times lately: its restart waits")
             }
@@ -244,6 +321,13 @@ impl Happened {
             Self::EnvironmentAsleep { .. } => "asleep: the next request wakes it".into(),
             Self::EnvironmentStopped { .. } => "stopped".into(),
         }
+    }
+}
+
+impl ReplicaFailed {
+    pub fn text(&self) -> String {
+        let after = self.ran_millis.map_or_else(String::new, |ms| format!(" after {}", seconds(ms)));
+        format!("{}.{} failed its liveness check{after} and is replaced: it {}", self.process, self.ordinal, self.fault)
     }
 }
 
@@ -290,6 +374,8 @@ mod tests {
             Happened::AppCreated { name: "a".into() },
             Happened::RouteWithdrawn(Routed::default()),
             Happened::EnvironmentStopped { rollout: 1 },
+            Happened::CanaryContinued { rollout: 2, release: Some(2), percent: 10 },
+            Happened::WatchReturned(Returned { rollout: 2, release: None, reason: "it crashed".into() }),
         ];
         for happened in happened {
             let stored = serde_json::to_value(&happened).expect("JSON");

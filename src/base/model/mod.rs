@@ -14,6 +14,7 @@ mod names;
 mod outbound;
 mod release;
 mod route;
+mod strategy;
 mod tenancy;
 mod volume;
 mod webhook;
@@ -28,7 +29,7 @@ pub use command::{
 };
 pub use deployment::{Build, BuildState, Deployment, DeploymentKind, DeploymentState};
 pub use drain::Drain;
-pub use event::{Event, Happened, ReplicaExited, ReplicaReady, Routed, seconds};
+pub use event::{CanaryHeld, Event, Happened, ReplicaExited, ReplicaFailed, ReplicaReady, Returned, Routed, seconds};
 pub use health::{Check, CheckKind, Checks, HealthCheck, MOST_CHECKS, overlaid};
 pub use ids::{
     AppId, BuildId, CommandId, CronId, CustomerId, DeploymentId, DrainId, EnvironmentId, EventId, Id, JobId,
@@ -44,6 +45,7 @@ pub use names::{
 pub use outbound::{OutboundUrl, Scheme};
 pub use release::{ImageDigest, Process, Processes, Release, ReleaseKind};
 pub use route::Route;
+pub use strategy::{Canary, Guidance, LONGEST_HOLD_SECONDS, Strategy};
 pub use tenancy::{ApiToken, Customer, CustomerStatus, Membership, MembershipScope, Organization, Space, SshKey, User};
 pub use volume::{MOST_MOUNTS, Mount, MountPath, Mounts, Volume, VolumeState};
 pub use webhook::{Delivery, DeliveryState, Kinds, Webhook};

@@ -30,7 +30,7 @@ pub(super) async fn list(
     }
     let (app, environment) = place(&state.ctx, &actor, &path).await?;
     let all = deploy::deployments(&state.ctx, &actor, &app, &environment, paging.limit()?).await?;
-    Ok(Json(Page { items: all.iter().map(DeploymentView::from).collect(), next: None }))
+    Ok(Json(Page { items: all.iter().map(|d| DeploymentView::within(d, &environment)).collect(), next: None }))
 }
 
 #[utoipa::path(get, path = "/v1/apps/{app}/environments/{environment}/deployments/{deployment}", tag = "deployments",
@@ -48,7 +48,7 @@ pub(super) async fn show(
     for (command, output) in deploy::deployment_commands(&state.ctx, &actor, &app, &deployment).await? {
         commands.push(CommandView { output, ..CommandView::from(&command) });
     }
-    Ok(Json(DeploymentDetail { deployment: DeploymentView::from(&deployment), steps, commands }))
+    Ok(Json(DeploymentDetail { deployment: DeploymentView::within(&deployment, &environment), steps, commands }))
 }
 
 /// All that the deployment said, as text, or as server-sent events for `Accept: text/event-stream`.

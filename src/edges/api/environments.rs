@@ -11,10 +11,19 @@ use super::problem::Answer;
 use super::types::{EnvironmentChangeBody, EnvironmentView, NewEnvironmentBody, Page, ProblemView};
 use crate::base::access::Actor;
 use crate::base::error::Error;
-use crate::base::model::{App, Check, CheckKind, Environment, HealthCheck};
+use crate::base::model::{App, Check, CheckKind, Environment, HealthCheck, Strategy};
 use crate::product::Ctx;
 use crate::product::apps::{self, EnvironmentChange, NewEnvironment};
 use crate::product::deploy;
+
+fn strategy(word: Option<&str>, hold: Option<u32>) -> Answer<Option<Strategy>> {
+    let Some(word) = word else {
+        let alone = || Error::invalid("hold_seconds", "is set together with its strategy, such as canary=10,50");
+        return if hold.is_some() { Err(alone().into()) } else { Ok(None) };
+    };
+    let strategy: Strategy = name("strategy", word)?;
+    Ok(Some(strategy.holding(hold).map_err(|fault| Error::invalid("hold_seconds", fault.to_string()))?))
+}
 
 /// Both names of a path to an environment.
 pub(super) async fn place(ctx: &Ctx, actor: &Actor, path: &(String, String)) -> Answer<(App, Environment)> {
@@ -23,7 +32,7 @@ pub(super) async fn place(ctx: &Ctx, actor: &Actor, path: &(String, String)) -> 
     Ok((app, environment))
 }
 
-async fn view(ctx: &Ctx, actor: &Actor, app: &App, environment: &Environment) -> Answer<EnvironmentView> {
+pub(super) async fn view(ctx: &Ctx, actor: &Actor, app: &App, environment: &Environment) -> Answer<EnvironmentView> {
     let all = apps::overview(ctx, actor, app).await?;
     let found = all.iter().find(|overview| overview.environment.id == environment.id);
     Ok(found.map(EnvironmentView::from).ok_or_else(|| Error::not_found("environment"))?)
@@ -84,7 +93,7 @@ pub(super) async fn destroy(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Sets its branch, the path of its web check, its watch, or stops and starts it.
+/// Sets its branch, the path of its web check, its watch, its strategy, or stops and starts it.
 #[utoipa::path(patch, path = "/v1/apps/{app}/environments/{environment}", tag = "environments",
     params(("app" = String, Path), ("environment" = String, Path)), request_body = EnvironmentChangeBody,
     responses((status = 200, body = EnvironmentView), (status = "default", body = ProblemView)))]
@@ -99,6 +108,7 @@ pub(super) async fn change(
         branch: body.branch.as_deref().map(|b| name("branch", b)).transpose()?,
         stopped: body.stopped,
         watch_seconds: body.watch_seconds,
+        strategy: strategy(body.strategy.as_deref(), body.hold_seconds)?,
     };
     if let Some(path) = body.check {
         let check = path.map(|path| HealthCheck::new(CheckKind::Readiness, Check::http(path)));

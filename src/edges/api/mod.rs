@@ -22,6 +22,7 @@ mod platform;
 mod problem;
 mod processes;
 mod releases;
+mod rollouts;
 mod routes;
 mod scaling;
 mod sizes;

@@ -7,7 +7,7 @@ use utoipa_axum::routes;
 
 use super::{
     ApiState, accounts, apps, builds, checks, commands, crons, deployments, drains, environments, events, logs,
-    metrics, platform, processes, releases, scaling, sizes, variables, volumes, webhooks, why,
+    metrics, platform, processes, releases, rollouts, scaling, sizes, variables, volumes, webhooks, why,
 };
 
 #[derive(OpenApi)]
@@ -78,6 +78,8 @@ pub(super) fn table() -> OpenApiRouter<ApiState> {
         .routes(routes!(releases::diff))
         .routes(routes!(releases::promote))
         .routes(routes!(releases::rollback))
+        .routes(routes!(rollouts::proceed))
+        .routes(routes!(rollouts::abort))
         .routes(routes!(deployments::list))
         .routes(routes!(deployments::show))
         .routes(routes!(deployments::output))

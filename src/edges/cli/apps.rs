@@ -99,6 +99,10 @@ pub(super) fn summary(environment: &EnvironmentView) -> Vec<String> {
     if environment.watch_seconds > 0 {
         lines.push(format!("  watch   {} s after a switch", environment.watch_seconds));
     }
+    if environment.strategy != "blue-green" {
+        let hold = environment.hold_seconds.map_or_else(String::new, |s| format!(", each step held for {s} s"));
+        lines.push(format!("  rollout {}{hold}", environment.strategy));
+    }
     lines.extend(environment.urls.iter().map(|url| format!("  url     {url}")));
     lines.extend(environment.reason.iter().flat_map(|r| r.lines()).map(|line| format!("  !       {line}")));
     lines

@@ -176,7 +176,8 @@ pub(super) enum Verb {
         #[arg(short, long, default_value = "web")]
         process: String,
     },
-    /// Change which branch deploys to an environment, how its web process is checked, how long a switch is watched.
+    /// Change which branch deploys to an environment, how its web process is checked, how a release takes over and how long
+    /// it is watched.
     #[command(name = "envs:set")]
     EnvsSet {
         #[command(flatten)]
@@ -189,6 +190,12 @@ pub(super) enum Verb {
         /// Seconds after a switch within which the release before is brought back when the new one does worse; 0: none.
         #[arg(long, value_name = "SECONDS")]
         watch: Option<u32>,
+        /// How a release takes over: blue-green, rolling (replica by replica), or canary=10,50 (percents of the requests)
+        #[arg(long)]
+        strategy: Option<String>,
+        /// With a canary: seconds after which a step goes on by itself; without it, releases:continue says so
+        #[arg(long, value_name = "SECONDS", requires = "strategy")]
+        hold: Option<u32>,
     },
     /// List the variables of an app.
     Config(AtWord),
@@ -544,6 +551,12 @@ pub(super) enum Verb {
         /// Such as v42; without it, the one that shall be live.
         to: Option<String>,
     },
+    /// Let a canary that is held go on: to its next step, or to all requests.
+    #[command(name = "releases:continue")]
+    ReleasesContinue(AtWord),
+    /// End a release that is being rolled out, held or watched: the one before serves.
+    #[command(name = "releases:abort")]
+    ReleasesAbort(AtWord),
     /// Make an old release live again, without a build.
     Rollback {
         #[command(flatten)]

@@ -6,6 +6,7 @@ use super::Session;
 use super::args::{AppFlag, AppWord, AtFlag, AtWord};
 use super::commands;
 use super::failure::{Failure, Result};
+use super::rollouts;
 use super::text::time;
 use crate::edges::api::types::{ChangeView, DeploymentView, DiffView, NamesView, RollbackBody};
 
@@ -48,11 +49,16 @@ pub(super) async fn releases(s: &mut Session, at: &AtWord, lines: i64) -> Result
         return Ok(s.io.say("no releases yet; push with: git push hythe main").await?);
     }
     let detail = s.client.app(&app).await?;
-    let live = detail.environments.into_iter().find(|e| e.name == *environment || e.id == *environment);
-    let live = live.and_then(|e| e.live).map(|release| release.number);
+    let found = detail.environments.into_iter().find(|e| e.name == *environment || e.id == *environment);
+    let held = found.as_ref().and_then(|e| Some((e.wanted.as_ref()?.number, e.held.as_ref()?.percent)));
+    let live = found.and_then(|e| e.live).map(|release| release.number);
     let rows = releases.items.into_iter().map(|r| {
-        let mark = if Some(r.number) == live { "live" } else { "" };
-        vec![format!("v{}", r.number), mark.to_owned(), time(&r.created_at), r.description]
+        let mark = match held {
+            _ if Some(r.number) == live => "live".to_owned(),
+            Some((number, percent)) if number == r.number => format!("canary {percent} %"),
+            _ => String::new(),
+        };
+        vec![format!("v{}", r.number), mark, time(&r.created_at), r.description]
     });
     let rows: Vec<_> = rows.collect();
     s.print(&["RELEASE", "", "MADE", "WHAT"], &rows).await
@@ -163,8 +169,11 @@ pub(super) async fn deployments(s: &mut Session, at: &AtWord) -> Result<()> {
     if s.json {
         return Ok(s.io.json(&all.items).await?);
     }
-    let rows: Vec<_> =
-        all.items.into_iter().map(|d| vec![d.id, time(&d.created_at), d.kind, d.state, first_line(d.reason)]).collect();
+    let rows: Vec<_> = all
+        .items
+        .into_iter()
+        .map(|d| vec![d.id.clone(), time(&d.created_at), d.kind.clone(), state(&d), first_line(d.reason)])
+        .collect();
     s.print(&["ID", "STARTED", "KIND", "STATE", "REASON"], &rows).await
 }
 
@@ -174,7 +183,7 @@ pub(super) async fn deployment(s: &mut Session, at: &AtFlag, id: &str) -> Result
         return Ok(s.io.json(&detail).await?);
     }
     let d = &detail.deployment;
-    s.io.out(&format!("{}  {}  {}  ({})", d.id, d.kind, d.state, time(&d.created_at))).await?;
+    s.io.out(&format!("{}  {}  {}  ({})", d.id, d.kind, state(d), time(&d.created_at))).await?;
     let when = |at: &Option<String>| at.as_deref().map(time).unwrap_or_default();
     let rows = detail.steps.iter().map(|step| {
         let attempt = if step.attempt > 1 { format!("attempt {}", step.attempt) } else { String::new() };
@@ -182,6 +191,9 @@ pub(super) async fn deployment(s: &mut Session, at: &AtFlag, id: &str) -> Result
     });
     let rows: Vec<_> = rows.collect();
     s.print(&["STEP", "STATE", "STARTED", "FINISHED", ""], &rows).await?;
+    if let Some(held) = &d.held {
+        s.io.out(&format!("       {}", rollouts::text(held, None))).await?;
+    }
     for command in &detail.commands {
         let took = command.duration.map(|millis| format!(" in {:.1}s", millis as f64 / 1000.0)).unwrap_or_default();
         let (ended, line) = (commands::ended(command), commands::line(&command.command));
@@ -194,6 +206,15 @@ pub(super) async fn deployment(s: &mut Session, at: &AtFlag, id: &str) -> Result
         s.io.out(&format!(" !     {line}")).await?;
     }
     Ok(())
+}
+
+/// `running`, and what it waits for.
+fn state(d: &DeploymentView) -> String {
+    match &d.held {
+        Some(held) if held.waits => format!("{}, held at {} %", d.state, held.percent),
+        Some(held) => format!("{}, canary at {} %", d.state, held.percent),
+        None => d.state.clone(),
+    }
 }
 
 fn first_line(text: Option<String>) -> String {

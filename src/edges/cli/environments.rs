@@ -47,15 +47,14 @@ pub(super) async fn destroy(s: &mut Session, app: &AppFlag, name: &str, confirm:
 pub(super) async fn change(
     s: &mut Session,
     at: &AtFlag,
-    branch: Option<String>,
     check: Option<String>,
-    watch_seconds: Option<u32>,
+    change: EnvironmentChangeBody,
 ) -> Result<()> {
-    if branch.is_none() && check.is_none() && watch_seconds.is_none() {
-        return Err(Failure::usage("nothing to set: give --branch, --check or --watch"));
-    }
     let check = check.map(|path| Some(path).filter(|path| path != "none"));
-    let body = EnvironmentChangeBody { branch, check, stopped: None, watch_seconds };
+    let body = EnvironmentChangeBody { check, ..change };
+    if body == EnvironmentChangeBody::default() {
+        return Err(Failure::usage("nothing to set: give --branch, --check, --watch or --strategy"));
+    }
     let environment = s.client.change_environment(&s.app_flag(&at.app)?, &at.environment.environment, &body).await?;
     show(s, &environment).await
 }

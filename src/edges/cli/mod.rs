@@ -18,6 +18,7 @@ mod metrics;
 mod near;
 mod processes;
 mod remote;
+mod rollouts;
 mod seen;
 mod serve;
 mod settings;
@@ -28,7 +29,7 @@ mod webhooks;
 
 use clap::Parser;
 
-use crate::edges::api::types::{NewCronBody, NewWebhookBody, ScalingBody};
+use crate::edges::api::types::{EnvironmentChangeBody, NewCronBody, NewWebhookBody, ScalingBody};
 use crate::edges::client::{Client, Transport};
 use args::{Arguments, Verb};
 use failure::{Failure, Result};
@@ -151,7 +152,10 @@ async fn run(s: &mut Session, verb: Verb) -> Result<()> {
         Verb::Envs(app) => environments::list(s, &app).await,
         Verb::EnvsCreate { app, name, branch } => environments::create(s, &app, name, branch).await,
         Verb::EnvsDestroy { app, name, confirm } => environments::destroy(s, &app, &name, confirm.as_deref()).await,
-        Verb::EnvsSet { at, branch, check, watch } => environments::change(s, &at, branch, check, watch).await,
+        Verb::EnvsSet { at, branch, check, watch: watch_seconds, strategy, hold: hold_seconds } => {
+            let change = EnvironmentChangeBody { branch, watch_seconds, strategy, hold_seconds, ..Default::default() };
+            environments::change(s, &at, check, change).await
+        }
         Verb::Promote { app, from, to } => environments::promote(s, &app, from, &to).await,
         Verb::Checks(at) => checks::list(s, &at).await,
         Verb::ChecksSet(verb) => checks::set(s, verb).await,
@@ -224,6 +228,8 @@ async fn run(s: &mut Session, verb: Verb) -> Result<()> {
         Verb::Releases { at, lines } => delivery::releases(s, &at, lines).await,
         Verb::ReleasesInfo { at, release } => delivery::release(s, &at, release.as_deref()).await,
         Verb::ReleasesDiff { at, from, to } => delivery::diff(s, &at, &from, to.as_deref()).await,
+        Verb::ReleasesContinue(at) => rollouts::proceed(s, &at).await,
+        Verb::ReleasesAbort(at) => rollouts::abort(s, &at).await,
         Verb::Rollback { at, release } => delivery::rollback(s, &at, release.as_deref()).await,
         Verb::Deployments(at) => delivery::deployments(s, &at).await,
         Verb::DeploymentsInfo { at, deployment } => delivery::deployment(s, &at, &deployment).await,

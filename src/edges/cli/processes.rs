@@ -6,14 +6,25 @@ use super::Session;
 use super::args::{AtFlag, AtWord};
 use super::delivery::follow;
 use super::failure::{Failure, Result};
+use super::rollouts;
 use super::text::time;
 use crate::edges::api::types::{
     EnvironmentChangeBody, FormationBody, FormationChanged, ProcessItem, ReplicaItem, ScalingBody, SizeView,
 };
 
 pub(super) async fn list(s: &mut Session, at: &AtWord) -> Result<()> {
-    let processes = s.client.processes(&s.app_word(&at.app)?, &at.environment.environment).await?;
-    show(s, &processes.items).await
+    let (app, environment) = (s.app_word(&at.app)?, &at.environment.environment);
+    let processes = s.client.processes(&app, environment).await?;
+    show(s, &processes.items).await?;
+    if s.json {
+        return Ok(());
+    }
+    let detail = s.client.app(&app).await?;
+    let found = detail.environments.into_iter().find(|e| e.name == *environment || e.id == *environment);
+    if let Some((held, wanted)) = found.and_then(|e| Some((e.held?, e.wanted))) {
+        s.io.out(&rollouts::text(&held, wanted.map(|release| release.number))).await?;
+    }
+    Ok(())
 }
 
 async fn show(s: &mut Session, processes: &[ProcessItem]) -> Result<()> {

@@ -190,6 +190,14 @@ impl Client {
         self.get(within(name, environment, &format!("/releases/{}", escaped(number)))).await
     }
 
+    pub async fn proceed(&self, name: &str, environment: &str) -> Result<EnvironmentView> {
+        self.call("POST", within(name, environment, "/continue"), None::<&()>).await
+    }
+
+    pub async fn abort(&self, name: &str, environment: &str) -> Result<EnvironmentView> {
+        self.call("POST", within(name, environment, "/abort"), None::<&()>).await
+    }
+
     pub async fn rollback(&self, name: &str, environment: &str, body: &RollbackBody) -> Result<DeploymentView> {
         self.call("POST", within(name, environment, "/rollback"), Some(body)).await
     }

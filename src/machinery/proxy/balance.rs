@@ -1,14 +1,33 @@
-//! Which upstream takes a request: of two chosen at random the one with fewer requests inside.
+//! Which upstream takes a request. First the group: by a number that the request has drawn once, so that it stays in its
+//! group whatever is tried again. Within the group: of two chosen at random the one with fewer requests inside.
 
 use std::sync::Arc;
 
 use super::Target;
 use super::upstream::{Pass, Upstream};
 
-/// `None` when every upstream is in `tried` or retired.
-pub(super) fn pick(target: &Target, tried: &[Arc<Upstream>]) -> Option<Pass> {
+/// What a request has drawn: 0 to 99.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lot(u8);
+
+impl Lot {
+    pub(super) fn draw() -> Self {
+        Self(rand::random_range(0..100))
+    }
+}
+
+/// `None` when every upstream is in `tried` or retired. The other group is asked only when nobody is left in its own.
+pub(super) fn pick(target: &Target, lot: Lot, tried: &[Arc<Upstream>]) -> Option<Pass> {
+    let usual = &target.upstreams;
+    let Some(canary) = &target.canary else { return within(usual, tried) };
+    let is_chosen = lot.0 < canary.percent;
+    let (first, second) = if is_chosen { (&canary.upstreams, usual) } else { (usual, &canary.upstreams) };
+    within(first, tried).or_else(|| within(second, tried))
+}
+
+fn within(upstreams: &[Arc<Upstream>], tried: &[Arc<Upstream>]) -> Option<Pass> {
     loop {
-        let chosen = choose(&target.upstreams, tried)?;
+        let chosen = choose(upstreams, tried)?;
         // Retired between the choice and the entry: choose again, it is no candidate any more.
         if let Some(pass) = chosen.enter() {
             return Some(pass);

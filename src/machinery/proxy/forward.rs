@@ -10,6 +10,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::time::{Instant, timeout_at};
 
+use super::balance::Lot;
 use super::body::{Answer, Pace, Relayed, Upload};
 use super::link::{Link, Sent};
 use super::listen::Connection;
@@ -97,6 +98,7 @@ async fn deliver(
 ) -> Result<Delivered, Fault> {
     let host = asker.host.clone().unwrap_or_default();
     let mut last: Option<Arc<Target>> = None;
+    let lot = Lot::draw();
     for _ in 0..MOST_TABLES {
         let target = match shared.route(&host, last.is_some()).await {
             Ok(target) => target,
@@ -112,7 +114,7 @@ async fn deliver(
             break;
         }
         asker.line.target(&target);
-        match send(&target, request, pace, &shared.settings).await {
+        match send(&target, lot, request, pace, &shared.settings).await {
             Ok(delivered) => return Ok(delivered),
             Err(Undelivered::Lost(fault)) => return Err(fault),
             Err(Undelivered::Nowhere(whole)) => request = *whole,
@@ -130,6 +132,7 @@ enum Undelivered {
 
 async fn send(
     target: &Target,
+    lot: Lot,
     mut request: Request<Upload>,
     pace: &Pace,
     settings: &ProxySettings,
@@ -138,7 +141,7 @@ async fn send(
     let mut tried: Vec<Arc<Upstream>> = Vec::new();
     let mut only_fresh = false;
     for _ in 0..MOST_ATTEMPTS {
-        let Some(pass) = balance::pick(target, &tried) else { break };
+        let Some(pass) = balance::pick(target, lot, &tried) else { break };
         let upstream = pass.upstream();
         let idle = if only_fresh { None } else { upstream.take_idle(spare.is_some()) };
         let opened = match idle {
@@ -154,13 +157,14 @@ async fn send(
                 continue;
             }
         };
+        let sent_at = Instant::now();
         let mut unsent = match answer(&mut link, request, pace, settings.first_byte_timeout).await {
             None => {
-                upstream.answered(504);
+                upstream.answered(504, sent_at.elapsed());
                 return Err(Undelivered::Lost(Fault::NoAnswer));
             }
             Some(Ok(response)) => {
-                upstream.answered(response.status().as_u16());
+                upstream.answered(response.status().as_u16(), sent_at.elapsed());
                 return Ok((response, link, pass));
             }
             Some(Err(unsent)) => unsent,
@@ -255,7 +259,7 @@ impl Shared {
         };
         if target.state == TargetState::Stopped {
             Err(Fault::Stopped)
-        } else if target.upstreams.iter().any(|upstream| !upstream.is_retired()) {
+        } else if target.all().any(|upstream| !upstream.is_retired()) {
             Ok(Some(Arc::clone(target)))
         } else {
             match target.state {
@@ -279,6 +283,7 @@ impl Shared {
                 let target = Arc::new(Target {
                     app: "api".into(),
                     upstreams,
+                    canary: None,
                     state: TargetState::Live,
                     bell: Arc::default(),
                     meter: Arc::new(Meter::new("")),
@@ -293,6 +298,6 @@ impl Shared {
     pub(super) fn sweep(&self) {
         self.current.load().upstreams().for_each(|upstream| upstream.sweep());
         let api = self.api.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        api.iter().flat_map(|target| &target.upstreams).for_each(|upstream| upstream.sweep());
+        api.iter().flat_map(|target| target.all()).for_each(|upstream| upstream.sweep());
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use crate::base::clock::Timestamp;
 use crate::base::model::LATENCY_MILLIS;
 
-const CLASSES: usize = LATENCY_MILLIS.len() + 1;
+pub(super) const CLASSES: usize = LATENCY_MILLIS.len() + 1;
 
 /// Of one environment; outlives tables as upstreams do.
 #[derive(Debug)]
@@ -71,11 +71,14 @@ impl Meter {
         self.in_flight.fetch_sub(1, Relaxed);
         let class = usize::from((status / 100).clamp(1, 5) - 1);
         self.statuses[class].fetch_add(1, Relaxed);
-        let millis = took.as_millis();
-        let class = LATENCY_MILLIS.iter().position(|bound| millis < u128::from(*bound)).unwrap_or(CLASSES - 1);
-        self.latency[class].fetch_add(1, Relaxed);
+        self.latency[class_of(took)].fetch_add(1, Relaxed);
         self.micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Relaxed);
     }
+}
+
+pub(super) fn class_of(took: Duration) -> usize {
+    let millis = took.as_millis();
+    LATENCY_MILLIS.iter().position(|bound| millis < u128::from(*bound)).unwrap_or(CLASSES - 1)
 }
 
 /// One request that was answered for an app.

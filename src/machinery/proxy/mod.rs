@@ -39,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use meter::{Access, AccessBook, Meter, Reading};
 pub use saved::{TableError, load, save};
-pub use table::{Bell, RouteTable, Target, TargetState};
+pub use table::{Bell, Portion, RouteTable, Target, TargetState};
 pub use upstream::Upstream;
 
 /// Bounds of the data plane. Every wait has one.

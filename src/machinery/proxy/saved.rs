@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Meter, RouteTable, Target, TargetState, Upstream};
+use super::{Meter, Portion, RouteTable, Target, TargetState, Upstream};
 use crate::base::model::Host;
 
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +54,15 @@ struct SavedTarget {
     environment: String,
     state: TargetState,
     hosts: Vec<Host>,
+    upstreams: Vec<SavedUpstream>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    canary: Option<SavedPortion>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SavedPortion {
+    percent: u8,
     upstreams: Vec<SavedUpstream>,
 }
 
@@ -107,8 +116,13 @@ impl From<&Target> for SavedTarget {
     fn from(target: &Target) -> Self {
         let saved = |u: &Arc<Upstream>| SavedUpstream { address: u.address(), replica: u.replica().to_owned() };
         let upstreams = target.upstreams.iter().map(saved).collect();
+        let portion = |canary: &Portion| SavedPortion {
+            percent: canary.percent,
+            upstreams: canary.upstreams.iter().map(saved).collect(),
+        };
+        let canary = target.canary.as_ref().map(portion);
         let environment = target.meter.environment().to_owned();
-        Self { app: target.app.clone(), environment, state: target.state, hosts: Vec::new(), upstreams }
+        Self { app: target.app.clone(), environment, state: target.state, hosts: Vec::new(), upstreams, canary }
     }
 }
 
@@ -117,13 +131,18 @@ impl From<Saved> for RouteTable {
         let mut known: HashMap<(SocketAddr, String), Arc<Upstream>> = HashMap::new();
         let mut routes = Vec::new();
         for target in saved.targets {
-            let upstreams = target.upstreams.into_iter().map(|u| {
-                let key = (u.address, u.replica.clone());
-                known.entry(key).or_insert_with(|| Upstream::new(u.address, u.replica)).clone()
-            });
-            let (upstreams, meter) = (upstreams.collect(), Arc::new(Meter::new(target.environment)));
+            let mut revive = |saved: Vec<SavedUpstream>| {
+                let one = |u: SavedUpstream| {
+                    let key = (u.address, u.replica.clone());
+                    known.entry(key).or_insert_with(|| Upstream::new(u.address, u.replica)).clone()
+                };
+                saved.into_iter().map(one).collect::<Vec<_>>()
+            };
+            let upstreams = revive(target.upstreams);
+            let canary = target.canary.map(|c| Portion { percent: c.percent, upstreams: revive(c.upstreams) });
+            let meter = Arc::new(Meter::new(target.environment));
             let bell = Arc::default();
-            let whole = Arc::new(Target { app: target.app, upstreams, state: target.state, bell, meter });
+            let whole = Arc::new(Target { app: target.app, upstreams, canary, state: target.state, bell, meter });
             routes.extend(target.hosts.into_iter().map(|host| (host, Arc::clone(&whole))));
         }
         Self::new(saved.api.map(|api| (api.host, api.address)), routes)

@@ -26,11 +26,27 @@ pub struct Target {
     /// For the access log only.
     pub app: String,
     pub upstreams: Vec<Arc<Upstream>>,
+    /// Upstreams that a percentage of the requests goes to, instead of to the others.
+    pub canary: Option<Portion>,
     pub state: TargetState,
     /// Rung by requests that find the target asleep.
     pub bell: Arc<Bell>,
     /// The same one as long as the environment has a route.
     pub meter: Arc<Meter>,
+}
+
+#[derive(Debug)]
+pub struct Portion {
+    /// 0 to 100.
+    pub percent: u8,
+    pub upstreams: Vec<Arc<Upstream>>,
+}
+
+impl Target {
+    /// Of both groups.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        self.upstreams.iter().chain(self.canary.iter().flat_map(|canary| &canary.upstreams))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,7 +121,7 @@ impl RouteTable {
 
     /// Every upstream, as often as there are routes to it: what the next table should hold on to.
     pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
-        self.routes.values().flat_map(|(_, target)| &target.upstreams)
+        self.routes.values().flat_map(|(_, target)| target.all())
     }
 
     pub fn len(&self) -> usize {

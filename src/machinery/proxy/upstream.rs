@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::link::Link;
+use super::meter::{CLASSES, class_of};
 
 /// More idle connections than this are closed.
 const MOST_IDLE: usize = 128;
@@ -31,6 +32,7 @@ pub struct Upstream {
     failures: AtomicU64,
     answered: AtomicU64,
     server_errors: AtomicU64,
+    latency: [AtomicU64; CLASSES],
     avoid_until: Mutex<Option<Instant>>,
     /// Kept beside `avoid_until` so that the usual case takes no lock.
     avoided: AtomicBool,
@@ -53,6 +55,7 @@ impl Upstream {
             failures: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             server_errors: AtomicU64::new(0),
+            latency: Default::default(),
             avoid_until: Mutex::new(None),
             avoided: AtomicBool::new(false),
             retired: AtomicBool::new(false),
@@ -95,7 +98,14 @@ impl Upstream {
         self.server_errors.load(Ordering::Relaxed) + self.failures()
     }
 
-    pub(super) fn answered(&self, status: u16) {
+    /// Those answered, by the time from their sending to the head of the answer; classes as of the meter.
+    pub fn latency(&self) -> [u64; CLASSES] {
+        self.latency.each_ref().map(|count| count.load(Ordering::Relaxed))
+    }
+
+    /// `took` until the head of the answer, or until it was no longer waited for.
+    pub(super) fn answered(&self, status: u16, took: Duration) {
+        self.latency[class_of(took)].fetch_add(1, Ordering::Relaxed);
         self.answered.fetch_add(1, Ordering::Relaxed);
         if status >= 500 {
             self.server_errors.fetch_add(1, Ordering::Relaxed);

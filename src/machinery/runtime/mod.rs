@@ -163,6 +163,9 @@ pub trait Engine: Send + Sync {
     /// Stops (SIGTERM, grace, SIGKILL) and removes the replicas of `id` below `below`. Already gone is success.
     async fn retire(&self, id: &WorkloadId, below: Generation) -> Result<()>;
 
+    /// Stops one replica (SIGTERM, grace, SIGKILL) and removes it. Already gone is success.
+    async fn stop(&self, replica: &str) -> Result<()>;
+
     /// Removes one replica at once, without grace: one that has exited, or whose rollout was given up. Already gone is success.
     async fn remove(&self, replica: &str) -> Result<()>;
 

@@ -6,11 +6,11 @@ use crate::base::access::{Action, Actor};
 use crate::base::error::{Error, Result};
 use crate::base::model::{
     App, BranchName, Environment, EnvironmentId, EnvironmentName, EnvironmentSpec, EnvironmentStatus, Happened, Id,
-    Release,
+    Release, Strategy,
 };
 use crate::product::{Ctx, routing};
 use crate::state::store::events::Subject;
-use crate::state::store::{Tx, environments as rows, organizations, releases, routes};
+use crate::state::store::{Tx, deployments, environments as rows, organizations, releases, routes};
 
 /// The environment that every app has from the start.
 pub const PRODUCTION: &str = "production";
@@ -33,6 +33,8 @@ pub struct EnvironmentChange {
     pub stopped: Option<bool>,
     /// Length of the watch window; 0 ends it with the switch.
     pub watch_seconds: Option<u32>,
+    /// With its hold.
+    pub strategy: Option<Strategy>,
 }
 
 /// The longest watch: a push waits for its end.
@@ -160,7 +162,19 @@ pub async fn change_environment(
         what.push("branch".to_owned());
         environment.branch = branch;
     }
+    if change.stopped == Some(true) && environment.status.canary.is_some() {
+        let text = "a canary is held here; first: hythe releases:continue, or hythe releases:abort";
+        return Err(Error::conflict(text));
+    }
     let mut spec = environment.spec.clone();
+    if let Some(strategy) = change.strategy.filter(|strategy| *strategy != spec.strategy) {
+        if deployments::rolling_out(&mut tx, &environment.id).await?.is_some() {
+            let text = "a release is being rolled out; change the strategy when that has ended (hythe deployments)";
+            return Err(Error::conflict(text));
+        }
+        what.push("strategy".to_owned());
+        spec.strategy = strategy;
+    }
     spec.watch_seconds = change.watch_seconds.unwrap_or(spec.watch_seconds);
     spec.stopped = change.stopped.unwrap_or(spec.stopped);
     if spec.watch_seconds != was.watch_seconds {

@@ -102,6 +102,13 @@ impl Hands {
         }
     }
 
+    pub async fn stop(self, replica: Replica) -> Outcome {
+        match self.engine.stop(&replica.id).await {
+            Ok(()) => Outcome::Done,
+            Err(error) => Outcome::Failed { workload: replica.workload, generation: replica.generation, error },
+        }
+    }
+
     pub async fn remove(self, replica: Replica) -> Outcome {
         match self.engine.remove(&replica.id).await {
             Ok(()) => Outcome::Done,

@@ -14,8 +14,8 @@ use super::table::Entry;
 use crate::base::clock::Timestamp;
 use crate::base::error::Result;
 use crate::base::model::{
-    Environment, EnvironmentId, EnvironmentState, EnvironmentStatus, Event, Generation, Happened, Release, Replica,
-    ReplicaExited, ReplicaReady, ReplicaState, Routed,
+    CanaryHeld, Environment, EnvironmentId, EnvironmentState, EnvironmentStatus, Event, Generation, Happened, Release,
+    Replica, ReplicaExited, ReplicaFailed, ReplicaReady, ReplicaState, Returned, Routed,
 };
 use crate::machinery::runtime::Engine;
 use crate::product::Ctx;
@@ -77,6 +77,7 @@ impl Chronicle {
             for replica in replicas.iter().filter(|r| concerns(desired, r)) {
                 tales.extend(self.exit(desired, replica).await);
                 tales.extend(self.ready(desired, replica, memory));
+                tales.extend(self.failure(desired, replica, memory).await);
             }
             tales.extend(self.delays(desired, replicas, memory));
         }
@@ -124,6 +125,27 @@ impl Chronicle {
         Some(tale(desired, at, Happened::ReplicaReady(ready), called(replica), Some(cause), Some(once)))
     }
 
+    /// Its liveness check failed as often as it may.
+    async fn failure(&self, desired: &Desired, replica: &Replica, memory: &Memory) -> Option<Tale> {
+        let (now, once) = (self.ctx.now(), format!("{}/failed", replica.id));
+        let runs = replica.state == ReplicaState::Running;
+        if !runs || !memory.is_dead(&replica.id) || self.told.contains(&once) {
+            return None;
+        }
+        let fault = memory.vitals.get(&replica.id).and_then(|vital| vital.standing.fault.clone());
+        let failed = ReplicaFailed {
+            process: replica.workload.process.clone(),
+            ordinal: replica.ordinal,
+            rollout: replica.generation.0,
+            release: number(desired, replica),
+            fault: fault.map_or_else(|| "gives no answer".to_owned(), |(_, text)| text),
+            ran_millis: replica.started_at.map(|started| now.since(started).max(0)),
+            lines: self.last_lines(&replica.id).await,
+        };
+        let cause = rollout_once(&desired.environment.id, replica.generation);
+        Some(tale(desired, now, Happened::ReplicaFailed(failed), called(replica), Some(cause), Some(once)))
+    }
+
     fn delays(&self, desired: &Desired, replicas: &[Replica], memory: &Memory) -> Vec<Tale> {
         let mut tales = Vec::new();
         for process in desired.processes() {
@@ -166,7 +188,7 @@ impl Chronicle {
         for (desired, entry) in all.iter().zip(entries) {
             let id = &desired.environment.id;
             let route = Routed {
-                rollout: rollout_of(&entry.routed, replicas).unwrap_or(desired.status().live).0,
+                rollout: rollout_of(&entry.routed, replicas, desired.status().live).0,
                 hosts: entry.hosts.iter().map(ToString::to_string).collect(),
                 replicas: entry.routed.clone(),
             };
@@ -273,6 +295,13 @@ pub async fn tell_state(
 ) -> Result<()> {
     let before = &environment.status;
     let (rollout, number) = (environment.spec.rollout, release.map(|r| r.number));
+    for (happened, once) in turns(environment, status, number, now) {
+        let cause = Some(rollout_once(&environment.id, rollout));
+        let subject = number.map_or_else(|| environment.name.to_string(), |n| format!("v{n}"));
+        let of = Subject::Environment(&environment.id);
+        let once = Some(format!("{}/{once}", environment.id));
+        events::insert(tx, &NewEvent { at: now, of, happened, subject, actor: None, cause, once }).await?;
+    }
     let (happened, once) = match status.state {
         EnvironmentState::Live | EnvironmentState::Watching if before.live != status.live => {
             let once = format!("{}/live/{rollout}", environment.id);
@@ -317,6 +346,44 @@ pub async fn tell_scaled(
     Ok(())
 }
 
+/// What a canary came to, and returns to the release before; each with the name that it is told by once.
+fn turns(
+    environment: &Environment,
+    status: &EnvironmentStatus,
+    release: Option<i64>,
+    now: Timestamp,
+) -> Vec<(Happened, String)> {
+    let (before, spec) = (&environment.status, &environment.spec);
+    let rollout = spec.rollout.0;
+    let mut turns = Vec::new();
+    let blocked = status.state == EnvironmentState::Blocked;
+    let returned = || Returned { rollout, release, reason: status.reason.clone().unwrap_or_default() };
+    if let Some(canary) = &before.canary {
+        let name = format!("canary/{}/{}", canary.rollout, canary.step);
+        let said =
+            spec.guidance.as_ref().is_some_and(|said| said.rollout == canary.rollout && said.steps > canary.step);
+        let moves =
+            status.state != EnvironmentState::Holding || status.canary.as_ref().is_some_and(|c| c.step != canary.step);
+        if blocked {
+            turns.push((Happened::CanaryReturned(returned()), format!("{name}/returned")));
+        } else if canary.rollout == spec.rollout && canary.goes_on && now >= canary.until && !said && moves {
+            let percent = canary.percent;
+            turns.push((Happened::CanaryContinued { rollout, release, percent }, format!("{name}/continued")));
+        }
+    }
+    if let Some(canary) = &status.canary
+        && before.canary.as_ref() != Some(canary)
+    {
+        let (percent, until, goes_on) = (canary.percent, canary.until, canary.goes_on);
+        let held = CanaryHeld { rollout, release, percent, until, goes_on };
+        turns.push((Happened::CanaryHeld(held), format!("canary/{}/{}/held", canary.rollout, canary.step)));
+    }
+    if blocked && before.watch.is_some() && before.live == spec.rollout {
+        turns.push((Happened::WatchReturned(returned()), format!("watch/{rollout}/returned")));
+    }
+    turns
+}
+
 /// As `tell_state`, for an environment whose release is not at hand.
 pub async fn tell_block(
     tx: &mut Tx,
@@ -354,8 +421,11 @@ fn rollout_once(environment: &EnvironmentId, rollout: Generation) -> String {
     format!("{environment}/rollout/{rollout}")
 }
 
-fn rollout_of(routed: &[String], replicas: &[Replica]) -> Option<Generation> {
-    replicas.iter().find(|r| routed.contains(&r.id)).map(|r| r.generation)
+/// Where several serve together, it is the live one's.
+fn rollout_of(routed: &[String], replicas: &[Replica], live: Generation) -> Generation {
+    let mut all = replicas.iter().filter(|r| routed.contains(&r.id)).map(|r| r.generation).peekable();
+    let first = all.peek().copied().unwrap_or(live);
+    if all.any(|generation| generation == live) { live } else { first }
 }
 
 fn number(desired: &Desired, replica: &Replica) -> Option<i64> {

@@ -6,8 +6,8 @@ use crate::base::access::Scope;
 use crate::base::config;
 use crate::base::error::{Error, Result};
 use crate::base::model::{
-    App, Check, CheckKind, Environment, EnvironmentStatus, Formation, Generation, HealthCheck, Host, ProcessName,
-    Processes, Release, ReleaseId, VolumeId, WorkloadId, overlaid,
+    App, Check, CheckKind, Checks, Environment, EnvironmentStatus, Formation, Generation, HealthCheck, Host,
+    ProcessName, Processes, Release, ReleaseId, Strategy, VolumeId, WorkloadId, overlaid,
 };
 use crate::state::store::{self, Tx};
 
@@ -18,8 +18,8 @@ pub struct Desired {
     pub app: App,
     /// The release of `spec`; none when nothing shall run.
     pub release: Option<Release>,
-    /// The release that is live, where that is of another rollout than the one of `spec`.
-    pub fallback: Option<Release>,
+    /// The release that is live, where it is another one.
+    pub live: Option<Release>,
     pub hosts: Vec<Host>,
 }
 
@@ -66,14 +66,14 @@ impl Desired {
                 Some(id) => Some(release(tx, id).await?),
                 None => None,
             };
-            let fallback = match &environment.status.live_release {
-                Some(id) if environment.status.live != environment.spec.rollout => {
-                    store::releases::find(tx, &Scope::Platform, id).await?
-                }
-                _ => None,
+            let other =
+                environment.status.live_release.as_ref().filter(|id| environment.spec.release.as_ref() != Some(id));
+            let live = match other {
+                Some(id) => Some(self::release(tx, id).await?),
+                None => None,
             };
             let hosts = hosts.remove(&environment.id).unwrap_or_default();
-            all.push(Self { environment, app, release, fallback, hosts });
+            all.push(Self { environment, app, release, live, hosts });
         }
         Ok(all)
     }
@@ -94,31 +94,40 @@ impl Desired {
     /// `scaled`: numbers that the platform chose.
     pub fn processes_with(&self, scaled: &BTreeMap<ProcessName, u32>) -> Vec<DesiredProcess> {
         let Some(release) = &self.release else { return Vec::new() };
-        self.processes_of(release, &self.environment.spec.formation, scaled)
+        self.processes_of(release, &self.environment.spec.formation, &self.environment.spec.checks, scaled)
     }
 
     /// The release of a rollout, if it is the desired one or the one that is live.
     pub fn release_of(&self, rollout: Generation) -> Option<&Release> {
         match &self.release {
             Some(release) if rollout == self.rollout() => Some(release),
-            _ => self.fallback.as_ref().filter(|_| rollout == self.environment.status.live),
+            _ => self.live_release().filter(|_| rollout == self.status().live),
         }
     }
 
-    /// The process types of the release that is live, where that is of another rollout than the desired one.
-    pub fn processes_before(&self) -> Vec<DesiredProcess> {
-        let Some(release) = &self.fallback else { return Vec::new() };
-        self.processes_of(release, &release.formation, &self.environment.status.scaled)
+    /// Those of the rollout that is live while the desired one is another, as its own release has them.
+    pub fn live_processes(&self, scaled: &BTreeMap<ProcessName, u32>) -> Vec<DesiredProcess> {
+        match self.live_release() {
+            Some(release) => self.processes_of(release, &release.formation, &release.checks, scaled),
+            None => Vec::new(),
+        }
+    }
+
+    /// A restart is another rollout of the same release.
+    pub fn live_release(&self) -> Option<&Release> {
+        let same = self.status().live_release == self.environment.spec.release;
+        self.live.as_ref().or(self.release.as_ref().filter(|_| same))
     }
 
     fn processes_of(
         &self,
         release: &Release,
         formation: &Formation,
+        checks: &Checks,
         scaled: &BTreeMap<ProcessName, u32>,
     ) -> Vec<DesiredProcess> {
-        let spec = &self.environment.spec;
-        let mut checks = overlaid(&release.manifest.healthchecks, &spec.checks);
+        let stopped = self.environment.spec.stopped;
+        let mut checks = overlaid(&release.manifest.healthchecks, checks);
         counts(&release.processes, formation)
             .into_iter()
             .map(|(process, count)| {
@@ -132,7 +141,7 @@ impl Desired {
                 }
                 let has_port = process.as_str() == "web";
                 let id = WorkloadId { environment: self.environment.id.clone(), process };
-                DesiredProcess { id, count: if spec.stopped { 0 } else { count }, checks, has_port, alone }
+                DesiredProcess { id, count: if stopped { 0 } else { count }, checks, has_port, alone }
             })
             .collect()
     }
@@ -151,19 +160,23 @@ pub fn default_check(process: &ProcessName) -> HealthCheck {
 
 /// Upper bound of the time from the writing of a release as desired to the end of its rollout, its watch included.
 pub fn patience_millis(environment: &Environment, app: &App, release: &Release, runtime: &config::Runtime) -> i64 {
-    let desired = Desired {
-        environment: environment.clone(),
-        app: app.clone(),
-        release: Some(release.clone()),
-        fallback: None,
-        hosts: Vec::new(),
-    };
+    let (environment, app, release) = (environment.clone(), app.clone(), Some(release.clone()));
+    let desired = Desired { environment, app, release, live: None, hosts: Vec::new() };
+    let spec = &desired.environment.spec;
     let settings = Settings::from(runtime);
-    let ready = desired.processes().iter().map(|p| p.patience_millis(&settings).1).max().unwrap_or(0);
+    let processes = desired.processes();
+    let ready = processes.iter().map(|p| p.patience_millis(&settings).1).max().unwrap_or(0).max(settings.ready_millis);
+    let turns = match &spec.strategy {
+        Strategy::BlueGreen => 1,
+        // One after the other, and each has to make room for the next.
+        Strategy::Rolling => processes.iter().map(|p| i64::from(p.count)).sum::<i64>().max(1),
+        // How long a step holds is counted by nobody who waits for the rollout.
+        Strategy::Canary { .. } => 1,
+    };
     // The one before drains and stops first, and then the new one starts.
-    let waits = desired.processes().iter().any(|p| !p.alone.is_empty());
-    let room = if waits { 2 * settings.grace_millis } else { 0 };
-    ready.max(settings.ready_millis) + room + i64::from(environment.spec.watch_seconds) * 1000
+    let makes_room = turns > 1 || processes.iter().any(|p| !p.alone.is_empty());
+    let room = if makes_room { settings.grace_millis * 2 } else { 0 };
+    turns * (ready + room) + i64::from(spec.watch_seconds) * 1000
 }
 
 /// Replicas per process type: what the formation says, else one `web` and none of the others.

@@ -22,7 +22,7 @@ use super::table::{Entry, Publisher};
 use crate::base::clock::Timestamp;
 use crate::base::error::{Error, Result};
 use crate::base::model::{
-    EnvironmentId, EnvironmentState, Generation, HealthCheck, Host, Replica, ReplicaState, WorkloadId,
+    EnvironmentId, EnvironmentState, Generation, HealthCheck, Host, Replica, ReplicaState, Strategy, WorkloadId,
 };
 use crate::machinery::proxy::RouteTable;
 use crate::machinery::runtime::Engine;
@@ -164,6 +164,7 @@ impl Converger {
                 app: desired.app.name.to_string(),
                 hosts: desired.hosts.clone(),
                 routed: changes.routed.clone(),
+                share: changes.share.clone(),
                 // Requests wait for the one that was stopped to make room for one that failed.
                 state: if changes.holds { EnvironmentState::Converging } else { changes.status.state },
             });
@@ -224,11 +225,10 @@ impl Converger {
                     if self.busy.iter().any(|busy| matches!(busy, Busy::Remove(of, _) if *of == workload)) {
                         continue;
                     }
-                    let known = match generation == desired.rollout() {
-                        true => desired.processes(),
-                        false => desired.processes_before(),
-                    };
-                    let Some(process) = known.into_iter().find(|p| p.id == workload) else { continue };
+                    let of_live = generation != desired.rollout();
+                    let of_it =
+                        if of_live { desired.live_processes(&changes.status.scaled) } else { desired.processes() };
+                    let Some(process) = of_it.into_iter().find(|p| p.id == workload) else { continue };
                     let task = hands.clone().ensure(desired.clone(), process, generation, count);
                     if self.spawn(Busy::Ensure(workload.clone()), task) {
                         let of_it = |r: &&Replica| r.workload == workload && r.generation == generation;
@@ -245,6 +245,14 @@ impl Converger {
                     if self.spawn(Busy::Retire(workload.clone()), hands.clone().retire(workload.clone(), below)) {
                         let goes = replicas.iter().filter(|r| r.workload == workload && r.generation < below);
                         self.memory.doomed.extend(goes.map(|r| (r.id.clone(), workload.clone())));
+                    }
+                }
+                Change::Stop { replica } => {
+                    let Some(replica) = find(&replica) else { continue };
+                    let busy = Busy::Remove(replica.workload.clone(), replica.id.clone());
+                    let (id, workload) = (replica.id.clone(), replica.workload.clone());
+                    if self.spawn(busy, hands.clone().stop(replica)) {
+                        self.memory.doomed.insert(id, workload);
                     }
                 }
                 Change::Remove { replica } => {
@@ -265,8 +273,12 @@ impl Converger {
 
     /// Asks the replica its checks. Where it is being asked others, that ends, and its end brings us back here.
     fn ask(&mut self, desired: &Desired, replica: Replica, now: Timestamp) {
-        let wanted = desired.processes().into_iter().find(|p| p.id == replica.workload);
-        let wanted = wanted.filter(|_| replica.generation == desired.rollout());
+        let processes = match replica.generation {
+            generation if generation == desired.rollout() => desired.processes(),
+            generation if generation == desired.status().live => desired.live_processes(&desired.status().scaled),
+            _ => Vec::new(),
+        };
+        let wanted = processes.into_iter().find(|p| p.id == replica.workload);
         // The checks of one release say nothing of the replicas of another.
         let checks = wanted.map_or_else(|| vec![default_check(&replica.workload.process)], |process| process.checks);
         if let Some((asked, stop)) = self.asked.get(&replica.id) {
@@ -308,8 +320,12 @@ impl Converger {
         };
         self.busy.remove(&busy);
         if let Busy::Ensure(workload) | Busy::Retire(workload) = &busy {
-            // Whatever is still there was not stopped after all.
-            self.memory.doomed.retain(|_, of| of != workload);
+            // Whatever is still there was not stopped after all, unless its own stop is under way.
+            let own = |id: &String| self.busy.contains(&Busy::Remove(workload.clone(), id.clone()));
+            self.memory.doomed.retain(|id, of| of != workload || own(id));
+        }
+        if let Busy::Remove(_, replica) = &busy {
+            self.memory.doomed.remove(replica);
         }
         let now = self.hands.ctx.clock.now();
         match outcome {
@@ -384,6 +400,12 @@ impl Converger {
         if let Some(watch) = status.watch.take().filter(|_| status.live == environment.spec.rollout) {
             status.live = watch.previous;
             status.live_release = watch.previous_release;
+        }
+        status.canary = None;
+        // Replica by replica, as it came.
+        if environment.spec.strategy == Strategy::Rolling && status.live != Generation::default() {
+            status.beside.insert(environment.spec.rollout);
+            status.beside.remove(&status.live);
         }
         status.state = EnvironmentState::Blocked;
         status.observed_generation = generation;

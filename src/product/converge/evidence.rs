@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 
-use super::observed::Answers;
+use super::observed::Tally;
 use super::plan::Cause;
 use super::sockets::{self, Listener};
 use crate::base::model::{CheckKind, Replica, ReplicaState};
@@ -33,6 +33,9 @@ impl Evidence<'_> {
         text.push('\n');
         if let Some(exit) = self.exit() {
             text.push_str(&exit);
+        }
+        if matches!(self.cause, Cause::Aborted | Cause::Forgotten { .. }) {
+            return text + &self.remedy(&[]);
         }
         let is_told = matches!(self.cause, Cause::Exited { .. } | Cause::NotReady { .. });
         if let Some((kind, fault)) = self.fault.as_ref().filter(|_| !is_told) {
@@ -76,11 +79,25 @@ impl Evidence<'_> {
             Cause::Loops { times, seconds } => {
                 format!("{process} crashed {times} times in the {seconds} s after the switch")
             }
-            Cause::Worse { new, old, seconds } => format!(
-                "{} failed in the {seconds} s after the switch, {} before it",
-                share(new),
-                if old.requests == 0 { "none known".to_owned() } else { share(old) },
+            Cause::Worse { new, old, seconds, percent } => {
+                let old = if old.requests == 0 { "none known".to_owned() } else { share(old) };
+                format!("{} failed {}, {old} {}", share(new), within(seconds, percent), before(percent))
+            }
+            Cause::Slower { new, old, seconds, percent } => format!(
+                "one request in twenty took {new} ms or longer {}, at most {old} ms {}",
+                within(seconds, percent),
+                before(percent)
             ),
+            Cause::Fell { out_of_memory: true, percent, .. } => {
+                format!("{process} ran out of memory and was killed while {percent} % of the requests went to it")
+            }
+            Cause::Fell { code, percent, .. } => {
+                format!("{process} exited with {code} while {percent} % of the requests went to it")
+            }
+            Cause::Forgotten { seconds } => {
+                format!("nobody let it go on within {}", crate::base::model::seconds(seconds * 1000))
+            }
+            Cause::Aborted => "aborted, as was asked for".to_owned(),
             Cause::Unsettled { seconds } => {
                 format!("{process} was not ready any more {seconds} s after the switch, when its watch ended")
             }
@@ -92,7 +109,7 @@ impl Evidence<'_> {
         if out_of_memory {
             return Some(format!("It was killed at its limit of {} MB.\n", self.memory_bytes >> 20));
         }
-        (!matches!(self.cause, Cause::Exited { .. })).then(|| format!("It exited with {code}.\n"))
+        (!matches!(self.cause, Cause::Exited { .. } | Cause::Fell { .. })).then(|| format!("It exited with {code}.\n"))
     }
 
     /// Of a replica that runs and should listen; none when that cannot be seen.
@@ -110,13 +127,18 @@ impl Evidence<'_> {
     fn remedy(&self, listeners: &[Listener]) -> String {
         let port = self.port;
         match self.cause {
-            Cause::Exited { out_of_memory: true, .. } => {
+            Cause::Exited { out_of_memory: true, .. } | Cause::Fell { out_of_memory: true, .. } => {
                 format!(
                     "Give it more memory (hythe sizes, then hythe ps:size {}=SIZE), or make it use less.",
                     self.process
                 )
             }
-            Cause::Exited { .. } | Cause::Loops { .. } => {
+            Cause::Aborted => "To try it again, push it again.".into(),
+            Cause::Forgotten { .. } => "Push it again, and let it go on with: hythe releases:continue".into(),
+            Cause::Slower { .. } => {
+                "See which of its requests take long: hythe logs -s proxy, and hythe metrics.".into()
+            }
+            Cause::Exited { .. } | Cause::Fell { .. } | Cause::Loops { .. } => {
                 "Start the same command on your machine, with PORT set, and mend what it says.".into()
             }
             Cause::Worse { .. } => "See what it answers with 500 and above: the lines above, and hythe logs.".into(),
@@ -135,8 +157,20 @@ impl Evidence<'_> {
     }
 }
 
+fn within(seconds: i64, percent: u8) -> String {
+    if percent == 100 {
+        format!("in the {seconds} s after the switch")
+    } else {
+        format!("in the {seconds} s in which {percent} % of all went to it")
+    }
+}
+
+fn before(percent: u8) -> &'static str {
+    if percent == 100 { "before it" } else { "of those of the release before" }
+}
+
 /// `12 of 40 requests (30 %)`
-fn share(answers: Answers) -> String {
+fn share(answers: Tally) -> String {
     let percent = answers.faults * 100 / answers.requests.max(1);
     format!("{} of {} requests ({percent} %)", answers.faults, answers.requests)
 }

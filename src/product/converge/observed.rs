@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::scale::{Demand, Load};
 use super::vital::{Standing, Vital};
 use crate::base::clock::Timestamp;
-use crate::base::model::{EnvironmentId, Generation, Replica, ReplicaState, WorkloadId};
+use crate::base::model::{EnvironmentId, Generation, LATENCY_MILLIS, Replica, ReplicaState, WorkloadId};
 
 /// One replica as the planner sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,12 +25,28 @@ pub struct Answers {
     pub requests: u64,
     /// Answered with 500 or above, or not at all.
     pub faults: u64,
+    /// Those answered, by the time until the head of the answer: below each bound of `LATENCY_MILLIS`, and above the last.
+    pub latency: [u64; LATENCY_MILLIS.len() + 1],
+}
+
+/// The part of `Answers` that a share of faults is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tally {
+    pub requests: u64,
+    pub faults: u64,
+}
+
+impl From<Answers> for Tally {
+    fn from(answers: Answers) -> Self {
+        Self { requests: answers.requests, faults: answers.faults }
+    }
 }
 
 impl std::ops::AddAssign for Answers {
     fn add_assign(&mut self, other: Self) {
         self.requests += other.requests;
         self.faults += other.faults;
+        self.latency.iter_mut().zip(other.latency).for_each(|(mine, theirs)| *mine += theirs);
     }
 }
 

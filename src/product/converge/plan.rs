@@ -1,7 +1,8 @@
 //! The planner: desired + observed + now → changes and the new status. Pure; the order of changes
 //! is zero downtime: ensure the new rollout → all of it ready → switch the route → drain → retire.
 //!
-//! Invariants: what receives traffic is always replicas of one rollout; the live rollout keeps its
+//! Invariants: what receives traffic is always replicas of one rollout, but for the declared mixes: a canary with its
+//! part of the requests, and a rolling one (`EnvironmentStatus::beside`); but for the latter, the live rollout keeps its
 //! replicas until another one is ready in full, and those with a port until that one's watch is over; the
 //! last replica that served is not taken out of the route for a failing readiness check; a rollout that
 //! failed stays failed until people write a new spec; what has a volume to itself never runs beside another that has it
@@ -9,8 +10,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::canary::as_canary;
 use super::desired::{Desired, DesiredProcess, Settings};
-use super::observed::{Answers, Observed, Seen, Traffic};
+use super::observed::{Observed, Seen, Tally, Traffic};
 use super::scale;
 use crate::base::clock::Timestamp;
 use crate::base::model::{
@@ -25,6 +27,8 @@ pub enum Change {
     Probe { replica: String },
     /// Stop (with grace) all replicas of the workload below the generation.
     Retire { workload: WorkloadId, below: Generation },
+    /// Stop one replica with grace.
+    Stop { replica: String },
     /// Take away one replica at once: exited, or of a rollout that was given up.
     Remove { replica: String },
     /// A replica of the desired rollout is the evidence that it cannot become or stay live.
@@ -47,12 +51,33 @@ pub enum Cause {
         times: u32,
         seconds: i64,
     },
-    /// In the watch window: more of its answers were faults than before.
+    /// More of its answers were faults than of the other one's.
     Worse {
-        new: Answers,
-        old: Answers,
+        new: Tally,
+        old: Tally,
+        seconds: i64,
+        /// Of the requests that went to it.
+        percent: u8,
+    },
+    /// Its answers took longer than the other one's: milliseconds of one request in twenty.
+    Slower {
+        new: u64,
+        old: u64,
+        seconds: i64,
+        percent: u8,
+    },
+    /// As a canary.
+    Fell {
+        code: i64,
+        out_of_memory: bool,
+        percent: u8,
+    },
+    /// A canary that nobody let go on.
+    Forgotten {
         seconds: i64,
     },
+    /// Somebody said so.
+    Aborted,
     /// At the end of the watch window not all of it was ready.
     Unsettled {
         seconds: i64,
@@ -64,11 +89,20 @@ pub struct Changes {
     pub list: Vec<Change>,
     /// Ids of the replicas that shall receive traffic.
     pub routed: Vec<String>,
+    /// Which of them together receive a percentage of it, and the others the rest.
+    pub share: Option<Share>,
     pub status: EnvironmentStatus,
     /// Nothing is routed, and what was will be again.
     pub holds: bool,
     /// When to look again if nothing happens before.
     pub look_again_at: Option<Timestamp>,
+}
+
+/// The canary's part of the traffic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Share {
+    pub percent: u8,
+    pub replicas: Vec<String>,
 }
 
 /// After leaving the table a replica may still be handed a request that looked up the table before.
@@ -79,8 +113,8 @@ const SCALE_MILLIS: i64 = 1_000;
 const JUDGED_EVERY_MILLIS: i64 = 1_000;
 
 pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp, settings: &Settings) -> Changes {
-    let mut planner =
-        Planner { desired, observed, now, settings, list: Vec::new(), look_again_at: None, gives_way: BTreeSet::new() };
+    let (list, kept, gives_way) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+    let mut planner = Planner { desired, observed, now, settings, list, kept, gives_way, look_again_at: None };
     planner.plan()
 }
 
@@ -90,6 +124,8 @@ struct Planner<'a> {
     now: Timestamp,
     settings: &'a Settings,
     list: Vec<Change>,
+    /// Replicas that are still needed beside those of the live and the desired rollout.
+    kept: BTreeSet<String>,
     look_again_at: Option<Timestamp>,
     /// Ids of live replicas that stop so that others can have their volumes.
     gives_way: BTreeSet<String>,
@@ -117,7 +153,10 @@ impl<'a> Planner<'a> {
             // A rollout given up before is not this one's fault.
             status.state = EnvironmentState::Converging;
             status.watch = before.watch.clone().filter(|_| before.live == rollout);
-            let all_ready = self.bring_up(rollout, before.live, &processes, &mut status);
+            let staged = self.staged(&processes, &mut status);
+            let stage_ready =
+                !self.aborted(&mut status) && self.bring_up(rollout, before.live, &staged.processes, &mut status);
+            let all_ready = stage_ready && staged.whole;
             let stopped = self.desired.environment.spec.stopped;
             status.state = match (all_ready, &self.desired.release) {
                 _ if status.state == EnvironmentState::Blocked => EnvironmentState::Blocked,
@@ -137,14 +176,20 @@ impl<'a> Planner<'a> {
                 status.live_release.clone_from(&self.desired.environment.spec.release);
             }
             self.judge(all_ready, &processes, &mut status);
+            self.hold(&staged, stage_ready, &mut status);
         }
-        status.ready = self.ready_counts(status.live, &processes);
+        self.keep_up(before, &status);
+        let mixed = self.mix(before, &mut status, &processes);
+        status.ready = self.ready_counts(&status, &processes);
         self.gives_way = self.giving_way(rollout, &status, &processes);
-        let routed = self.routed(status.live, &processes);
+        let (routed, share) = match mixed {
+            Some(mixed) => (mixed, None),
+            None => self.with_canary(self.routed(status.live, &processes), &status),
+        };
         self.adopt(&status);
         self.clear_away(rollout, &status, &routed, gave_up);
-        let holds = routed.is_empty() && self.comes_back(&status);
-        Changes { list: std::mem::take(&mut self.list), routed, status, holds, look_again_at: self.look_again_at }
+        let (holds, look_again_at) = (routed.is_empty() && self.comes_back(&status), self.look_again_at);
+        Changes { list: std::mem::take(&mut self.list), routed, share, status, holds, look_again_at }
     }
 
     /// Changes that bring the desired rollout up; true when all of it is ready.
@@ -164,7 +209,7 @@ impl<'a> Planner<'a> {
             all_ready &= ready >= want;
             match here.iter().find_map(|s| Some((*s, lost(s)?))) {
                 Some((seen, cause)) if rollout != live => {
-                    self.give_up(Some(seen.replica.id.clone()), cause, status);
+                    self.give_up(Some(seen.replica.id.clone()), as_canary(cause, status), status);
                     return false;
                 }
                 Some((seen, cause)) => {
@@ -203,6 +248,10 @@ impl<'a> Planner<'a> {
             let Some(started) = seen.replica.started_at else { continue };
             let millis = if seen.standing.started { to_be_ready } else { to_start };
             let left = millis - self.now.since(started);
+            if left <= 0 && self.is_adopted(seen) {
+                self.look_again_in(SCALE_MILLIS);
+                continue;
+            }
             if left <= 0 {
                 self.give_up(Some(seen.replica.id.clone()), Cause::NotReady { millis }, status);
                 return false;
@@ -266,8 +315,12 @@ impl<'a> Planner<'a> {
         scaled
     }
 
-    fn ready_counts(&self, live: Generation, processes: &[DesiredProcess]) -> BTreeMap<ProcessName, u32> {
-        let count = |p: &DesiredProcess| self.of(&p.id, live).into_iter().filter(|s| s.is_ready()).count();
+    fn ready_counts(&self, status: &EnvironmentStatus, processes: &[DesiredProcess]) -> BTreeMap<ProcessName, u32> {
+        let serves = |s: &&Seen| s.replica.generation == status.live || status.beside.contains(&s.replica.generation);
+        let count = |p: &DesiredProcess| {
+            let of_it = self.observed.replicas.iter().filter(|s| s.replica.workload == p.id);
+            of_it.filter(serves).filter(|s| s.is_ready()).count()
+        };
         processes.iter().map(|p| (p.id.process.clone(), u32::try_from(count(p)).unwrap_or(u32::MAX))).collect()
     }
 
@@ -304,8 +357,10 @@ impl<'a> Planner<'a> {
         let previous = status.watch.as_ref().map(|watch| watch.previous);
         for seen in &self.observed.replicas {
             let generation = seen.replica.generation;
-            let beside = generation != self.desired.rollout() && generation != Generation::default();
-            let serves = generation == status.live || Some(generation) == previous;
+            let is_desired = generation == self.desired.rollout() && status.state != EnvironmentState::Blocked;
+            let beside = !is_desired && generation != Generation::default();
+            let serves =
+                generation == status.live || Some(generation) == previous || status.beside.contains(&generation);
             if beside && serves && seen.replica.state == ReplicaState::Running && !seen.standing.passed {
                 self.list.push(Change::Probe { replica: seen.replica.id.clone() });
             }
@@ -322,7 +377,7 @@ impl<'a> Planner<'a> {
             let replica = &seen.replica;
             let wanted = replica.generation == rollout && !gave_up && self.desired.release.is_some();
             // The evidence must be read before its replica goes.
-            if wanted || failed_now && replica.generation == rollout {
+            if wanted || failed_now && replica.generation == rollout || self.kept.contains(&replica.id) {
                 continue;
             }
             let stays = replica.generation == live && !self.gives_way.contains(&replica.id);
@@ -422,7 +477,10 @@ fn unready_text(here: &[&Seen]) -> Option<String> {
     Some(format!("{} fails its readiness check{fault}{then}", names.join(", ")))
 }
 
+mod canary;
 mod exclusive;
 mod probation;
+mod rolling;
+mod strategy;
 #[cfg(test)]
 mod tests;

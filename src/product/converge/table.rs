@@ -7,8 +7,9 @@ use std::sync::Arc;
 use tokio::sync::{Notify, watch};
 
 use super::observed::{Answers, Routed};
+use super::plan::Share;
 use crate::base::model::{EnvironmentId, EnvironmentState, Host, Replica};
-use crate::machinery::proxy::{Bell, Meter, RouteTable, Target, TargetState, Upstream};
+use crate::machinery::proxy::{Bell, Meter, Portion, RouteTable, Target, TargetState, Upstream};
 
 /// What one environment contributes.
 pub struct Entry {
@@ -17,11 +18,21 @@ pub struct Entry {
     pub hosts: Vec<Host>,
     /// Ids of ready replicas.
     pub routed: Vec<String>,
+    /// Those of them that receive a percentage of the requests.
+    pub share: Option<Share>,
     pub state: EnvironmentState,
 }
 
 /// Comparable picture of a table; the same picture is not published twice.
-type Picture = BTreeMap<String, (String, Vec<String>, TargetState)>;
+type Picture = BTreeMap<String, Shown>;
+
+#[derive(PartialEq, Eq)]
+struct Shown {
+    app: String,
+    routed: Vec<String>,
+    share: Option<Share>,
+    state: TargetState,
+}
 
 pub struct Publisher {
     sender: watch::Sender<Arc<RouteTable>>,
@@ -58,8 +69,9 @@ impl Publisher {
     pub fn traffic(&self, replica: &str) -> Option<Routed> {
         let upstream = self.upstreams.get(replica)?;
         let routed =
-            self.picture.as_ref().is_some_and(|p| p.values().any(|(_, ids, _)| ids.iter().any(|i| i == replica)));
-        let answers = Answers { requests: upstream.requests(), faults: upstream.faults() };
+            self.picture.as_ref().is_some_and(|p| p.values().any(|shown| shown.routed.iter().any(|i| i == replica)));
+        let (requests, faults, latency) = (upstream.requests(), upstream.faults(), upstream.latency());
+        let answers = Answers { requests, faults, latency };
         Some(Routed { now: routed, in_flight: upstream.in_flight(), answers })
     }
 
@@ -71,7 +83,8 @@ impl Publisher {
         for entry in entries {
             let state = target_state(entry);
             for host in &entry.hosts {
-                picture.insert(host.to_string(), (entry.app.clone(), entry.routed.clone(), state));
+                let (app, routed, share) = (entry.app.clone(), entry.routed.clone(), entry.share.clone());
+                picture.insert(host.to_string(), Shown { app, routed, share, state });
             }
         }
         if self.picture.as_ref() == Some(&picture) {
@@ -80,7 +93,7 @@ impl Publisher {
         }
         let mut routes = HashMap::new();
         for entry in entries {
-            let mut upstreams = Vec::new();
+            let (mut upstreams, mut canaries) = (Vec::new(), Vec::new());
             for id in &entry.routed {
                 if let Some(address) = addresses.get(id.as_str()) {
                     let upstream =
@@ -90,7 +103,9 @@ impl Publisher {
                         *upstream = Upstream::new(*address, id.clone());
                     }
                     upstream.admit();
-                    upstreams.push(Arc::clone(upstream));
+                    let is_canary = entry.share.as_ref().is_some_and(|share| share.replicas.contains(id));
+                    let group = if is_canary { &mut canaries } else { &mut upstreams };
+                    group.push(Arc::clone(upstream));
                 }
             }
             let bell = self.bells.entry(entry.environment.clone());
@@ -98,7 +113,9 @@ impl Publisher {
             let fresh = || Arc::new(Meter::new(entry.environment.to_string()));
             let meter = Arc::clone(self.meters.entry(entry.environment.clone()).or_insert_with(fresh));
             let (app, state) = (entry.app.clone(), target_state(entry));
-            let target = Arc::new(Target { app, upstreams, state, bell, meter });
+            let percent = entry.share.as_ref().map_or(0, |share| share.percent);
+            let canary = (!canaries.is_empty()).then_some(Portion { percent, upstreams: canaries });
+            let target = Arc::new(Target { app, upstreams, canary, state, bell, meter });
             for host in &entry.hosts {
                 routes.insert(host.clone(), Arc::clone(&target));
             }
@@ -107,9 +124,9 @@ impl Publisher {
         self.meters.retain(|id, _| entries.iter().any(|entry| entry.environment == *id));
         self.sender.send_replace(Arc::new(RouteTable::new(self.api.clone(), routes)));
         let before = self.picture.replace(picture).unwrap_or_default();
-        let now = self.picture.iter().flat_map(|p| p.values()).flat_map(|(_, ids, _)| ids).collect::<Vec<_>>();
+        let now = self.picture.iter().flat_map(|p| p.values()).flat_map(|shown| &shown.routed).collect::<Vec<_>>();
         let mut left: Vec<String> =
-            before.into_values().flat_map(|(_, ids, _)| ids).filter(|id| !now.contains(&id)).collect();
+            before.into_values().flat_map(|shown| shown.routed).filter(|id| !now.contains(&id)).collect();
         left.sort();
         left.dedup();
         // From here on nothing enters them, so that no request in flight means none to come.
@@ -127,7 +144,11 @@ fn target_state(entry: &Entry) -> TargetState {
     match entry.state {
         EnvironmentState::Stopped => TargetState::Stopped,
         EnvironmentState::Asleep => TargetState::Asleep,
-        EnvironmentState::Converging | EnvironmentState::Watching if entry.routed.is_empty() => TargetState::Starting,
+        EnvironmentState::Converging | EnvironmentState::Watching | EnvironmentState::Holding
+            if entry.routed.is_empty() =>
+        {
+            TargetState::Starting
+        }
         _ => TargetState::Live,
     }
 }

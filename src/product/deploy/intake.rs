@@ -108,6 +108,7 @@ pub async fn decide(
         store::environments::of_app(&mut tx, &actor.scope(), &app.id).await?
     };
     let known = environments.iter().map(|e| e.branch.as_str()).collect::<Vec<_>>().join(" or ");
+    let held = environments.iter().find_map(super::guide::held_text);
     let mut accepted: Option<Accepted> = None;
     let mut reasons = Vec::with_capacity(updates.len());
     for (index, update) in updates.iter().enumerate() {
@@ -116,6 +117,7 @@ pub async fn decide(
             Ok(_) if accepted.is_some() => {
                 Some("only one branch can be deployed by a push; push this one by itself".into())
             }
+            Ok(_) if held.is_some() => held.clone(),
             Ok(environment) => {
                 accepted = Some(Accepted { index, environment: environment.clone() });
                 None

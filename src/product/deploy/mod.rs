@@ -7,6 +7,7 @@ mod commands;
 mod cron;
 mod diff;
 mod follow;
+mod guide;
 mod intake;
 mod manifest;
 pub mod messages;
@@ -38,6 +39,7 @@ pub use commands::{
 pub use cron::{CronKeeper, NewCron, add_cron, cron, crons, remove_cron, run_cron};
 pub use diff::{Change, Names, ReleaseDiff, check_lines, diff, mount_lines};
 pub use follow::{LogEvent, finished, follow};
+pub use guide::{abort, proceed};
 pub use intake::{Accepted, PushOrder, RefUpdate, accept, decide, open_for_fetch, open_for_push};
 pub use promote::promote;
 pub use push::PushWork;
@@ -59,6 +61,7 @@ pub async fn set_variables(
 ) -> Result<(i64, Option<Deployment>)> {
     actor.may(Action::WriteVariables, &Place::from(app))?;
     let mut tx = ctx.store.begin().await?;
+    guide::nothing_held(&mut tx, app).await?;
     let before = store::variables::latest(&mut tx, &environment.id).await?.map_or(0, |set| set.version);
     let by = Some(&actor.user.id);
     let version = apps::write_variables(&mut tx, ctx, &app.organization_id, &environment.id, changes, by).await?;
@@ -114,6 +117,7 @@ pub async fn rollback(
 ) -> Result<Deployment> {
     actor.may(Action::Deploy, &Place::from(app))?;
     let mut tx = ctx.store.begin().await?;
+    guide::nothing_held(&mut tx, app).await?;
     let target = rollback_target(&mut tx, environment, number).await?;
     let before = store::variables::latest(&mut tx, &environment.id).await?.map_or(0, |set| set.version);
     // The next push starts from what was gone back to, not from what was left.

@@ -14,6 +14,7 @@ pub async fn promote(ctx: &Ctx, actor: &Actor, app: &App, from: &Environment, to
         return Err(Error::invalid("from", format!("{} cannot be promoted to itself", from.name)));
     }
     let mut tx = ctx.store.begin().await?;
+    super::guide::nothing_held(&mut tx, app).await?;
     let live = store::environments::find(&mut tx, &actor.scope(), &from.id).await?.and_then(|e| e.status.live_release);
     let live = live.ok_or_else(|| Error::conflict(format!("nothing is live in {}; push there first", from.name)))?;
     let source = activate::find_release(&mut tx, &live).await?;

@@ -11,7 +11,8 @@ use crate::base::access::Scope;
 use crate::base::clock::Timestamp;
 use crate::base::error::{Error, Result};
 use crate::base::model::{
-    DeploymentId, Environment, EnvironmentId, EnvironmentState, EnvironmentStatus, Generation, Release, ReleaseId,
+    DeploymentId, Environment, EnvironmentId, EnvironmentState, EnvironmentStatus, Generation, Guidance, Release,
+    ReleaseId,
 };
 use crate::product::Ctx;
 use crate::product::converge::{Handle, patience_millis};
@@ -22,7 +23,7 @@ use crate::state::store;
 const BEYOND_READY: Duration = Duration::from_secs(30);
 
 pub enum Ended {
-    Live(EnvironmentStatus),
+    Live(Box<EnvironmentStatus>),
     /// Words of the converger: cause in the first line, evidence, remedy.
     Blocked(String),
     /// Somebody wrote another spec meanwhile.
@@ -42,6 +43,9 @@ pub async fn begin(ctx: &Ctx, environment: &EnvironmentId, release: &Release, re
     spec.rollout = Generation(found.generation + 1);
     spec.sizes.clone_from(&release.sizes);
     spec.mounts.clone_from(&release.mounts);
+    // What is gone back to has proved itself: no canary of it.
+    let (rollout, steps) = (spec.rollout, u32::MAX);
+    spec.guidance = restores_formation.then_some(Guidance { rollout, steps, aborted: false });
     if restores_formation {
         spec.formation.clone_from(&release.formation);
         spec.checks.clone_from(&release.checks);
@@ -67,6 +71,8 @@ pub async fn wait(
     let mut ticks = handle.ticks();
     let patience = patience(ctx, environment, release).await?;
     let mut told = false;
+    let mut held = None;
+    let mut resting = None;
     let mut over = std::pin::pin!(tokio::time::sleep(patience));
     loop {
         ticks.mark_unchanged();
@@ -79,7 +85,7 @@ pub async fn wait(
                 EnvironmentState::Live | EnvironmentState::Stopped | EnvironmentState::Asleep
                     if found.status.live == found.spec.rollout =>
                 {
-                    return Ok(Ended::Live(found.status));
+                    return Ok(Ended::Live(Box::new(found.status)));
                 }
                 EnvironmentState::Blocked => return Ok(Ended::Blocked(found.status.reason.unwrap_or_default())),
                 EnvironmentState::Watching if !std::mem::replace(&mut told, true) => {
@@ -87,7 +93,22 @@ pub async fn wait(
                     let previous = number(ctx, previous).await?;
                     cx.log.append(&messages::body(&messages::watching(found.spec.watch_seconds, previous)));
                 }
+                EnvironmentState::Holding => {
+                    // People may take their time, and no other job shall wait for it.
+                    resting.get_or_insert_with(|| cx.rest());
+                    over.as_mut().reset(tokio::time::Instant::now() + patience);
+                    let step = found.status.canary.as_ref().map(|canary| canary.step);
+                    if held != step {
+                        held = step;
+                        for line in found.status.reason.iter().flat_map(|reason| reason.lines()) {
+                            cx.log.append(&messages::body(line));
+                        }
+                    }
+                }
                 _ => {}
+            }
+            if found.status.state != EnvironmentState::Holding {
+                resting = None;
             }
         }
         tokio::select! {

@@ -92,7 +92,7 @@ impl Attempt {
         steps.truncate(done);
         let log = JobLog::new(queue.logs.clone(), &job.id);
         let outputs = steps.into_iter().map(|step| step.output).collect();
-        let cx = StepContext { job, outputs, attempt, log, cancel };
+        let cx = StepContext { job, outputs, attempt, log, cancel, queue: queue.clone() };
         Self { queue: queue.clone(), terms: Arc::clone(terms), work, begin, cx }
     }
 

@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use crate::base::model::{Job, JobId};
 use crate::state::logs::{LogName, LogStore};
 
-pub use queue::Queue;
+pub use queue::{Queue, Resting};
 pub use runner::Runner;
 
 /// One kind of job.
@@ -54,6 +54,15 @@ pub struct StepContext {
     pub log: JobLog,
     /// Shutdown, or the job was taken away.
     pub cancel: CancellationToken,
+    queue: Queue,
+}
+
+impl StepContext {
+    /// While this is held, the step waits for a person and another job may be worked in its place.
+    #[must_use]
+    pub fn rest(&self) -> Resting {
+        self.queue.rest()
+    }
 }
 
 type Source = Box<dyn std::error::Error + Send + Sync>;

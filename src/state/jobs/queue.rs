@@ -1,6 +1,7 @@
 //! The queue as its users see it: enqueue, wake the runner, wait for an end.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -27,7 +28,18 @@ pub struct Queue {
     pub(super) enqueued: Arc<watch::Sender<()>>,
     /// Some job ended.
     pub(super) ended: Arc<watch::Sender<()>>,
+    /// Jobs at work that only wait for people: they take nobody's place.
+    pub(super) resting: Arc<AtomicUsize>,
     kinds: Arc<RwLock<HashMap<&'static str, &'static [&'static str]>>>,
+}
+
+/// A step waits for a person, until dropped.
+pub struct Resting(Arc<AtomicUsize>);
+
+impl Drop for Resting {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Queue {
@@ -38,6 +50,7 @@ impl Queue {
             logs,
             enqueued: Arc::new(watch::Sender::new(())),
             ended: Arc::new(watch::Sender::new(())),
+            resting: Arc::default(),
             kinds: Arc::default(),
         }
     }
@@ -58,6 +71,12 @@ impl Queue {
         let steps = self.kinds.read().unwrap_or_else(PoisonError::into_inner).get(kind).copied().unwrap_or_default();
         store::jobs::insert(tx, &job, steps).await?;
         Ok(job.id)
+    }
+
+    pub(super) fn rest(&self) -> Resting {
+        self.resting.fetch_add(1, Ordering::SeqCst);
+        self.notify();
+        Resting(Arc::clone(&self.resting))
     }
 
     /// Call after the commit of the transaction that enqueued.

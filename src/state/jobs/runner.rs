@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -68,11 +69,11 @@ impl Runner {
             // Before the claims: what comes during them is not missed.
             news.mark_unchanged();
             let wait = self.fill(&mut tasks, &terms, &shutdown).await;
-            let room = tasks.len() < self.parallel;
+            let room = self.has_room(&tasks);
             tokio::select! {
                 () = shutdown.cancelled() => {}
                 Some(ended) = tasks.join_next() => report(ended),
-                Ok(()) = news.changed(), if room => {}
+                Ok(()) = news.changed() => {}
                 () = sleep(wait), if room => {}
             }
         }
@@ -87,9 +88,13 @@ impl Runner {
         self.take_over(&prefix, "").await;
     }
 
+    fn has_room(&self, tasks: &JoinSet<()>) -> bool {
+        tasks.len().saturating_sub(self.queue.resting.load(Ordering::SeqCst)) < self.parallel
+    }
+
     /// Claims until there is no more or no room; how long to wait then.
     async fn fill(&self, tasks: &mut JoinSet<()>, terms: &Arc<Terms>, shutdown: &CancellationToken) -> Duration {
-        while tasks.len() < self.parallel {
+        while self.has_room(tasks) {
             match self.claim(terms, shutdown).await {
                 Ok(Claimed::Job(attempt)) => {
                     tasks.spawn(attempt.run());

@@ -654,3 +654,43 @@ fn delays_double_up_to_a_minute() {
     assert_eq!([seconds(1, 1), seconds(1, 2), seconds(1, 6), seconds(1, 7), seconds(1, 20)], [1, 2, 32, 60, 60]);
     assert_eq!([seconds(300, 1), seconds(300, 5)], [300, 300]);
 }
+
+/// Rests until the process is gone, but for jobs of the subject `brief`.
+struct Waits;
+
+#[async_trait]
+impl Work for Waits {
+    fn kind(&self) -> &'static str {
+        "waits"
+    }
+
+    fn steps(&self) -> &'static [&'static str] {
+        &["wait"]
+    }
+
+    async fn run(&self, _: usize, cx: &StepContext) -> std::result::Result<Value, StepError> {
+        if cx.job.subject != "brief" {
+            let _resting = cx.rest();
+            cx.cancel.cancelled().await;
+            return Err(StepError::Interrupted);
+        }
+        Ok(Value::Null)
+    }
+
+    async fn failed(&self, _: &StepContext, _: &str) {}
+}
+
+#[tokio::test]
+async fn a_step_that_waits_for_people_takes_nobodys_place() {
+    for_each_database(|store| async move {
+        let bench = Bench::new(store);
+        let queue = bench.queue();
+        for subject in ["held", "held as well"] {
+            enqueue(&queue, "waits", subject).await;
+        }
+        let id = enqueue(&queue, "waits", "brief").await;
+        let runner = Runner::new(queue.clone(), vec![Arc::new(Waits) as Arc<dyn Work>], 1);
+        assert_eq!(until_finished(runner, &id).await.state, JobState::Succeeded);
+    })
+    .await;
+}

@@ -81,6 +81,8 @@ fn table() -> Vec<(&'static str, &'static str, Least, Value)> {
         ("patch", at("/checks"), Least::Developer, json!({"web": {"liveness": {"path": "/up"}}})),
         ("post", at("/restart"), Least::Developer, Value::Null),
         ("post", at("/promote"), Least::Developer, json!({"from": "staging"})),
+        ("post", at("/continue"), Least::Developer, Value::Null),
+        ("post", at("/abort"), Least::Developer, Value::Null),
         ("post", "/v1/apps/{app}/environments", Least::Developer, json!({"name": "testing"})),
         ("patch", at("/variables"), Least::Developer, json!({"COLOUR": "blue"})),
         ("post", at("/rollback"), Least::Developer, json!({"release": 1})),

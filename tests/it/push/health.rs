@@ -75,6 +75,8 @@ fn a_replica_leaves_the_route_when_it_is_not_ready_and_is_replaced_when_it_is_be
     });
     eventually("and serves", || (app.who() == names(&["web.1", "web.2"])).then_some(()));
     assert!(!app.server.log().contains("the engine refused a change"), "{}", app.server.log());
+    let events = app.verb(&["events"]);
+    assert!(events.contains("web.2 failed its liveness check") && events.contains("GET /live with 500"), "{events}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-use super::{DeploymentView, ReleaseView, SizeView};
+use super::{DeploymentView, HeldView, ReleaseView, SizeView};
 use crate::base::model::{Check, CheckKind, Checks, EnvironmentState, ReplicaState, Scaling, VariableSet};
 use crate::product::apps::{AppOverview, EnvironmentOverview, ProcessView, ReplicaView};
 
@@ -63,7 +63,7 @@ pub struct EnvironmentView {
     pub name: String,
     /// A push to this branch deploys here.
     pub branch: String,
-    /// `empty`, `converging`, `live`, `watching`, `blocked` or `stopped`.
+    /// `empty`, `converging`, `live`, `watching`, `holding`, `blocked`, `stopped` or `asleep`.
     pub state: String,
     /// Why the wanted release is not live, when it is not.
     pub reason: Option<String>,
@@ -79,6 +79,15 @@ pub struct EnvironmentView {
     pub check: Option<String>,
     /// How long the release before is kept after the switch, to be brought back when the new one does worse.
     pub watch_seconds: u32,
+    /// How a release takes over from the one before: `blue-green`, `rolling`, or a canary such as `canary=10,50`.
+    #[serde(default)]
+    pub strategy: String,
+    /// After so long a step of a canary goes on by itself; none: when somebody says so.
+    #[serde(default)]
+    pub hold_seconds: Option<u32>,
+    /// A canary that is under way.
+    #[serde(default)]
+    pub held: Option<HeldView>,
     pub stopped: bool,
     pub urls: Vec<String>,
 }
@@ -101,6 +110,9 @@ impl From<&EnvironmentOverview> for EnvironmentView {
             formation: counts(&environment.spec.formation),
             check: web_path(&environment.spec.checks),
             watch_seconds: environment.spec.watch_seconds,
+            strategy: environment.spec.strategy.to_string(),
+            hold_seconds: environment.spec.strategy.hold_seconds(),
+            held: HeldView::of(environment),
             stopped: environment.spec.stopped,
             urls: overview.urls.clone(),
         }
@@ -121,6 +133,7 @@ fn state(state: EnvironmentState) -> &'static str {
         EnvironmentState::Converging => "converging",
         EnvironmentState::Live => "live",
         EnvironmentState::Watching => "watching",
+        EnvironmentState::Holding => "holding",
         EnvironmentState::Blocked => "blocked",
         EnvironmentState::Stopped => "stopped",
         EnvironmentState::Asleep => "asleep",
@@ -128,7 +141,7 @@ fn state(state: EnvironmentState) -> &'static str {
 }
 
 /// What is left out stays as it is.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EnvironmentChangeBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -142,6 +155,12 @@ pub struct EnvironmentChangeBody {
     /// 0 to 3600; 0: no watch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watch_seconds: Option<u32>,
+    /// `blue-green`, `rolling`, or rising percents of the requests: `canary=10,50`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<String>,
+    /// With a canary: seconds after which a step goes on by itself; left out: when somebody says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_seconds: Option<u32>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::CommandView;
+use super::{CommandView, HeldView};
 use crate::base::clock::Timestamp;
 use crate::base::model::{
-    Build, BuildState, Deployment, DeploymentKind, DeploymentState, JobStep, Release, ReleaseKind, StepState,
+    Build, BuildState, Deployment, DeploymentKind, DeploymentState, Environment, JobStep, Release, ReleaseKind,
+    StepState,
 };
 use crate::product::deploy;
 
@@ -83,8 +84,21 @@ pub struct DeploymentView {
     pub release_id: Option<String>,
     /// Why it failed.
     pub reason: Option<String>,
+    /// Its release is a canary now.
+    #[serde(default)]
+    pub held: Option<HeldView>,
     pub created_at: String,
     pub finished_at: Option<String>,
+}
+
+impl DeploymentView {
+    /// With what is known of its release where it is rolled out.
+    pub fn within(deployment: &Deployment, environment: &Environment) -> Self {
+        let concerns = deployment.state == DeploymentState::Running
+            && deployment.release_id.is_some()
+            && deployment.release_id == environment.spec.release;
+        Self { held: HeldView::of(environment).filter(|_| concerns), ..Self::from(deployment) }
+    }
 }
 
 impl From<&Deployment> for DeploymentView {
@@ -108,6 +122,7 @@ impl From<&Deployment> for DeploymentView {
             state: state.to_owned(),
             release_id: deployment.release_id.as_ref().map(ToString::to_string),
             reason: deployment.reason.clone(),
+            held: None,
             created_at: deployment.created_at.to_string(),
             finished_at: time(deployment.finished_at),
         }

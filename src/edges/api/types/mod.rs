@@ -8,6 +8,7 @@ mod diff;
 mod drain;
 pub mod frames;
 mod health;
+mod held;
 mod local;
 mod metrics;
 mod seen;
@@ -24,6 +25,7 @@ pub use delivery::{BuildView, DeploymentDetail, DeploymentView, ReleaseView, Rol
 pub use diff::{ChangeView, DiffView, NamesView, PromoteBody};
 pub use drain::{DrainView, NewDrainBody};
 pub use health::{CheckBody, CheckItem, ProcessChecksBody};
+pub use held::HeldView;
 pub use local::{Local, LocalAnswer, LocalRequest};
 pub use metrics::{HostPoint, MetricsPoint, MetricsView, ReplicaPoint, RequestsPoint};
 pub use seen::{EventView, WhyLink, WhySide, WhyView};

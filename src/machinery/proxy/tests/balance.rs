@@ -187,3 +187,70 @@ async fn tables_change_under_load_without_a_failed_request() {
         client.expect("no client failed");
     }
 }
+
+/// Nine of ten requests go to `usual`, one to `canary`.
+fn split(usual: Vec<Arc<Upstream>>, canary: Vec<Arc<Upstream>>) -> RouteTable {
+    let mut split = Arc::into_inner(target(TargetState::Live, usual)).expect("one");
+    split.canary = Some(Portion { percent: 10, upstreams: canary });
+    RouteTable::new(None, [(host("shop.test"), Arc::new(split))])
+}
+
+#[tokio::test]
+async fn a_canary_gets_its_part_of_the_requests() {
+    let (old, new) = (Backend::saying("old").await, Backend::saying("new").await);
+    let bench = Bench::shop(vec![]).await;
+    bench.publish(split(vec![old.upstream(), old.upstream()], vec![new.upstream()]));
+    let mut stream = bench.connect().await;
+    for _ in 0..1000 {
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n").await.expect("writes");
+        let answer = read_to(&mut stream, "\r\n\r\n").await;
+        assert_eq!(status(&answer), 200);
+        if !answer.ends_with("old") && !answer.ends_with("new") {
+            let mut body = [0; 3];
+            soon(tokio::io::AsyncReadExt::read_exact(&mut stream, &mut body)).await.expect("a body");
+        }
+    }
+    // Five standard deviations of a binomial distribution: not in a million runs by chance.
+    let (new, old) = (new.requests(), old.requests());
+    assert_eq!(new + old, 1000);
+    assert!((53..=147).contains(&new), "{new} of 1000");
+}
+
+#[tokio::test]
+async fn where_a_group_has_nobody_left_the_other_one_answers() {
+    let shop = Backend::saying("ok").await;
+    let down = nobody().await;
+    let gone = Upstream::new(down, "gone");
+    gone.retire();
+    for table in [
+        split(vec![shop.upstream()], vec![Upstream::new(down, "down")]),
+        split(vec![Upstream::new(down, "down")], vec![shop.upstream()]),
+        split(vec![shop.upstream()], vec![Arc::clone(&gone)]),
+        split(vec![], vec![shop.upstream()]),
+    ] {
+        let bench = Bench::shop(vec![]).await;
+        bench.publish(table);
+        for _ in 0..30 {
+            assert_eq!(body(&bench.get("shop.test").await), "ok");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_knows_how_long_its_answers_took() {
+    let shop = Backend::start(|mut stream, _| async move {
+        while request(&mut stream).await.is_some() {
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            stream.write_all(ok("slow").as_bytes()).await.expect("writes");
+        }
+    })
+    .await;
+    let upstream = shop.upstream();
+    let bench = Bench::shop(vec![Arc::clone(&upstream)]).await;
+    for _ in 0..3 {
+        bench.get("shop.test").await;
+    }
+    let latency = upstream.latency();
+    assert_eq!(latency.iter().sum::<u64>(), 3);
+    assert_eq!(latency[..3].iter().sum::<u64>(), 0, "none took less than 25 ms: {latency:?}");
+}

@@ -81,7 +81,7 @@ pub(super) fn host(text: &str) -> Host {
 
 pub(super) fn target(state: TargetState, upstreams: Vec<Arc<Upstream>>) -> Arc<Target> {
     let meter = Arc::new(Meter::new("env-shop"));
-    Arc::new(Target { app: "shop".into(), upstreams, state, bell: Arc::default(), meter })
+    Arc::new(Target { app: "shop".into(), upstreams, canary: None, state, bell: Arc::default(), meter })
 }
 
 pub(super) fn table(state: TargetState, upstreams: Vec<Arc<Upstream>>) -> RouteTable {

@@ -6,7 +6,11 @@ fn a_table_comes_back_as_it_was() {
     let path = dir.path().join("routes.json");
     assert!(load(&path).expect("absence is no fault").is_none());
     let upstream = Upstream::new("127.0.0.1:9".parse().expect("an address"), "c1");
-    let live = target(TargetState::Live, vec![upstream]);
+    let canary =
+        Portion { percent: 10, upstreams: vec![Upstream::new("127.0.0.1:7".parse().expect("an address"), "c2")] };
+    let mut live = Arc::into_inner(target(TargetState::Live, vec![upstream])).expect("one");
+    live.canary = Some(canary);
+    let live = Arc::new(live);
     let api = Some((host("hythe.test"), "127.0.0.1:8081".parse().expect("an address")));
     let routes = [
         (host("a.test"), Arc::clone(&live)),
@@ -21,6 +25,8 @@ fn a_table_comes_back_as_it_was() {
     let (a, b) = (table.target(&host("a.test")).expect("a"), table.target(&host("b.test")).expect("b"));
     assert!(Arc::ptr_eq(a, b), "hosts of one target share it");
     assert_eq!((a.upstreams[0].replica(), a.upstreams[0].address().port()), ("c1", 9));
+    let canary = a.canary.as_ref().expect("a canary");
+    assert_eq!((canary.percent, canary.upstreams[0].replica()), (10, "c2"));
     assert_eq!(table.target(&host("c.test")).expect("c").state, TargetState::Stopped);
     assert_eq!(std::fs::read_dir(dir.path()).expect("lists").count(), 1, "no temporary file stays");
 }

@@ -137,6 +137,10 @@ pub async fn ensures_exactly_that_many(rig: &dyn Rig) {
     let three = until(engine, |all| all.len() == 3 && all.iter().all(is_running)).await;
     assert_eq!(three[0], two[0]);
     assert_eq!(ordinals(&three), [1, 2, 3]);
+    engine.stop(&three[1].id).await.expect("stop");
+    engine.stop(&three[1].id).await.expect("it is gone already");
+    let two = until(engine, |all| all.len() == 2).await;
+    assert_eq!(ordinals(&two), [1, 3], "that one, and no other");
     spec.count = 0;
     engine.ensure(&spec).await.expect("none");
     assert_eq!(observe(engine).await, []);

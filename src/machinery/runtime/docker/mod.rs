@@ -183,6 +183,10 @@ impl Engine for Docker {
         self.retire_replicas(id, below).await
     }
 
+    async fn stop(&self, replica: &str) -> Result<()> {
+        self.stop_replica(replica).await
+    }
+
     async fn remove(&self, replica: &str) -> Result<()> {
         self.remove_replica(replica).await
     }

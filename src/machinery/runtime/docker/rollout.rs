@@ -59,6 +59,13 @@ impl Docker {
         all(found.iter().filter(|r| r.labels.generation < below).map(|r| self.stop(r).boxed()).collect()).await
     }
 
+    pub(super) async fn stop_replica(&self, replica: &str) -> Result<()> {
+        match self.list_replicas(&[]).await?.iter().find(|listed| listed.id == replica) {
+            Some(found) => self.stop(found).await,
+            None => Ok(()),
+        }
+    }
+
     pub(super) async fn remove_replica(&self, replica: &str) -> Result<()> {
         match self.inspect_ours(replica).await {
             Err(EngineError::NotFound { .. }) => Ok(()),

@@ -78,6 +78,10 @@ impl Engine for FakeEngine {
         Ok(())
     }
 
+    async fn stop(&self, replica: &str) -> Result<()> {
+        self.remove(replica).await
+    }
+
     async fn remove(&self, replica: &str) -> Result<()> {
         self.witnessed(|it| it.id == replica).await;
         let mut state = self.enter_op(Op::Remove)?;

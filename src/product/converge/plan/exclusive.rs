@@ -64,7 +64,7 @@ impl Planner<'_> {
         if live == Generation::default() || live == self.desired.rollout() {
             return Vec::new();
         }
-        let all = self.desired.processes_before().into_iter();
+        let all = self.desired.live_processes(&self.desired.status().scaled).into_iter();
         all.filter(|p| !p.alone.is_empty() && p.count > 0).collect()
     }
 }

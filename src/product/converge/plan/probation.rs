@@ -68,10 +68,12 @@ impl Planner<'_> {
                 return Some((worst(&process.id), Cause::Loops { times: c.count, seconds }));
             }
         }
-        let (new, old) = (self.answers(rollout), self.answers(watched.previous));
         let web = || processes.iter().find(|p| p.has_port).and_then(|p| worst(&p.id));
-        if verdict::is_worse(new, old) {
-            return Some((web(), Cause::Worse { new, old, seconds }));
+        if self.is_called_off() {
+            return Some((None, Cause::Aborted));
+        }
+        if let Some(cause) = self.compared(rollout, watched.previous, seconds, 100) {
+            return Some((web(), cause));
         }
         let unready = || {
             processes
@@ -79,6 +81,15 @@ impl Planner<'_> {
                 .find(|p| self.of(&p.id, rollout).iter().filter(|s| s.is_ready()).count() < p.count as usize)
         };
         unsettled.then(|| (unready().and_then(|p| worst(&p.id)), Cause::Unsettled { seconds }))
+    }
+
+    /// What the new rollout does worse than the old one, both as far as their answers are known.
+    pub(super) fn compared(&self, new: Generation, old: Generation, seconds: i64, percent: u8) -> Option<Cause> {
+        let (new, old) = (self.answers(new), self.answers(old));
+        if verdict::is_worse(new, old) {
+            return Some(Cause::Worse { new: new.into(), old: old.into(), seconds, percent });
+        }
+        verdict::is_slower(new, old).map(|(new, old)| Cause::Slower { new, old, seconds, percent })
     }
 
     fn answers(&self, generation: Generation) -> Answers {

@@ -5,7 +5,7 @@ use crate::base::model::{
     App, AppId, Check, Checks, Environment, EnvironmentId, EnvironmentSpec, Formation, HealthCheck, Id, Manifest,
     OrganizationId, Process, ProcessName, Release, ReleaseId, ReleaseKind, Scaling, SpaceId, Watch,
 };
-use crate::product::converge::observed::Crashes;
+use crate::product::converge::observed::{Answers, Crashes};
 use crate::product::converge::scale::Load;
 use crate::product::converge::vital::Standing;
 
@@ -69,7 +69,7 @@ fn desired(rollout: i64, live: i64, formation: &[(&str, u32)]) -> Desired {
         },
         created_at: NOW,
     };
-    Desired { environment, app, release: Some(release), fallback: None, hosts: Vec::new() }
+    Desired { environment, app, release: Some(release), live: None, hosts: Vec::new() }
 }
 
 fn seen(desired: &Desired, process: &str, generation: i64, ordinal: u32, ready: bool) -> Seen {
@@ -277,6 +277,7 @@ fn at_the_fixpoint_there_is_nothing_to_do() {
 
 mod exclusive;
 mod health;
+mod strategy;
 
 mod properties {
     use proptest::prelude::*;

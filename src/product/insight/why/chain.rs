@@ -42,6 +42,7 @@ pub(super) fn explain(facts: &Facts) -> Why {
             why.summary = format!("{} sleeps, as nobody asked for it lately; the next request wakes it", facts.name());
         }
         EnvironmentState::Blocked => facts.blocked(&mut why),
+        EnvironmentState::Holding => facts.held(&mut why),
         EnvironmentState::Live | EnvironmentState::Watching if why.drift.is_empty() => facts.lives(&mut why),
         EnvironmentState::Live | EnvironmentState::Watching | EnvironmentState::Converging => facts.converges(&mut why),
     }
@@ -105,6 +106,7 @@ impl Facts {
         let exits = self.exits(self.environment.status.live);
         let lately: Vec<_> = exits.into_iter().filter(|(event, _)| self.now.since(event.at) <= LATELY_MILLIS).collect();
         why.chain.extend(story(&lately));
+        why.chain.extend(self.unhealthy());
         if let Some(failure) = self.last_failure() {
             why.chain.push(failure);
         }
@@ -136,6 +138,17 @@ impl Facts {
         self.route(why);
         why.next =
             next.filter(|text| !text.is_empty()).or_else(|| Some("Push a mended version, or: hythe rollback".into()));
+    }
+
+    /// Two releases answer, as was asked for, and somebody has to say how it ends.
+    fn held(&self, why: &mut Why) {
+        let reason = self.environment.status.reason.clone().unwrap_or_default();
+        let mut lines = reason.lines();
+        why.summary = format!("{}: {}", self.name(), lines.next().unwrap_or("a canary is held"));
+        self.origin(why);
+        let held = self.events.iter().rev().find(|e| matches!(e.happened, Happened::CanaryHeld(_)));
+        why.chain.extend(held.map(|e| Link { at: e.at, text: e.happened.text(), evidence: Vec::new() }));
+        why.next = lines.next().map(str::to_owned);
     }
 
     fn converges(&self, why: &mut Why) {
@@ -265,6 +278,20 @@ impl Facts {
         let Happened::DeploymentFailed { reason, .. } = &last.happened else { return None };
         let evidence: Vec<_> = reason.lines().skip(1).take(MOST_EVIDENCE).map(str::to_owned).collect();
         Some(Link { at: last.at, text: format!("{}{}", last.happened.text(), by(last)), evidence })
+    }
+
+    /// The newest replica of the live rollout that was lately replaced for its liveness check.
+    fn unhealthy(&self) -> Option<Link> {
+        let live = self.environment.status.live.0;
+        let lately = self.events.iter().rev().filter(|e| self.now.since(e.at) <= LATELY_MILLIS);
+        let found = lately.into_iter().find_map(|event| match &event.happened {
+            Happened::ReplicaFailed(failed) if failed.rollout == live => Some((event, failed)),
+            _ => None,
+        });
+        found.map(|(event, failed)| {
+            let kept = failed.lines.len().saturating_sub(MOST_EVIDENCE);
+            Link { at: event.at, text: failed.text(), evidence: failed.lines[kept..].to_vec() }
+        })
     }
 
     /// Exits of a rollout that belong to one story, oldest first.

@@ -1,7 +1,8 @@
 use super::*;
 use crate::base::model::{
-    AppId, DeploymentId, DeploymentKind, EnvironmentId, EnvironmentSpec, EnvironmentState, EnvironmentStatus, EventId,
-    Formation, Generation, Happened, Id, Process, ReleaseId, ReplicaExited, ReplicaReady, ReplicaState, Routed, UserId,
+    AppId, CanaryHeld, DeploymentId, DeploymentKind, EnvironmentId, EnvironmentSpec, EnvironmentState,
+    EnvironmentStatus, EventId, Formation, Generation, Happened, Id, Process, ReleaseId, ReplicaExited, ReplicaFailed,
+    ReplicaReady, ReplicaState, Routed, UserId,
 };
 
 /// 2026-01-31 12:00:00.
@@ -210,4 +211,37 @@ fn nothing_and_stopped_are_told_calmly() {
     let mut deaf = facts(EnvironmentState::Live, 2).pushed();
     deaf.engine_answers = false;
     insta::assert_snapshot!([empty.told(), stopped.told(), deaf.told()].join("\n\n"));
+}
+
+#[test]
+fn a_canary_that_is_held_says_what_it_waits_for() {
+    let mut facts = facts(EnvironmentState::Holding, 2).pushed();
+    facts.environment.status.live = Generation(6);
+    facts.live = Some(release(41));
+    facts.environment.status.reason = Some(
+        "v42 is held: 10 % of the requests go to it, the others to v41 (step 1 of 2)\n\
+         Let it go on: hythe releases:continue -a shop."
+            .into(),
+    );
+    let until = Timestamp(NOON + 600_000);
+    let held = CanaryHeld { rollout: 7, release: Some(42), percent: 10, until, goes_on: false };
+    insta::assert_snapshot!(facts.then(5, Happened::CanaryHeld(held)).told());
+}
+
+#[test]
+fn a_replica_that_was_replaced_for_its_liveness_is_a_word_beside_what_is_well() {
+    let failed = ReplicaFailed {
+        process: "web".parse().expect("name"),
+        ordinal: 2,
+        rollout: 7,
+        release: Some(42),
+        fault: "answers GET /live with 500".into(),
+        ran_millis: Some(180_000),
+        lines: vec!["deadlock".into()],
+    };
+    let told = facts(EnvironmentState::Live, 2).pushed().then(200, Happened::ReplicaFailed(failed)).told();
+    assert!(
+        told.contains("web.2 failed its liveness check after 3 min and is replaced: it answers GET /live with 500")
+    );
+    assert!(told.contains("| deadlock"), "{told}");
 }

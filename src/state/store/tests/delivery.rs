@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use super::variables::SealedVariables;
 use super::*;
-use crate::base::model::{Manifest, Scaling};
+use crate::base::model::{Canary, Guidance, Manifest, Scaling, Strategy};
 
 const ALL: Scope = Scope::Platform;
 
@@ -115,6 +115,8 @@ async fn an_environments_spec_is_guarded_by_its_generation() {
             sizes: BTreeMap::from([(name("web"), name("small"))]),
             mounts: mounts(),
             scaling: BTreeMap::from([(name("web"), SCALING)]),
+            strategy: Strategy::Canary { steps: vec![10, 50], hold_seconds: Some(60) },
+            guidance: Some(Guidance { rollout: Generation(4), steps: 1, aborted: false }),
         };
         assert!(environments::write_spec(&mut tx, &env.id, 1, &spec).await.expect("write"));
         assert!(!environments::write_spec(&mut tx, &env.id, 1, &spec).await.expect("write"), "it moved on");
@@ -132,6 +134,16 @@ async fn an_environments_spec_is_guarded_by_its_generation() {
                 previous: Generation(2),
                 previous_release: Some(ReleaseId::fresh()),
             }),
+            canary: Some(Canary {
+                rollout: Generation(4),
+                step: 0,
+                steps: 2,
+                percent: 10,
+                since: at(1),
+                until: at(2),
+                goes_on: true,
+            }),
+            beside: [Generation(4)].into(),
         };
         assert!(environments::write_status(&mut tx, &env.id, &status).await.expect("write"));
         assert!(!environments::write_status(&mut tx, &EnvironmentId::fresh(), &status).await.expect("write"));

@@ -20,7 +20,7 @@ fn keeping(rollout: i64, live: i64, process: &str, formation: &[(&str, u32)]) ->
     release.mounts = mounts(process, false);
     release.formation = wanted.environment.spec.formation.clone();
     if live > 0 && live != rollout {
-        wanted.fallback = wanted.release.clone();
+        wanted.live = wanted.release.clone();
         wanted.environment.status.live_release = wanted.release.as_ref().map(|r| r.id.clone());
     }
     wanted

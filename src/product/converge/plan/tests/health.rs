@@ -130,8 +130,8 @@ fn a_watch_that_ends_well_retires_what_stood_by() {
 fn more_faults_than_before_bring_the_old_rollout_back() {
     let (mut wanted, mut all) = on_probation();
     let before = wanted.environment.status.watch.clone().expect("a watch");
-    all[0].answers = Answers { requests: 1000, faults: 1 };
-    all[1].answers = Answers { requests: 20, faults: 10 };
+    all[0].answers = Answers { requests: 1000, faults: 1, ..Answers::default() };
+    all[1].answers = Answers { requests: 20, faults: 10, ..Answers::default() };
     all[1].traffic = Traffic::Routed;
     let changes = run(&wanted, &with(all.clone()));
     assert_eq!(changes.routed, ["web.1.1"]);
