@@ -179,15 +179,7 @@ async fn run(s: &mut Session, verb: Verb) -> Result<()> {
             processes::autoscale(s, &at, &process, scaling.as_ref()).await
         }
         Verb::PsScale { at, numbers } => processes::scale(s, &at, &numbers).await,
-        Verb::PsSize { at, words } => processes::size(s, &at, &words).await,
-        Verb::Sizes => processes::sizes(s).await,
-        Verb::Volumes { at, destroyed } => volumes::list(s, &at, destroyed).await,
-        Verb::VolumesCreate { at, name, shared } => volumes::create(s, &at, name, shared).await,
-        Verb::VolumesInfo { at, name } => volumes::show(s, &at, &name).await,
-        Verb::VolumesMount { at, name, path, process } => volumes::mount(s, &at, &name, path, &process).await,
-        Verb::VolumesUnmount { at, name, process } => volumes::unmount(s, &at, &name, process.as_deref()).await,
-        Verb::VolumesDestroy { at, name, confirm } => volumes::destroy(s, &at, &name, confirm.as_deref()).await,
-        Verb::VolumesRestore { at, volume, name } => volumes::restore(s, &at, &volume, name).await,
+        Verb::Volume(verb) => volumes::run(s, verb).await,
         Verb::PsRestart(at) => processes::restart(s, &at).await,
         Verb::PsStop(at) => processes::stop(s, &at, true).await,
         Verb::PsStart(at) => processes::stop(s, &at, false).await,

@@ -1,14 +1,28 @@
-//! Volumes.
+//! Volumes, and the way to the verbs about sizes.
 
 use super::Session;
-use super::args::{AtFlag, AtWord};
+use super::args::{AtFlag, AtWord, VolumeVerb};
 use super::delivery::follow;
 use super::failure::{Failure, Result};
 use super::text::{bytes, time};
 use crate::base::clock::{Clock, SystemClock};
 use crate::edges::api::types::{MountBody, MountsChanged, NewVolumeBody, RestoreBody, VolumeView};
 
-pub(super) async fn list(s: &mut Session, at: &AtWord, destroyed: bool) -> Result<()> {
+pub(super) async fn run(s: &mut Session, verb: VolumeVerb) -> Result<()> {
+    match verb {
+        VolumeVerb::PsSize { at, words } => super::processes::size(s, &at, &words).await,
+        VolumeVerb::Sizes => super::processes::sizes(s).await,
+        VolumeVerb::Volumes { at, destroyed } => list(s, &at, destroyed).await,
+        VolumeVerb::VolumesCreate { at, name, shared } => create(s, &at, name, shared).await,
+        VolumeVerb::VolumesInfo { at, name } => show(s, &at, &name).await,
+        VolumeVerb::VolumesMount { at, name, path, process } => mount(s, &at, &name, path, &process).await,
+        VolumeVerb::VolumesUnmount { at, name, process } => unmount(s, &at, &name, process.as_deref()).await,
+        VolumeVerb::VolumesDestroy { at, name, confirm } => destroy(s, &at, &name, confirm.as_deref()).await,
+        VolumeVerb::VolumesRestore { at, volume, name } => restore(s, &at, &volume, name).await,
+    }
+}
+
+async fn list(s: &mut Session, at: &AtWord, destroyed: bool) -> Result<()> {
     let all = match destroyed {
         true => s.client.destroyed_volumes().await?.items,
         false => s.client.volumes(&s.app_word(&at.app)?, &at.environment.environment).await?.items,
@@ -29,7 +43,7 @@ pub(super) async fn list(s: &mut Session, at: &AtWord, destroyed: bool) -> Resul
     s.print(&head, &rows).await
 }
 
-pub(super) async fn show(s: &mut Session, at: &AtFlag, name: &str) -> Result<()> {
+async fn show(s: &mut Session, at: &AtFlag, name: &str) -> Result<()> {
     let volume = s.client.volume(&s.app_flag(&at.app)?, &at.environment.environment, name).await?;
     if s.json {
         return Ok(s.io.json(&volume).await?);
@@ -71,7 +85,7 @@ fn left(until: &str) -> String {
     }
 }
 
-pub(super) async fn create(s: &mut Session, at: &AtFlag, name: String, shared: bool) -> Result<()> {
+async fn create(s: &mut Session, at: &AtFlag, name: String, shared: bool) -> Result<()> {
     let body = NewVolumeBody { name, shared };
     let volume = s.client.create_volume(&s.app_flag(&at.app)?, &at.environment.environment, &body).await?;
     if s.json {
@@ -80,13 +94,13 @@ pub(super) async fn create(s: &mut Session, at: &AtFlag, name: String, shared: b
     Ok(s.io.say(&format!("created {0}; mount it with: hythe volumes:mount {0} /data", volume.name)).await?)
 }
 
-pub(super) async fn mount(s: &mut Session, at: &AtFlag, name: &str, path: String, process: &str) -> Result<()> {
+async fn mount(s: &mut Session, at: &AtFlag, name: &str, path: String, process: &str) -> Result<()> {
     let (app, environment) = (s.app_flag(&at.app)?, &at.environment.environment);
     let changed = s.client.mount_volume(&app, environment, (name, process), &MountBody { path }).await?;
     told(s, &app, environment, &changed).await
 }
 
-pub(super) async fn unmount(s: &mut Session, at: &AtFlag, name: &str, process: Option<&str>) -> Result<()> {
+async fn unmount(s: &mut Session, at: &AtFlag, name: &str, process: Option<&str>) -> Result<()> {
     let (app, environment) = (s.app_flag(&at.app)?, &at.environment.environment);
     let changed = s.client.unmount_volume(&app, environment, name, process).await?;
     told(s, &app, environment, &changed).await
@@ -100,7 +114,7 @@ async fn told(s: &mut Session, app: &str, environment: &str, changed: &MountsCha
     }
 }
 
-pub(super) async fn destroy(s: &mut Session, at: &AtFlag, name: &str, confirm: Option<&str>) -> Result<()> {
+async fn destroy(s: &mut Session, at: &AtFlag, name: &str, confirm: Option<&str>) -> Result<()> {
     let app = s.app_flag(&at.app)?;
     if confirm != Some(name) {
         return Err(Failure::usage(format!(
@@ -117,7 +131,7 @@ pub(super) async fn destroy(s: &mut Session, at: &AtFlag, name: &str, confirm: O
         .await?)
 }
 
-pub(super) async fn restore(s: &mut Session, at: &AtFlag, volume: &str, name: Option<String>) -> Result<()> {
+async fn restore(s: &mut Session, at: &AtFlag, volume: &str, name: Option<String>) -> Result<()> {
     let (app, environment) = (s.app_flag(&at.app)?, &at.environment.environment);
     let volume = s.client.restore_volume(&app, environment, volume, &RestoreBody { name }).await?;
     if s.json {
