@@ -29,6 +29,15 @@ pub enum Busy {
     GiveUp(EnvironmentId),
 }
 
+/// What a task is to do.
+pub enum Order {
+    Ensure { desired: Box<Desired>, process: DesiredProcess, generation: Generation, count: u32 },
+    Retire { workload: WorkloadId, below: Generation },
+    Remove { replica: Replica },
+    Probe { replica: Replica, vital: Vital, stop: CancellationToken },
+    GiveUp { desired: Box<Desired>, replica: Option<Replica>, cause: Cause, fault: Option<(CheckKind, String)> },
+}
+
 pub enum Outcome {
     /// What is known of a replica, whether it is news or not.
     Asked {
@@ -61,13 +70,19 @@ pub struct Hands {
 }
 
 impl Hands {
-    pub async fn ensure(
-        self,
-        desired: Desired,
-        process: DesiredProcess,
-        generation: Generation,
-        count: u32,
-    ) -> Outcome {
+    pub async fn carry_out(self, order: Order) -> Outcome {
+        match order {
+            Order::Ensure { desired, process, generation, count } => {
+                self.ensure(*desired, process, generation, count).await
+            }
+            Order::Retire { workload, below } => self.retire(workload, below).await,
+            Order::Remove { replica } => self.remove(replica).await,
+            Order::Probe { replica, vital, stop } => self.probe(replica, vital, stop).await,
+            Order::GiveUp { desired, replica, cause, fault } => self.give_up(*desired, replica, cause, fault).await,
+        }
+    }
+
+    async fn ensure(self, desired: Desired, process: DesiredProcess, generation: Generation, count: u32) -> Outcome {
         let Some(release) = desired.release.clone().filter(|_| generation == desired.rollout()) else {
             return Outcome::Done;
         };
@@ -89,27 +104,27 @@ impl Hands {
         }
     }
 
-    pub async fn probe(self, replica: Replica, vital: Vital, stop: CancellationToken) -> Outcome {
+    async fn probe(self, replica: Replica, vital: Vital, stop: CancellationToken) -> Outcome {
         let id = replica.id.clone();
         let vital = asking::ask(Arc::clone(&self.engine), replica, vital, Arc::clone(&self.ctx.clock), stop).await;
         Outcome::Asked { replica: id, vital }
     }
 
-    pub async fn retire(self, workload: WorkloadId, below: Generation) -> Outcome {
+    async fn retire(self, workload: WorkloadId, below: Generation) -> Outcome {
         match self.engine.retire(&workload, below).await {
             Ok(()) => Outcome::Done,
             Err(error) => Outcome::Failed { workload, generation: below, error },
         }
     }
 
-    pub async fn remove(self, replica: Replica) -> Outcome {
+    async fn remove(self, replica: Replica) -> Outcome {
         match self.engine.remove(&replica.id).await {
             Ok(()) => Outcome::Done,
             Err(error) => Outcome::Failed { workload: replica.workload, generation: replica.generation, error },
         }
     }
 
-    pub async fn give_up(
+    async fn give_up(
         self,
         desired: Desired,
         replica: Option<Replica>,
