@@ -40,7 +40,7 @@ pub struct Upstream {
 }
 
 /// One request inside an upstream, until dropped.
-pub(super) struct Pass(Arc<Upstream>);
+pub struct Pass(Arc<Upstream>);
 
 impl Upstream {
     /// `replica` names the container or task behind the address; the two together are its identity.
@@ -95,7 +95,7 @@ impl Upstream {
         self.server_errors.load(Ordering::Relaxed) + self.failures()
     }
 
-    pub(super) fn answered(&self, status: u16) {
+    pub fn answered(&self, status: u16) {
         self.answered.fetch_add(1, Ordering::Relaxed);
         if status >= 500 {
             self.server_errors.fetch_add(1, Ordering::Relaxed);
@@ -135,7 +135,7 @@ impl Upstream {
     }
 
     /// `None` when it is retired.
-    pub(super) fn enter(self: &Arc<Self>) -> Option<Pass> {
+    pub fn enter(self: &Arc<Self>) -> Option<Pass> {
         self.in_flight.fetch_add(1, Ordering::SeqCst);
         self.entered.fetch_add(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
@@ -144,7 +144,7 @@ impl Upstream {
         (!self.is_retired()).then_some(pass)
     }
 
-    pub(super) fn failed(&self) {
+    pub fn failed(&self) {
         self.failures.fetch_add(1, Ordering::Relaxed);
         *self.avoid_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + AVOIDED);
         self.avoided.store(true, Ordering::Release);

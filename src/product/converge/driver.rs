@@ -16,7 +16,7 @@ use super::Handle;
 use super::apply::{Busy, Hands, Order, Outcome};
 use super::board::Board;
 use super::chronicle::{self, Chronicle};
-use super::desired::{Desired, Settings, default_check};
+use super::desired::{Desired, DesiredProcess, Settings, default_check};
 use super::observed::Memory;
 use super::plan::{self, Change, Changes};
 use super::scale::{Demand, Load, by_use, used};
@@ -314,14 +314,19 @@ impl Mind {
         let wanted = desired.processes().into_iter().find(|p| p.id == replica.workload);
         let wanted = wanted.filter(|_| replica.generation == desired.rollout());
         // The checks of one release say nothing of the replicas of another.
-        let checks = wanted.map_or_else(|| vec![default_check(&replica.workload.process)], |process| process.checks);
+        let ours = |process: &DesiredProcess| process.checks.clone();
+        let checks = wanted.as_ref().map_or_else(|| vec![default_check(&replica.workload.process)], ours);
         if let Some((asked, stop)) = self.asked.get(&replica.id) {
             if *asked != checks {
                 stop.cancel();
             }
             return;
         }
+        let patience = wanted.as_ref().map(|process| process.patience_millis(&self.settings).1);
+        let age = replica.started_at.map_or(0, |at| now.since(at));
         let vital = self.memory.vitals.entry(replica.id.clone()).or_default();
+        // Before this life of the platform it may have been ready; one that hangs now would never pass again.
+        vital.had_its_time = desired.status().live == replica.generation && patience.is_some_and(|most| age > most);
         vital.follow(&checks, replica.started_at.unwrap_or(now));
         if vital.is_settled() {
             return;

@@ -116,7 +116,8 @@ impl<'a> Planner<'a> {
                 _ if status.state == EnvironmentState::Blocked => EnvironmentState::Blocked,
                 (_, None) => EnvironmentState::Empty,
                 (true, _) if stopped => EnvironmentState::Stopped,
-                (true, _) if processes.iter().all(|p| p.count == 0) && !status.scaled.is_empty() => {
+                // What needs no request goes on meanwhile.
+                (true, _) if processes.iter().any(|p| p.has_port && status.scaled.get(&p.id.process) == Some(&0)) => {
                     EnvironmentState::Asleep
                 }
                 (true, _) => EnvironmentState::Live,
@@ -149,7 +150,10 @@ impl<'a> Planner<'a> {
         let mut all_ready = true;
         for process in processes {
             let here = self.of(&process.id, rollout);
-            let running = here.iter().filter(|s| s.runs()).count();
+            // One that was made and never started may be what a crash left of a start: it is asked for again, which for
+            // an engine that is about to start it changes nothing.
+            let made = |s: &&&Seen| s.runs() && s.replica.state != ReplicaState::Starting;
+            let running = here.iter().filter(made).count();
             let ready = here.iter().filter(|s| s.is_ready()).count();
             let want = process.count as usize;
             all_ready &= ready >= want;
@@ -275,9 +279,10 @@ impl<'a> Planner<'a> {
         };
         let open: Vec<&Seen> = self.observed.replicas.iter().filter(open).collect();
         let mut routed: Vec<&&Seen> = open.iter().filter(|s| s.is_ready()).collect();
-        // None is ready: those that still have the route keep it, else those that were ready once.
+        // None is ready: those that still have the route keep it (after a restart of the platform nobody has asked them
+        // yet), else those that were ready once.
         if routed.is_empty() {
-            routed = open.iter().filter(|s| s.standing.passed && s.traffic == Traffic::Routed).collect();
+            routed = open.iter().filter(|s| s.traffic == Traffic::Routed).collect();
         }
         if routed.is_empty() {
             routed = open.iter().filter(|s| s.standing.passed).collect();
