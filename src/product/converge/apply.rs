@@ -10,6 +10,7 @@ use super::desired::{Desired, DesiredProcess};
 use super::evidence::Evidence;
 use super::plan::Cause;
 use super::vital::Vital;
+use crate::base::clock::Clock;
 use crate::base::error::{Error, Result};
 use crate::base::model::{CheckKind, EnvironmentId, Generation, Release, Replica, WorkloadId, WorkloadSpec};
 use crate::machinery::runtime::{Engine, EngineError};
@@ -65,6 +66,8 @@ pub enum Outcome {
 #[derive(Clone)]
 pub struct Hands {
     pub ctx: Ctx,
+    /// For all that is measured; the clock of `ctx` may be set while something is under way.
+    pub steady: Arc<dyn Clock>,
     pub engine: Arc<dyn Engine>,
     pub builder: Arc<Builder>,
 }
@@ -83,10 +86,10 @@ impl Hands {
     }
 
     async fn ensure(self, desired: Desired, process: DesiredProcess, generation: Generation, count: u32) -> Outcome {
-        let Some(release) = desired.release.clone().filter(|_| generation == desired.rollout()) else {
+        let Some(release) = desired.release.clone().filter(|_| desired.runs_as(generation)) else {
             return Outcome::Done;
         };
-        let spec = match self.spec(&desired, &release, &process, count).await {
+        let spec = match self.spec(&desired, &release, &process, generation, count).await {
             Ok(spec) => spec,
             Err(error) => return Outcome::Unapplied { error },
         };
@@ -106,7 +109,7 @@ impl Hands {
 
     async fn probe(self, replica: Replica, vital: Vital, stop: CancellationToken) -> Outcome {
         let id = replica.id.clone();
-        let vital = asking::ask(Arc::clone(&self.engine), replica, vital, Arc::clone(&self.ctx.clock), stop).await;
+        let vital = asking::ask(Arc::clone(&self.engine), replica, vital, Arc::clone(&self.steady), stop).await;
         Outcome::Asked { replica: id, vital }
     }
 
@@ -151,6 +154,7 @@ impl Hands {
         desired: &Desired,
         release: &Release,
         process: &DesiredProcess,
+        generation: Generation,
         count: u32,
     ) -> Result<WorkloadSpec> {
         let command = release.processes.get(&process.id.process).cloned();
@@ -158,7 +162,7 @@ impl Hands {
         let runtime = &self.ctx.config.runtime;
         Ok(WorkloadSpec {
             id: process.id.clone(),
-            generation: desired.rollout(),
+            generation,
             count,
             app: desired.app.name.clone(),
             space: desired.app.space_id.clone(),

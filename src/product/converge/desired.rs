@@ -72,6 +72,13 @@ impl Desired {
         self.environment.spec.rollout
     }
 
+    /// Whether replicas of that generation run the desired release: those of the rollout, and of a live one that it restarts.
+    pub fn runs_as(&self, generation: Generation) -> bool {
+        let (spec, status) = (&self.environment.spec, &self.environment.status);
+        let restarts = generation == status.live && spec.release == status.live_release;
+        self.release.is_some() && (generation == spec.rollout || restarts)
+    }
+
     pub fn status(&self) -> &EnvironmentStatus {
         &self.environment.status
     }

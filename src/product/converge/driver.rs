@@ -21,11 +21,11 @@ use super::observed::Memory;
 use super::plan::{self, Change, Changes};
 use super::scale::{Demand, Load, by_use, used};
 use super::table::{Entry, Publisher};
-use crate::base::clock::Timestamp;
+use crate::base::clock::{SteadyClock, Timestamp};
 use crate::base::error::{Error, Result};
 use crate::base::model::{
-    Environment, EnvironmentId, EnvironmentState, EnvironmentStatus, Generation, HealthCheck, Host, Replica,
-    ReplicaState, WorkloadId,
+    Environment, EnvironmentId, EnvironmentState, EnvironmentStatus, Generation, HealthCheck, Host, Limits, Measured,
+    Replica, ReplicaState, WorkloadId,
 };
 use crate::machinery::proxy::RouteTable;
 use crate::machinery::runtime::{Engine, EngineError};
@@ -52,6 +52,9 @@ pub struct Converger {
 /// What is known from one look to the next, and what follows from it. Lost with the process and found again by looking.
 pub(super) struct Mind {
     settings: Settings,
+    /// Of each replica.
+    limits: Limits,
+    began: Option<Timestamp>,
     pub(super) publisher: Publisher,
     pub(super) memory: Memory,
     counted_crashes: HashSet<String>,
@@ -86,15 +89,15 @@ impl Converger {
         table: watch::Sender<Arc<RouteTable>>,
         api: Option<(Host, std::net::SocketAddr)>,
     ) -> Self {
-        let settings = Settings::from(&ctx.config.runtime);
+        let (settings, limits) = (Settings::from(&ctx.config.runtime), ctx.config.runtime.limits());
         let wake = Arc::clone(&ctx.wake);
         let chronicle = Chronicle::new(ctx.clone(), Arc::clone(&engine));
         Self {
             chronicle,
-            hands: Hands { ctx, engine, builder },
+            hands: Hands { steady: Arc::new(SteadyClock::from(&*ctx.clock)), ctx, engine, builder },
             wake: Arc::clone(&wake),
             ticks: watch::Sender::new(0),
-            mind: Mind::new(settings, Publisher::new(table, api, wake)),
+            mind: Mind::new(settings, limits, Publisher::new(table, api, wake)),
             board: Board::default(),
             tasks: JoinSet::new(),
             engine_lost: false,
@@ -126,7 +129,7 @@ impl Converger {
                 }
             };
             self.ticks.send_modify(|tick| *tick += 1);
-            let now = self.hands.ctx.clock.now();
+            let now = self.hands.steady.now();
             let pause = look_again
                 .map_or(TIMER, |at| Duration::from_millis(u64::try_from(at.since(now)).unwrap_or(0).max(1)).min(TIMER));
             tokio::select! {
@@ -155,16 +158,23 @@ impl Converger {
                 if !std::mem::replace(&mut self.engine_lost, true) {
                     tracing::error!(error = %Error::internal(error).for_log(), "the engine does not answer; what is routed stays routed");
                 }
-                return Ok(Some(self.hands.ctx.clock.now().plus_millis(1000)));
+                return Ok(Some(self.hands.steady.now().plus_millis(1000)));
             }
         };
         let mut tx = self.hands.ctx.store.read().await?;
         let all = Desired::all(&mut tx).await?;
         drop(tx);
-        self.mind.take_in(&all, &mut replicas, self.hands.ctx.clock.now());
+        let mut stamped = replicas.clone();
+        self.mind.take_in(&all, &mut replicas, (self.hands.steady.now(), self.hands.ctx.clock.now()));
+        stamped.retain(|of| replicas.iter().any(|r| r.id == of.id));
         self.board.put_up(&self.mind.memory);
-        self.chronicle.observed(&all, &replicas, &self.mind.memory).await;
-        let decided = self.mind.decide(&all, &replicas, self.hands.ctx.clock.now());
+        self.chronicle.observed(&all, &stamped, &self.mind.memory, self.hands.steady.now()).await;
+        let decided = self.mind.decide(
+            &all,
+            &replicas,
+            &self.hands.ctx.insight.measured(),
+            self.hands.steady.now(),
+        );
         for (busy, order) in self.mind.orders() {
             let task = self.hands.clone().carry_out(order);
             self.tasks.spawn(async move { (busy, task.await) });
@@ -200,9 +210,11 @@ impl Converger {
 }
 
 impl Mind {
-    pub(super) fn new(settings: Settings, publisher: Publisher) -> Self {
+    pub(super) fn new(settings: Settings, limits: Limits, publisher: Publisher) -> Self {
         Self {
             settings,
+            limits,
+            began: None,
             publisher,
             memory: Memory::default(),
             counted_crashes: HashSet::new(),
@@ -219,9 +231,16 @@ impl Mind {
     }
 
     /// The first half of a look: what is gone is forgotten, and what the planner shall not see is left out.
-    pub(super) fn take_in(&mut self, all: &[Desired], replicas: &mut Vec<Replica>, now: Timestamp) {
+    /// `now` is of a clock that goes on evenly, as are all times from here on; `wall` of the one that the engine stamps with.
+    pub(super) fn take_in(
+        &mut self,
+        all: &[Desired],
+        replicas: &mut Vec<Replica>,
+        (now, wall): (Timestamp, Timestamp),
+    ) {
         self.memory.keep_only(replicas);
         replicas.retain(|replica| !self.memory.has_been_stopped(replica));
+        replicas.iter_mut().for_each(|replica| self.memory.restamp(replica, now, wall));
         let runs = |id: &String| replicas.iter().any(|r| r.id == *id && r.state == ReplicaState::Running);
         self.asked.iter().filter(|(id, _)| !runs(id)).for_each(|(_, (_, stop))| stop.cancel());
         self.count_crashes(all, replicas, now);
@@ -229,13 +248,20 @@ impl Mind {
     }
 
     /// The second half: plans, orders what is not under way yet, and publishes.
-    pub(super) fn decide(&mut self, all: &[Desired], replicas: &[Replica], now: Timestamp) -> Decided {
+    pub(super) fn decide(
+        &mut self,
+        all: &[Desired],
+        replicas: &[Replica],
+        measured: &Measured,
+        now: Timestamp,
+    ) -> Decided {
         let mut look_again_at: Option<Timestamp> = None;
         let mut entries = Vec::new();
         let mut statuses = Vec::new();
         for (place, desired) in all.iter().enumerate() {
             let mut observed = self.memory.observe(&desired.environment.id, replicas, |id| self.publisher.traffic(id));
-            observed.load = self.load(desired, replicas, now);
+            observed.load = self.load(desired, replicas, measured, now);
+            observed.began = *self.began.get_or_insert(now);
             let changes = plan::plan(desired, &observed, now, &self.settings);
             look_again_at = earliest(look_again_at, changes.look_again_at);
             entries.push(Entry {
@@ -312,7 +338,7 @@ impl Mind {
     /// Asks the replica its checks. Where it is being asked others, that ends, and its end brings us back here.
     fn ask(&mut self, desired: &Desired, replica: Replica, now: Timestamp) {
         let wanted = desired.processes().into_iter().find(|p| p.id == replica.workload);
-        let wanted = wanted.filter(|_| replica.generation == desired.rollout());
+        let wanted = wanted.filter(|_| desired.runs_as(replica.generation));
         // The checks of one release say nothing of the replicas of another.
         let ours = |process: &DesiredProcess| process.checks.clone();
         let checks = wanted.as_ref().map_or_else(|| vec![default_check(&replica.workload.process)], ours);
@@ -399,7 +425,7 @@ impl Converger {
                 return self.mind.lost_count();
             }
         };
-        let now = self.hands.ctx.clock.now();
+        let now = self.hands.steady.now();
         match self.mind.finished(busy, outcome, now) {
             None => {}
             Some(News::Refused { workload, generation, error }) => self.refuse(workload, generation, error, now).await,
@@ -475,7 +501,14 @@ pub(super) fn blocked(environment: &Environment, reason: String) -> EnvironmentS
 
 impl Mind {
     /// What the proxy saw of an environment whose replicas the platform counts.
-    fn load(&mut self, desired: &Desired, replicas: &[Replica], now: Timestamp) -> Option<Load> {
+    fn load(
+        &mut self,
+        desired: &Desired,
+        replicas: &[Replica],
+        measured: &Measured,
+        now: Timestamp,
+    ) -> Option<Load> {
+        let limits = self.limits;
         let environment = &desired.environment;
         if environment.spec.scaling.is_empty() {
             self.memory.demands.remove(&environment.id);
@@ -490,15 +523,17 @@ impl Mind {
         let waking = environment.status.state == EnvironmentState::Converging;
         let was_rung = self.publisher.was_rung(&environment.id) || waking;
         let asleep = environment.status.state == EnvironmentState::Asleep;
-        let demand = self.memory.demands.entry(environment.id.clone()).or_insert_with(|| Demand::new(asleep, now));
+        let borne = environment.spec.scaling.iter().filter_map(|(process, scaling)| {
+            Some(environment.status.scaled.get(process)?.saturating_mul(scaling.in_flight))
+        });
+        let fresh = || Demand::new(asleep, borne.max().unwrap_or(0), now);
+        let demand = self.memory.demands.entry(environment.id.clone()).or_insert_with(fresh);
         demand.sample(now, u32::try_from(in_flight).unwrap_or(u32::MAX), entered, was_rung);
         for (process, scaling) in &environment.spec.scaling {
-            let measured = self.hands.ctx.insight.measured();
-            let limits = self.hands.ctx.config.runtime.limits();
-            demand.measure(measured.at, || {
+            demand.measure(measured.at, now, || {
                 let of_it = |r: &&Replica| r.workload.process == *process && r.generation == environment.status.live;
                 let live = replicas.iter().filter(|r| r.workload.environment == environment.id).filter(of_it);
-                by_use(scaling, &used(&measured, &environment.id, live, limits))
+                by_use(scaling, &used(measured, &environment.id, live, limits))
             });
         }
         Some(demand.load(now))

@@ -106,6 +106,10 @@ impl<'a> Planner<'a> {
 
         if gave_up {
             status.reason.clone_from(&before.reason);
+            // Nobody puts back the spec of a restart that failed: what serves is kept up meanwhile.
+            if self.desired.runs_as(before.live) {
+                self.bring_up(before.live, before.live, &processes, &mut status.clone());
+            }
         } else {
             // A rollout given up before is not this one's fault.
             status.state = EnvironmentState::Converging;
@@ -150,10 +154,11 @@ impl<'a> Planner<'a> {
         let mut all_ready = true;
         for process in processes {
             let here = self.of(&process.id, rollout);
-            // One that was made and never started may be what a crash left of a start: it is asked for again, which for
-            // an engine that is about to start it changes nothing.
-            let made = |s: &&&Seen| s.runs() && s.replica.state != ReplicaState::Starting;
-            let running = here.iter().filter(made).count();
+            let running = here.iter().filter(|s| s.runs()).count();
+            // One that was made and never started may be what a crash left of a start, and a stranded one serves nobody: both
+            // are for the engine to clear away, which for one that is about to start changes nothing.
+            let idles = |s: &&Seen| matches!(s.replica.state, ReplicaState::Starting | ReplicaState::Stranded);
+            let left_over = here.iter().any(idles);
             let ready = here.iter().filter(|s| s.is_ready()).count();
             let want = process.count as usize;
             all_ready &= ready >= want;
@@ -170,11 +175,13 @@ impl<'a> Planner<'a> {
                     } else if cause == Cause::Dead {
                         self.restart(seen);
                     } else {
-                        self.ensure(process, rollout);
+                        self.replace(process, rollout);
                     }
                 }
                 // Surplus replicas leave the route before they stop.
-                None if running != want && self.surplus_is_idle(process, rollout) => self.ensure(process, rollout),
+                None if (running != want || left_over) && self.surplus_is_idle(process, rollout) => {
+                    self.ensure(process, rollout);
+                }
                 None => {}
             }
             let asked = |s: &&Seen| s.replica.state == ReplicaState::Running && !s.standing.dead;
@@ -197,7 +204,8 @@ impl<'a> Planner<'a> {
         for seen in here.iter().filter(|s| !s.is_ready()) {
             let Some(started) = seen.replica.started_at else { continue };
             let millis = if seen.standing.started { to_be_ready } else { to_start };
-            let left = millis - self.now.since(started);
+            // After a restart of the platform it has its time once more: it may be ready, and nobody asked it yet.
+            let left = millis - self.now.since(started.max(self.observed.began));
             if left <= 0 {
                 self.give_up(Some(seen.replica.id.clone()), Cause::NotReady { millis }, status);
                 return false;
@@ -229,6 +237,14 @@ impl<'a> Planner<'a> {
 
     fn ensure(&mut self, process: &DesiredProcess, generation: Generation) {
         self.list.push(Change::Ensure { workload: process.id.clone(), generation, count: process.count });
+    }
+
+    /// As `ensure`, but surplus replicas that are not idle yet are left alone.
+    fn replace(&mut self, process: &DesiredProcess, generation: Generation) {
+        let idle = self.surplus_is_idle(process, generation);
+        let highest = self.of(&process.id, generation).iter().filter(|s| s.runs()).map(|s| s.replica.ordinal).max();
+        let count = if idle { process.count } else { highest.unwrap_or(0).max(process.count) };
+        self.list.push(Change::Ensure { workload: process.id.clone(), generation, count });
     }
 
     fn surplus_is_idle(&mut self, process: &DesiredProcess, generation: Generation) -> bool {
@@ -274,10 +290,15 @@ impl<'a> Planner<'a> {
                 && s.runs()
                 && s.replica.address.is_some()
                 && !s.standing.dead
-                && !surplus(&s.replica)
                 && self.desired.release.is_some()
         };
-        let open: Vec<&Seen> = self.observed.replicas.iter().filter(open).collect();
+        let mut open: Vec<&Seen> = self.observed.replicas.iter().filter(open).collect();
+        // Those beyond the number go once others serve in their place.
+        let (within, beyond): (Vec<&Seen>, Vec<&Seen>) = open.iter().partition(|s| !surplus(&s.replica));
+        let none_wanted = |s: &&Seen| processes.iter().any(|p| p.id == s.replica.workload && p.count == 0);
+        if within.iter().any(|s| s.is_ready()) || beyond.iter().any(none_wanted) {
+            open = within;
+        }
         let mut routed: Vec<&&Seen> = open.iter().filter(|s| s.is_ready()).collect();
         // None is ready: those that still have the route keep it (after a restart of the platform nobody has asked them
         // yet), else those that were ready once.

@@ -114,7 +114,7 @@ fn a_stranded_replica_leaves_the_route_and_is_replaced() {
 }
 
 fn with(replicas: Vec<Seen>) -> Observed {
-    Observed { replicas, crashes: BTreeMap::new(), load: None }
+    Observed { replicas, ..Observed::default() }
 }
 
 fn run(desired: &Desired, observed: &Observed) -> Changes {

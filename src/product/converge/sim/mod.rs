@@ -23,11 +23,26 @@ use script::Beat;
 use world::World;
 
 /// Histories of the suite; `HYTHE_SIM_HISTORIES` asks for another number.
-const HISTORIES: u64 = 500;
+const HISTORIES: u64 = 400;
 /// Where they begin; `HYTHE_SIM_SEED` replays one.
 const FIRST: u64 = 1;
-/// Of histories that once failed.
-const ONCE_FAILED: [u64; 0] = [];
+/// Each once found a fault, of the kind beside it.
+const ONCE_FAILED: [(u64, &str); 14] = [
+    (12, "an app whose worker runs was never woken when its web slept"),
+    (72, "what a request was in through the saved table was stopped under it"),
+    (188, "a rollout that answers badly was given up for one that does not answer"),
+    (482, "after a long downtime a watch ended before anybody was asked"),
+    (151, "what a crash had created and not started was waited for"),
+    (541, "what a crash had created and not started was left behind when nothing was to run"),
+    (226, "what serves was not kept up after a restart that failed"),
+    (1210, "a frozen replica was left behind when nothing was to run"),
+    (1410, "a crash beside replicas that left broke the requests in them"),
+    (1800, "those beyond the number lost the route before one within it was ready"),
+    (2240, "those beyond the number lost the route before one within it was ready"),
+    (3550, "those beyond the number lost the route before one within it was ready"),
+    (3789, "those beyond the number lost the route before one within it was ready"),
+    (647, "after a downtime a rollout was given up before anybody was asked"),
+];
 
 fn setting(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|text| !text.is_empty())
@@ -96,11 +111,7 @@ fn run(seeds: std::ops::Range<u64>) -> (Vec<u64>, u64) {
                     }
                     let world = history(seed, script::script(seed));
                     answered.fetch_add(world.answered, Ordering::Relaxed);
-                    if let Some(fault) = &world.fault {
-                        if std::env::var("KINDS").is_ok() {
-                            let kind: String = fault.chars().filter(|c| !c.is_ascii_digit()).take(90).collect();
-                            println!("KIND {kind} @{seed}");
-                        }
+                    if world.fault.is_some() {
                         failed.lock().unwrap_or_else(PoisonError::into_inner).push(seed);
                     }
                 }
@@ -118,11 +129,6 @@ fn histories_hold() {
     let first = setting("HYTHE_SIM_FIRST").and_then(|n| n.parse().ok()).unwrap_or(FIRST);
     let (failed, answered) = run(first..first + count);
     println!("{count} histories from seed {first}: {} failed, {answered} requests answered", failed.len());
-    if std::env::var("KINDS").is_ok() {
-        for seed in failed.iter().take(16) {
-            println!("{}", told(*seed));
-        }
-    }
     if let Some(seed) = failed.first() {
         panic!(
             "{} of {count} histories failed, seeds {:?}\n{}",
@@ -136,8 +142,8 @@ fn histories_hold() {
 
 #[test]
 fn histories_that_once_failed_hold() {
-    for seed in ONCE_FAILED {
-        assert!(history(seed, script::script(seed)).fault.is_none(), "{}", told(seed));
+    for (seed, fault) in ONCE_FAILED {
+        assert!(history(seed, script::script(seed)).fault.is_none(), "{fault}, once\n{}", told(seed));
     }
 }
 

@@ -12,7 +12,7 @@ use super::world::{Ev, World};
 use crate::base::clock::Timestamp;
 use crate::base::error::Error;
 use crate::base::model::{
-    Check, CheckKind, EnvironmentId, EnvironmentStatus, Generation, Process, Replica, ReplicaState, WorkloadId,
+    Check, CheckKind, EnvironmentId, EnvironmentStatus, Generation, Limits, Measured, Process, Replica, ReplicaState, WorkloadId,
     WorkloadSpec,
 };
 use crate::machinery::proxy::{Pass, RouteTable};
@@ -29,6 +29,8 @@ pub const SETTINGS: Settings = Settings { ready_millis: 10_000, grace_millis: 5_
 const TIMER: i64 = 5_000;
 
 pub struct Platform {
+    /// How far the wall clock was set when it was started: its own goes on from there.
+    pub set: i64,
     pub mind: Mind,
     pub table: watch::Receiver<Arc<RouteTable>>,
     wake: Arc<Notify>,
@@ -60,7 +62,6 @@ struct Call {
     fault: Option<Fault>,
 }
 
-#[expect(clippy::large_enum_variant, reason = "a few at a time, and none is moved about")]
 enum What {
     Ensure(WorkloadSpec),
     Retire(WorkloadId, Generation),
@@ -83,12 +84,13 @@ pub enum Step {
 }
 
 impl Platform {
-    pub fn new(saved: Arc<RouteTable>) -> Self {
+    pub fn new(saved: Arc<RouteTable>, set: i64) -> Self {
         let (sender, table) = watch::channel(saved);
         let wake = Arc::new(Notify::new());
         let publisher = Publisher::new(sender, None, Arc::clone(&wake));
         Self {
-            mind: Mind::new(SETTINGS, publisher),
+            set,
+            mind: Mind::new(SETTINGS, Limits::default(), publisher),
             table,
             wake,
             look_at: None,
@@ -159,12 +161,12 @@ impl World {
 
     pub fn look_decide(&mut self) {
         let all: Vec<Desired> = self.places.iter().filter(|p| p.exists).map(|p| p.desired()).collect();
-        let now = self.wall();
+        let (now, wall) = (self.steady(), self.wall());
         let Some(platform) = &mut self.platform else { return };
         let before = Arc::clone(&platform.table.borrow());
         let mut replicas = std::mem::take(&mut platform.snapshot);
-        platform.mind.take_in(&all, &mut replicas, now);
-        let decided = platform.mind.decide(&all, &replicas, now);
+        platform.mind.take_in(&all, &mut replicas, (now, wall));
+        let decided = platform.mind.decide(&all, &replicas, &Measured::default(), now);
         let orders = platform.mind.orders();
         platform.look_again_at = decided.look_again_at;
         platform.statuses = decided
@@ -194,7 +196,7 @@ impl World {
             self.write_status(&id, status);
         }
         self.tick();
-        let pause = again.map_or(TIMER, |at| at.since(self.wall()).clamp(1, TIMER));
+        let pause = again.map_or(TIMER, |at| at.since(self.steady()).clamp(1, TIMER));
         let Some(platform) = &self.platform else { return };
         let soon = platform.was_woken() || !platform.done.is_empty();
         self.look_by(self.now + if soon { 1 } else { pause });
@@ -226,7 +228,7 @@ impl World {
 
     /// As `Converger::finished`: what of it is for the store. True when a status was written.
     fn finished(&mut self, busy: Busy, outcome: Outcome) -> bool {
-        let now = self.wall();
+        let now = self.steady();
         let Some(platform) = &mut self.platform else { return false };
         let (id, reason) = match platform.mind.finished(busy, outcome, now) {
             None => return false,
@@ -255,7 +257,7 @@ impl World {
     }
 
     fn carry_out(&mut self, busy: Busy, order: Order) {
-        let now = self.wall();
+        let now = self.steady();
         let what = match order {
             Order::Ensure { desired, process, generation, count } => {
                 match spec(&desired, &process.id, generation, count) {
@@ -443,7 +445,7 @@ impl World {
 
     /// As `asking::ask`, whose loop this is.
     fn next_question(&mut self, number: u64) {
-        let now = self.wall();
+        let now = self.steady();
         let Some(call) = self.platform.as_ref().and_then(|p| p.calls.get(&number)) else { return };
         let What::Ask { vital, until, stop, .. } = &call.what else { return };
         match vital.next_due().filter(|_| !vital.is_settled() && !stop.is_cancelled()) {
@@ -456,7 +458,7 @@ impl World {
     }
 
     fn ask(&mut self, number: u64) {
-        let (now, world_now) = (self.wall(), self.now);
+        let (now, world_now) = (self.steady(), self.now);
         let Some(call) = self.platform.as_mut().and_then(|p| p.calls.get_mut(&number)) else { return };
         let What::Ask { replica, vital, until, .. } = &mut call.what else { return };
         let body = self.engine.bodies.get(&replica.id);
@@ -491,7 +493,7 @@ impl World {
 }
 
 fn spec(desired: &Desired, workload: &WorkloadId, generation: Generation, count: u32) -> Option<WorkloadSpec> {
-    let release = desired.release.as_ref().filter(|_| generation == desired.rollout())?;
+    let release = desired.release.as_ref().filter(|_| desired.runs_as(generation))?;
     Some(WorkloadSpec {
         id: workload.clone(),
         generation,
@@ -504,7 +506,7 @@ fn spec(desired: &Desired, workload: &WorkloadId, generation: Generation, count:
         process: Process { command: vec!["web".into()], working_dir: None },
         variables: BTreeMap::new(),
         port: None,
-        limits: crate::base::model::Limits::default(),
+        limits: Limits::default(),
         grace_seconds: 5,
     })
 }

@@ -129,7 +129,6 @@ fn act(dice: &mut Dice) -> Act {
         86..=87 => Act::Silence(dice.between(500, 30_000)),
         88..=90 => Act::Trouble(dice.between(500, 30_000)),
         91..=95 => Act::Crash(dice.pick(&[10, 300, 3_000, 40_000])),
-        _ if std::env::var("NOJUMP").is_ok() => Act::Restart,
         _ => Act::Jump(dice.pick(&[3_600_000, -7_200_000, 90_000, -90_000, 1_500, -1_500])),
     }
 }

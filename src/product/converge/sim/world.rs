@@ -123,6 +123,11 @@ impl World {
         Timestamp(BEGAN + self.now + self.set)
     }
 
+    /// As `SteadyClock`.
+    pub fn steady(&self) -> Timestamp {
+        Timestamp(BEGAN + self.now + self.platform.as_ref().map_or(self.set, |platform| platform.set))
+    }
+
     pub fn at(&mut self, at: i64, event: Ev) {
         self.serial += 1;
         self.queue.insert((at.max(self.now), self.serial), event);
@@ -207,7 +212,7 @@ impl World {
             meter: Arc::clone(&target.meter),
         };
         let routes = routes.into_values().map(|(host, target)| (host, Arc::new(fresh(&target))));
-        self.platform = Some(Platform::new(Arc::new(RouteTable::new(None, routes))));
+        self.platform = Some(Platform::new(Arc::new(RouteTable::new(None, routes)), self.set));
         self.note(format!("Hythe is up, life {}", self.epoch));
         self.wake();
         for place in 0..self.places.len() {
