@@ -273,6 +273,7 @@ fn at_the_fixpoint_there_is_nothing_to_do() {
 }
 
 mod health;
+mod mishaps;
 
 mod properties {
     use proptest::prelude::*;
