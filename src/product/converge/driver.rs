@@ -169,12 +169,7 @@ impl Converger {
         stamped.retain(|of| replicas.iter().any(|r| r.id == of.id));
         self.board.put_up(&self.mind.memory);
         self.chronicle.observed(&all, &stamped, &self.mind.memory, self.hands.steady.now()).await;
-        let decided = self.mind.decide(
-            &all,
-            &replicas,
-            &self.hands.ctx.insight.measured(),
-            self.hands.steady.now(),
-        );
+        let decided = self.mind.decide(&all, &replicas, &self.hands.ctx.insight.measured(), self.hands.steady.now());
         for (busy, order) in self.mind.orders() {
             let task = self.hands.clone().carry_out(order);
             self.tasks.spawn(async move { (busy, task.await) });
@@ -501,13 +496,7 @@ pub(super) fn blocked(environment: &Environment, reason: String) -> EnvironmentS
 
 impl Mind {
     /// What the proxy saw of an environment whose replicas the platform counts.
-    fn load(
-        &mut self,
-        desired: &Desired,
-        replicas: &[Replica],
-        measured: &Measured,
-        now: Timestamp,
-    ) -> Option<Load> {
+    fn load(&mut self, desired: &Desired, replicas: &[Replica], measured: &Measured, now: Timestamp) -> Option<Load> {
         let limits = self.limits;
         let environment = &desired.environment;
         if environment.spec.scaling.is_empty() {

@@ -112,7 +112,12 @@ impl Demand {
     /// `asleep`: it has no replica, and that nobody looked until now is no request. `borne`: the requests that the replicas
     /// chosen before can have inside; so many there may have been until now.
     pub fn new(asleep: bool, borne: u32, now: Timestamp) -> Self {
-        Self { entered: 0, last_request: (!asleep).then_some(now), peaks: VecDeque::from([(now, borne)]), ..Self::default() }
+        Self {
+            entered: 0,
+            last_request: (!asleep).then_some(now),
+            peaks: VecDeque::from([(now, borne)]),
+            ..Self::default()
+        }
     }
 
     /// `entered` counts the requests that went into the replicas there are; it may fall when one goes away.

@@ -26,7 +26,7 @@ use world::World;
 const HISTORIES: u64 = 400;
 /// Where they begin; `HYTHE_SIM_SEED` replays one.
 const FIRST: u64 = 1;
-/// Each once found a fault, of the kind beside it.
+/// Each found the fault beside it while this was made; the faults in their smallest form are in `plan/tests/mishaps.rs`.
 const ONCE_FAILED: [(u64, &str); 14] = [
     (12, "an app whose worker runs was never woken when its web slept"),
     (72, "what a request was in through the saved table was stopped under it"),

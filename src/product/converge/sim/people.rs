@@ -194,7 +194,18 @@ impl World {
         let mut spec = self.places[place].environment.spec.clone();
         spec.scaling.clear();
         if let Some((min, max)) = bounds {
-            spec.scaling.insert(process("web"), Scaling { min, max, in_flight: 2, idle_seconds: 5, cpu_percent: None, memory_percent: None, latency_millis: None });
+            spec.scaling.insert(
+                process("web"),
+                Scaling {
+                    min,
+                    max,
+                    in_flight: 2,
+                    idle_seconds: 5,
+                    cpu_percent: None,
+                    memory_percent: None,
+                    latency_millis: None,
+                },
+            );
         }
         if spec != self.places[place].environment.spec {
             self.write_spec(place, spec);

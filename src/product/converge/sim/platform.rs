@@ -12,8 +12,8 @@ use super::world::{Ev, World};
 use crate::base::clock::Timestamp;
 use crate::base::error::Error;
 use crate::base::model::{
-    Check, CheckKind, EnvironmentId, EnvironmentStatus, Generation, Limits, Measured, Process, Replica, ReplicaState, WorkloadId,
-    WorkloadSpec,
+    Check, CheckKind, EnvironmentId, EnvironmentStatus, Generation, Limits, Measured, Process, Replica, ReplicaState,
+    WorkloadId, WorkloadSpec,
 };
 use crate::machinery::proxy::{Pass, RouteTable};
 use crate::machinery::runtime::EngineError;
