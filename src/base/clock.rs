@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +43,25 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         Timestamp(jiff::Timestamp::now().as_millisecond())
+    }
+}
+
+/// Goes on evenly from where another clock stood when it was made, whatever that one is set to since: for measuring how
+/// long something takes.
+pub struct SteadyClock {
+    began: Timestamp,
+    since: Instant,
+}
+
+impl SteadyClock {
+    pub fn from(clock: &dyn Clock) -> Self {
+        Self { began: clock.now(), since: Instant::now() }
+    }
+}
+
+impl Clock for SteadyClock {
+    fn now(&self) -> Timestamp {
+        self.began.plus_millis(i64::try_from(self.since.elapsed().as_millis()).unwrap_or(i64::MAX))
     }
 }
 

@@ -40,6 +40,8 @@ use tokio_util::sync::CancellationToken;
 pub use meter::{Access, AccessBook, Meter, Reading};
 pub use saved::{TableError, load, save};
 pub use table::{Bell, Portion, RouteTable, Target, TargetState};
+#[cfg(test)]
+pub use upstream::Pass;
 pub use upstream::Upstream;
 
 /// Bounds of the data plane. Every wait has one.

@@ -42,7 +42,7 @@ pub struct Upstream {
 }
 
 /// One request inside an upstream, until dropped.
-pub(super) struct Pass(Arc<Upstream>);
+pub struct Pass(Arc<Upstream>);
 
 impl Upstream {
     /// `replica` names the container or task behind the address; the two together are its identity.
@@ -104,7 +104,7 @@ impl Upstream {
     }
 
     /// `took` until the head of the answer, or until it was no longer waited for.
-    pub(super) fn answered(&self, status: u16, took: Duration) {
+    pub fn answered(&self, status: u16, took: Duration) {
         self.latency[class_of(took)].fetch_add(1, Ordering::Relaxed);
         self.answered.fetch_add(1, Ordering::Relaxed);
         if status >= 500 {
@@ -145,7 +145,7 @@ impl Upstream {
     }
 
     /// `None` when it is retired.
-    pub(super) fn enter(self: &Arc<Self>) -> Option<Pass> {
+    pub fn enter(self: &Arc<Self>) -> Option<Pass> {
         self.in_flight.fetch_add(1, Ordering::SeqCst);
         self.entered.fetch_add(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
@@ -154,7 +154,7 @@ impl Upstream {
         (!self.is_retired()).then_some(pass)
     }
 
-    pub(super) fn failed(&self) {
+    pub fn failed(&self) {
         self.failures.fetch_add(1, Ordering::Relaxed);
         *self.avoid_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + AVOIDED);
         self.avoided.store(true, Ordering::Release);

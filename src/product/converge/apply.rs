@@ -10,6 +10,7 @@ use super::desired::{Desired, DesiredProcess};
 use super::evidence::Evidence;
 use super::plan::Cause;
 use super::vital::Vital;
+use crate::base::clock::Clock;
 use crate::base::error::{Error, Result};
 use crate::base::model::{CheckKind, EnvironmentId, Generation, Release, Replica, WorkloadId, WorkloadSpec};
 use crate::machinery::runtime::{Engine, EngineError};
@@ -27,6 +28,16 @@ pub enum Busy {
     Probe(String),
     Remove(WorkloadId, String),
     GiveUp(EnvironmentId),
+}
+
+/// What a task is to do.
+pub enum Order {
+    Ensure { desired: Box<Desired>, process: DesiredProcess, generation: Generation, count: u32 },
+    Retire { workload: WorkloadId, below: Generation },
+    Stop { replica: Replica },
+    Remove { replica: Replica },
+    Probe { replica: Replica, vital: Vital, stop: CancellationToken },
+    GiveUp { desired: Box<Desired>, replica: Option<Replica>, cause: Cause, fault: Option<(CheckKind, String)> },
 }
 
 pub enum Outcome {
@@ -56,18 +67,27 @@ pub enum Outcome {
 #[derive(Clone)]
 pub struct Hands {
     pub ctx: Ctx,
+    /// For all that is measured; the clock of `ctx` may be set while something is under way.
+    pub steady: Arc<dyn Clock>,
     pub engine: Arc<dyn Engine>,
     pub builder: Arc<Builder>,
 }
 
 impl Hands {
-    pub async fn ensure(
-        self,
-        desired: Desired,
-        process: DesiredProcess,
-        generation: Generation,
-        count: u32,
-    ) -> Outcome {
+    pub async fn carry_out(self, order: Order) -> Outcome {
+        match order {
+            Order::Ensure { desired, process, generation, count } => {
+                self.ensure(*desired, process, generation, count).await
+            }
+            Order::Retire { workload, below } => self.retire(workload, below).await,
+            Order::Stop { replica } => self.stop(replica).await,
+            Order::Remove { replica } => self.remove(replica).await,
+            Order::Probe { replica, vital, stop } => self.probe(replica, vital, stop).await,
+            Order::GiveUp { desired, replica, cause, fault } => self.give_up(*desired, replica, cause, fault).await,
+        }
+    }
+
+    async fn ensure(self, desired: Desired, process: DesiredProcess, generation: Generation, count: u32) -> Outcome {
         let Some(release) = desired.release_of(generation).cloned() else {
             return Outcome::Done;
         };
@@ -89,34 +109,34 @@ impl Hands {
         }
     }
 
-    pub async fn probe(self, replica: Replica, vital: Vital, stop: CancellationToken) -> Outcome {
+    async fn probe(self, replica: Replica, vital: Vital, stop: CancellationToken) -> Outcome {
         let id = replica.id.clone();
-        let vital = asking::ask(Arc::clone(&self.engine), replica, vital, Arc::clone(&self.ctx.clock), stop).await;
+        let vital = asking::ask(Arc::clone(&self.engine), replica, vital, Arc::clone(&self.steady), stop).await;
         Outcome::Asked { replica: id, vital }
     }
 
-    pub async fn retire(self, workload: WorkloadId, below: Generation) -> Outcome {
+    async fn retire(self, workload: WorkloadId, below: Generation) -> Outcome {
         match self.engine.retire(&workload, below).await {
             Ok(()) => Outcome::Done,
             Err(error) => Outcome::Failed { workload, generation: below, error },
         }
     }
 
-    pub async fn stop(self, replica: Replica) -> Outcome {
+    async fn stop(self, replica: Replica) -> Outcome {
         match self.engine.stop(&replica.id).await {
             Ok(()) => Outcome::Done,
             Err(error) => Outcome::Failed { workload: replica.workload, generation: replica.generation, error },
         }
     }
 
-    pub async fn remove(self, replica: Replica) -> Outcome {
+    async fn remove(self, replica: Replica) -> Outcome {
         match self.engine.remove(&replica.id).await {
             Ok(()) => Outcome::Done,
             Err(error) => Outcome::Failed { workload: replica.workload, generation: replica.generation, error },
         }
     }
 
-    pub async fn give_up(
+    async fn give_up(
         self,
         desired: Desired,
         replica: Option<Replica>,

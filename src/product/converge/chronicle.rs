@@ -64,7 +64,8 @@ impl Chronicle {
     }
 
     /// Exits, delays, readiness and new rollouts, before anything of it is cleared away.
-    pub async fn observed(&mut self, all: &[Desired], replicas: &[Replica], memory: &Memory) {
+    /// `replicas` as the engine stamped them; `steady` is the time that `memory` goes by.
+    pub async fn observed(&mut self, all: &[Desired], replicas: &[Replica], memory: &Memory, steady: Timestamp) {
         let now = self.ctx.now();
         let mut tales = Vec::new();
         for desired in all {
@@ -79,7 +80,7 @@ impl Chronicle {
                 tales.extend(self.ready(desired, replica, memory));
                 tales.extend(self.failure(desired, replica, memory).await);
             }
-            tales.extend(self.delays(desired, replicas, memory));
+            tales.extend(self.delays(desired, replicas, memory, steady));
         }
         let ids: HashSet<&str> = replicas.iter().map(|r| r.id.as_str()).collect();
         self.told.retain(|once| once.split_once('/').is_none_or(|(id, _)| id.contains('_') || ids.contains(id)));
@@ -146,14 +147,14 @@ impl Chronicle {
         Some(tale(desired, now, Happened::ReplicaFailed(failed), called(replica), Some(cause), Some(once)))
     }
 
-    fn delays(&self, desired: &Desired, replicas: &[Replica], memory: &Memory) -> Vec<Tale> {
+    fn delays(&self, desired: &Desired, replicas: &[Replica], memory: &Memory, steady: Timestamp) -> Vec<Tale> {
         let mut tales = Vec::new();
         for process in desired.processes() {
             let Some(crashes) = memory.crashes.get(&process.id).filter(|c| c.pause_millis() > 0) else { continue };
             let exited = replicas.iter().find(|r| {
                 r.workload == process.id
                     && r.generation == desired.rollout()
-                    && matches!(r.state, ReplicaState::Exited { at, .. } if at == crashes.last)
+                    && memory.ended(&r.id) == Some(crashes.last)
             });
             let Some(replica) = exited else { continue };
             let once = format!("{}/delayed", replica.id);
@@ -164,7 +165,7 @@ impl Chronicle {
                 process: process.id.process.clone(),
                 rollout: replica.generation.0,
                 crashes: crashes.count,
-                until: crashes.last.plus_millis(crashes.pause_millis()),
+                until: self.ctx.now().plus_millis(crashes.last.plus_millis(crashes.pause_millis()).since(steady)),
             };
             let cause = Some(format!("{}/exited", replica.id));
             tales.push(tale(desired, self.ctx.now(), happened, called(replica), cause, Some(once)));

@@ -1,7 +1,9 @@
 //! The loop around the planner: look, plan, start what is not under way yet, publish, write the
 //! status. One look takes milliseconds; whatever takes longer runs as a task whose end is a wake-up.
+//!
+//! `Mind` is all of it that decides, and neither waits nor reads nor writes: the simulation drives the same code.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,21 +13,23 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Handle;
-use super::apply::{Busy, Hands, Outcome};
+use super::apply::{Busy, Hands, Order, Outcome};
 use super::board::Board;
 use super::chronicle::{self, Chronicle};
-use super::desired::{Desired, Settings, default_check};
+use super::desired::{Desired, DesiredProcess, Settings, default_check};
 use super::observed::Memory;
 use super::plan::{self, Change, Changes};
 use super::scale::{Demand, Load, by_use, used};
 use super::table::{Entry, Publisher};
-use crate::base::clock::Timestamp;
+use crate::base::clock::{SteadyClock, Timestamp};
+use crate::base::config;
 use crate::base::error::{Error, Result};
 use crate::base::model::{
-    EnvironmentId, EnvironmentState, Generation, HealthCheck, Host, Replica, ReplicaState, Strategy, WorkloadId,
+    Environment, EnvironmentId, EnvironmentState, EnvironmentStatus, Generation, HealthCheck, Host, Measured, Replica,
+    ReplicaState, Strategy, WorkloadId,
 };
 use crate::machinery::proxy::RouteTable;
-use crate::machinery::runtime::Engine;
+use crate::machinery::runtime::{Engine, EngineError};
 use crate::product::Ctx;
 use crate::product::builds::Builder;
 use crate::state::store;
@@ -37,20 +41,45 @@ const REFUSED_PAUSE_MILLIS: i64 = 5_000;
 
 pub struct Converger {
     hands: Hands,
-    settings: Settings,
     wake: Arc<Notify>,
     ticks: watch::Sender<u64>,
-    publisher: Publisher,
+    mind: Mind,
     chronicle: Chronicle,
-    memory: Memory,
     board: Board,
+    tasks: JoinSet<(Busy, Outcome)>,
+    engine_lost: bool,
+}
+
+/// What is known from one look to the next, and what follows from it. Lost with the process and found again by looking.
+pub(super) struct Mind {
+    settings: Settings,
+    /// Of each replica.
+    runtime: config::Runtime,
+    began: Option<Timestamp>,
+    pub(super) publisher: Publisher,
+    pub(super) memory: Memory,
     counted_crashes: HashSet<String>,
-    refused: HashMap<WorkloadId, (Timestamp, String)>,
+    refused: BTreeMap<WorkloadId, (Timestamp, String)>,
     busy: HashSet<Busy>,
     /// Which checks each replica is being asked, and how to end that.
     asked: HashMap<String, (Vec<HealthCheck>, CancellationToken)>,
-    tasks: JoinSet<(Busy, Outcome)>,
-    engine_lost: bool,
+    /// What is to be carried out, each as a task of its own whose end is told to `finished`.
+    orders: Vec<(Busy, Order)>,
+}
+
+/// What a look came to.
+pub(super) struct Decided {
+    /// In the order of what was desired.
+    pub(super) entries: Vec<Entry>,
+    /// To be written: the place in what was desired, and the status it has now.
+    pub(super) statuses: Vec<(usize, EnvironmentStatus)>,
+    pub(super) look_again_at: Option<Timestamp>,
+}
+
+/// What of a task's end is for the store.
+pub(super) enum News {
+    Refused { workload: WorkloadId, generation: Generation, error: EngineError },
+    GaveUp { environment: EnvironmentId, generation: i64, reason: String },
 }
 
 impl Converger {
@@ -61,22 +90,16 @@ impl Converger {
         table: watch::Sender<Arc<RouteTable>>,
         api: Option<(Host, std::net::SocketAddr)>,
     ) -> Self {
-        let settings = Settings::from(&ctx.config.runtime);
+        let (settings, runtime) = (Settings::from(&ctx.config.runtime), ctx.config.runtime.clone());
         let wake = Arc::clone(&ctx.wake);
         let chronicle = Chronicle::new(ctx.clone(), Arc::clone(&engine));
         Self {
             chronicle,
-            hands: Hands { ctx, engine, builder },
-            settings,
+            hands: Hands { steady: Arc::new(SteadyClock::from(&*ctx.clock)), ctx, engine, builder },
             wake: Arc::clone(&wake),
             ticks: watch::Sender::new(0),
-            publisher: Publisher::new(table, api, Arc::clone(&wake)),
-            memory: Memory::default(),
+            mind: Mind::new(settings, runtime, Publisher::new(table, api, wake)),
             board: Board::default(),
-            counted_crashes: HashSet::new(),
-            refused: HashMap::new(),
-            busy: HashSet::new(),
-            asked: HashMap::new(),
             tasks: JoinSet::new(),
             engine_lost: false,
         }
@@ -107,7 +130,7 @@ impl Converger {
                 }
             };
             self.ticks.send_modify(|tick| *tick += 1);
-            let now = self.hands.ctx.clock.now();
+            let now = self.hands.steady.now();
             let pause = look_again
                 .map_or(TIMER, |at| Duration::from_millis(u64::try_from(at.since(now)).unwrap_or(0).max(1)).min(TIMER));
             tokio::select! {
@@ -136,60 +159,29 @@ impl Converger {
                 if !std::mem::replace(&mut self.engine_lost, true) {
                     tracing::error!(error = %Error::internal(error).for_log(), "the engine does not answer; what is routed stays routed");
                 }
-                return Ok(Some(self.hands.ctx.clock.now().plus_millis(1000)));
+                return Ok(Some(self.hands.steady.now().plus_millis(1000)));
             }
         };
         let mut tx = self.hands.ctx.store.read().await?;
         let all = Desired::all(&mut tx).await?;
         drop(tx);
-        self.memory.keep_only(&replicas);
-        replicas.retain(|replica| !self.memory.has_been_stopped(replica));
-        self.board.put_up(&self.memory);
-        let runs = |id: &String| replicas.iter().any(|r| r.id == *id && r.state == ReplicaState::Running);
-        self.asked.iter().filter(|(id, _)| !runs(id)).for_each(|(_, (_, stop))| stop.cancel());
-        self.count_crashes(&all, &replicas);
-        self.chronicle.observed(&all, &replicas, &self.memory).await;
-        self.orphans(&all, &replicas);
-        let now = self.hands.ctx.clock.now();
-        let mut look_again: Option<Timestamp> = None;
-        let mut entries = Vec::new();
-        let mut statuses = Vec::new();
-        for desired in &all {
-            let mut observed = self.memory.observe(&desired.environment.id, &replicas, |id| self.publisher.traffic(id));
-            observed.load = self.load(desired, &replicas, now);
-            let changes = plan::plan(desired, &observed, now, &self.settings);
-            look_again = earliest(look_again, changes.look_again_at);
-            entries.push(Entry {
-                environment: desired.environment.id.clone(),
-                app: desired.app.name.to_string(),
-                hosts: desired.hosts.clone(),
-                routed: changes.routed.clone(),
-                share: changes.share.clone(),
-                // Requests wait for the one that was stopped to make room for one that failed.
-                state: if changes.holds { EnvironmentState::Converging } else { changes.status.state },
-            });
-            self.start(desired, &changes, &replicas, now);
-            let mut status = changes.status;
-            let gives_up = changes.list.iter().any(|c| matches!(c, Change::GiveUp { .. }));
-            if status.reason.is_none() {
-                status.reason = self.refusal(&desired.environment.id);
-            }
-            if !gives_up && status != desired.environment.status {
-                statuses.push((desired, status));
-            }
+        let mut stamped = replicas.clone();
+        self.mind.take_in(&all, &mut replicas, (self.hands.steady.now(), self.hands.ctx.clock.now()));
+        stamped.retain(|of| replicas.iter().any(|r| r.id == of.id));
+        self.board.put_up(&self.mind.memory);
+        self.chronicle.observed(&all, &stamped, &self.mind.memory, self.hands.steady.now()).await;
+        let decided = self.mind.decide(&all, &replicas, &self.hands.ctx.insight.measured(), self.hands.steady.now());
+        for (busy, order) in self.mind.orders() {
+            let task = self.hands.clone().carry_out(order);
+            self.tasks.spawn(async move { (busy, task.await) });
         }
-        if let Some(left) = self.publisher.publish(&entries, &replicas) {
-            for replica in left {
-                self.memory.leaving.insert(replica, now);
-            }
-        }
-        self.chronicle.routed(&all, &entries, &replicas).await;
+        self.chronicle.routed(&all, &decided.entries, &replicas).await;
         // The route is published before anybody can read that it is live.
-        self.write(statuses).await?;
-        Ok(look_again)
+        self.write(decided.statuses.into_iter().map(|(place, status)| (&all[place], status)).collect()).await?;
+        Ok(decided.look_again_at)
     }
 
-    async fn write(&mut self, statuses: Vec<(&Desired, crate::base::model::EnvironmentStatus)>) -> Result<()> {
+    async fn write(&mut self, statuses: Vec<(&Desired, EnvironmentStatus)>) -> Result<()> {
         if statuses.is_empty() {
             return Ok(());
         }
@@ -211,10 +203,92 @@ impl Converger {
         }
         Ok(())
     }
+}
+
+impl Mind {
+    pub(super) fn new(settings: Settings, runtime: config::Runtime, publisher: Publisher) -> Self {
+        Self {
+            settings,
+            runtime,
+            began: None,
+            publisher,
+            memory: Memory::default(),
+            counted_crashes: HashSet::new(),
+            refused: BTreeMap::new(),
+            busy: HashSet::new(),
+            asked: HashMap::new(),
+            orders: Vec::new(),
+        }
+    }
+
+    /// What was ordered since this was last asked.
+    pub(super) fn orders(&mut self) -> Vec<(Busy, Order)> {
+        std::mem::take(&mut self.orders)
+    }
+
+    /// The first half of a look: what is gone is forgotten, and what the planner shall not see is left out.
+    /// `now` is of a clock that goes on evenly, as are all times from here on; `wall` of the one that the engine stamps with.
+    pub(super) fn take_in(
+        &mut self,
+        all: &[Desired],
+        replicas: &mut Vec<Replica>,
+        (now, wall): (Timestamp, Timestamp),
+    ) {
+        self.memory.keep_only(replicas);
+        replicas.retain(|replica| !self.memory.has_been_stopped(replica));
+        replicas.iter_mut().for_each(|replica| self.memory.restamp(replica, now, wall));
+        let runs = |id: &String| replicas.iter().any(|r| r.id == *id && r.state == ReplicaState::Running);
+        self.asked.iter().filter(|(id, _)| !runs(id)).for_each(|(_, (_, stop))| stop.cancel());
+        self.count_crashes(all, replicas, now);
+        self.orphans(all, replicas);
+    }
+
+    /// The second half: plans, orders what is not under way yet, and publishes.
+    pub(super) fn decide(
+        &mut self,
+        all: &[Desired],
+        replicas: &[Replica],
+        measured: &Measured,
+        now: Timestamp,
+    ) -> Decided {
+        let mut look_again_at: Option<Timestamp> = None;
+        let mut entries = Vec::new();
+        let mut statuses = Vec::new();
+        for (place, desired) in all.iter().enumerate() {
+            let mut observed = self.memory.observe(&desired.environment.id, replicas, |id| self.publisher.traffic(id));
+            observed.load = self.load(desired, replicas, measured, now);
+            observed.began = *self.began.get_or_insert(now);
+            let changes = plan::plan(desired, &observed, now, &self.settings);
+            look_again_at = earliest(look_again_at, changes.look_again_at);
+            entries.push(Entry {
+                environment: desired.environment.id.clone(),
+                app: desired.app.name.to_string(),
+                hosts: desired.hosts.clone(),
+                routed: changes.routed.clone(),
+                share: changes.share.clone(),
+                // Requests wait for the one that was stopped to make room for one that failed.
+                state: if changes.holds { EnvironmentState::Converging } else { changes.status.state },
+            });
+            self.start(desired, &changes, replicas, now);
+            let mut status = changes.status;
+            let gives_up = changes.list.iter().any(|c| matches!(c, Change::GiveUp { .. }));
+            if status.reason.is_none() {
+                status.reason = self.refusal(&desired.environment.id);
+            }
+            if !gives_up && status != desired.environment.status {
+                statuses.push((place, status));
+            }
+        }
+        if let Some(left) = self.publisher.publish(&entries, replicas) {
+            for replica in left {
+                self.memory.leaving.insert(replica, now);
+            }
+        }
+        Decided { entries, statuses, look_again_at }
+    }
 
     fn start(&mut self, desired: &Desired, changes: &Changes, replicas: &[Replica], now: Timestamp) {
         let find = |id: &str| replicas.iter().find(|r| r.id == id).cloned();
-        let hands = self.hands.clone();
         for change in changes.list.clone() {
             match change {
                 Change::Ensure { workload, generation, count } => {
@@ -229,8 +303,9 @@ impl Converger {
                     let of_it =
                         if of_live { desired.live_processes(&changes.status.scaled) } else { desired.processes() };
                     let Some(process) = of_it.into_iter().find(|p| p.id == workload) else { continue };
-                    let task = hands.clone().ensure(desired.clone(), process, generation, count);
-                    if self.spawn(Busy::Ensure(workload.clone()), task) {
+                    let desired = Box::new(desired.clone());
+                    let order = Order::Ensure { desired, process, generation, count };
+                    if self.order(Busy::Ensure(workload.clone()), order) {
                         let of_it = |r: &&Replica| r.workload == workload && r.generation == generation;
                         let surplus = replicas.iter().filter(of_it).filter(|r| r.ordinal > count);
                         self.memory.doomed.extend(surplus.map(|r| (r.id.clone(), workload.clone())));
@@ -242,7 +317,8 @@ impl Converger {
                     }
                 }
                 Change::Retire { workload, below } => {
-                    if self.spawn(Busy::Retire(workload.clone()), hands.clone().retire(workload.clone(), below)) {
+                    let order = Order::Retire { workload: workload.clone(), below };
+                    if self.order(Busy::Retire(workload.clone()), order) {
                         let goes = replicas.iter().filter(|r| r.workload == workload && r.generation < below);
                         self.memory.doomed.extend(goes.map(|r| (r.id.clone(), workload.clone())));
                     }
@@ -251,21 +327,22 @@ impl Converger {
                     let Some(replica) = find(&replica) else { continue };
                     let busy = Busy::Remove(replica.workload.clone(), replica.id.clone());
                     let (id, workload) = (replica.id.clone(), replica.workload.clone());
-                    if self.spawn(busy, hands.clone().stop(replica)) {
+                    if self.order(busy, Order::Stop { replica }) {
                         self.memory.doomed.insert(id, workload);
                     }
                 }
                 Change::Remove { replica } => {
                     let Some(replica) = find(&replica) else { continue };
                     let busy = Busy::Remove(replica.workload.clone(), replica.id.clone());
-                    self.spawn(busy, hands.clone().remove(replica));
+                    self.order(busy, Order::Remove { replica });
                 }
                 Change::GiveUp { replica, cause } => {
                     let replica = replica.as_deref().and_then(find);
                     let vital = replica.as_ref().and_then(|r| self.memory.vitals.get(&r.id));
                     let fault = vital.and_then(|vital| vital.standing.fault.clone());
                     let busy = Busy::GiveUp(desired.environment.id.clone());
-                    self.spawn(busy, hands.clone().give_up(desired.clone(), replica, cause, fault));
+                    let desired = Box::new(desired.clone());
+                    self.order(busy, Order::GiveUp { desired, replica, cause, fault });
                 }
             }
         }
@@ -280,44 +357,45 @@ impl Converger {
         };
         let wanted = processes.into_iter().find(|p| p.id == replica.workload);
         // The checks of one release say nothing of the replicas of another.
-        let checks = wanted.map_or_else(|| vec![default_check(&replica.workload.process)], |process| process.checks);
+        let ours = |process: &DesiredProcess| process.checks.clone();
+        let checks = wanted.as_ref().map_or_else(|| vec![default_check(&replica.workload.process)], ours);
         if let Some((asked, stop)) = self.asked.get(&replica.id) {
             if *asked != checks {
                 stop.cancel();
             }
             return;
         }
+        let patience = wanted.as_ref().map(|process| process.patience_millis(&self.settings).1);
+        let age = replica.started_at.map_or(0, |at| now.since(at));
         let vital = self.memory.vitals.entry(replica.id.clone()).or_default();
+        // Before this life of the platform it may have been ready; one that hangs now would never pass again.
+        vital.had_its_time = desired.status().live == replica.generation && patience.is_some_and(|most| age > most);
         vital.follow(&checks, replica.started_at.unwrap_or(now));
         if vital.is_settled() {
             return;
         }
         let (vital, stop) = (vital.clone(), CancellationToken::new());
         self.asked.insert(replica.id.clone(), (checks, stop.clone()));
-        self.spawn(Busy::Probe(replica.id.clone()), self.hands.clone().probe(replica, vital, stop));
+        self.order(Busy::Probe(replica.id.clone()), Order::Probe { replica, vital, stop });
     }
 
     /// False when that is under way already.
-    fn spawn(&mut self, busy: Busy, task: impl Future<Output = Outcome> + Send + 'static) -> bool {
+    fn order(&mut self, busy: Busy, order: Order) -> bool {
         let is_new = self.busy.insert(busy.clone());
         if is_new {
-            self.tasks.spawn(async move { (busy, task.await) });
+            self.orders.push((busy, order));
         }
         is_new
     }
 
-    async fn finished(&mut self, done: Result<(Busy, Outcome), tokio::task::JoinError>) {
-        let (busy, outcome) = match done {
-            Ok(done) => done,
-            Err(error) => {
-                // Which task it was is lost with it: let all of them be planned anew.
-                tracing::error!(%error, "a task of the converger died");
-                self.busy.clear();
-                self.memory.doomed.clear();
-                self.asked.clear();
-                return;
-            }
-        };
+    /// A task is lost, and with it which one it was: let all of them be planned anew.
+    fn lost_count(&mut self) {
+        self.busy.clear();
+        self.memory.doomed.clear();
+        self.asked.clear();
+    }
+
+    pub(super) fn finished(&mut self, busy: Busy, outcome: Outcome, now: Timestamp) -> Option<News> {
         self.busy.remove(&busy);
         if let Busy::Ensure(workload) | Busy::Retire(workload) = &busy {
             // Whatever is still there was not stopped after all, unless its own stop is under way.
@@ -327,7 +405,6 @@ impl Converger {
         if let Busy::Remove(_, replica) = &busy {
             self.memory.doomed.remove(replica);
         }
-        let now = self.hands.ctx.clock.now();
         match outcome {
             Outcome::Done => {
                 if let Busy::Ensure(workload) = &busy {
@@ -338,14 +415,42 @@ impl Converger {
                 self.asked.remove(&replica);
                 self.memory.vitals.insert(replica, vital);
             }
-            Outcome::Failed { workload, generation, error } => self.refuse(workload, generation, error, now).await,
+            Outcome::Failed { workload, generation, error } => {
+                return Some(News::Refused { workload, generation, error });
+            }
             Outcome::Unapplied { error } => {
                 tracing::error!(error = error.for_log(), "a change could not be applied");
                 if let Busy::Ensure(workload) = busy {
-                    self.refused.insert(workload, (now, error.public));
+                    self.refuse(workload, error.public, now);
                 }
             }
             Outcome::GaveUp { environment, generation, reason } => {
+                return Some(News::GaveUp { environment, generation, reason });
+            }
+        }
+        None
+    }
+
+    /// It is asked for again after a pause; until then people read why.
+    pub(super) fn refuse(&mut self, workload: WorkloadId, cause: String, now: Timestamp) {
+        self.refused.insert(workload, (now, cause));
+    }
+}
+
+impl Converger {
+    async fn finished(&mut self, done: Result<(Busy, Outcome), tokio::task::JoinError>) {
+        let (busy, outcome) = match done {
+            Ok(done) => done,
+            Err(error) => {
+                tracing::error!(%error, "a task of the converger died");
+                return self.mind.lost_count();
+            }
+        };
+        let now = self.hands.steady.now();
+        match self.mind.finished(busy, outcome, now) {
+            None => {}
+            Some(News::Refused { workload, generation, error }) => self.refuse(workload, generation, error, now).await,
+            Some(News::GaveUp { environment, generation, reason }) => {
                 if let Err(error) = self.block(&environment, generation, reason).await {
                     tracing::error!(environment.id = %environment, error = error.for_log(), "a status could not be written");
                 }
@@ -354,13 +459,7 @@ impl Converger {
     }
 
     /// The engine said no. What can never become live blocks its environment at once; what is live is tried again later.
-    async fn refuse(
-        &mut self,
-        workload: WorkloadId,
-        generation: Generation,
-        error: crate::machinery::runtime::EngineError,
-        now: Timestamp,
-    ) {
+    async fn refuse(&mut self, workload: WorkloadId, generation: Generation, error: EngineError, now: Timestamp) {
         let temporary = error.is_temporary();
         let text = Error::internal(error).for_log();
         let cause = text.split_once(": ").map_or(text.as_str(), |(_, cause)| cause).to_owned();
@@ -373,7 +472,7 @@ impl Converger {
                 Err(error) => tracing::error!(error = error.for_log(), "a status could not be written"),
             }
         }
-        self.refused.insert(workload, (now, cause));
+        self.mind.refuse(workload, cause, now);
     }
 
     /// Blocks the environment if `rollout` is its desired one and not live yet.
@@ -383,7 +482,7 @@ impl Converger {
             store::environments::find(&mut tx, &crate::base::access::Scope::Platform, id).await?
         };
         match environment {
-            Some(e) if e.spec.rollout == rollout && e.status.live != rollout => {
+            Some(e) if can_never_be_live(&e, rollout) => {
                 self.block(id, e.generation, reason).await?;
                 Ok(true)
             }
@@ -395,28 +494,41 @@ impl Converger {
         let mut tx = self.hands.ctx.store.begin().await?;
         let found = store::environments::find(&mut tx, &crate::base::access::Scope::Platform, id).await?;
         let Some(environment) = found.filter(|e| e.generation == generation) else { return Ok(()) };
-        let mut status = environment.status.clone();
-        // It was live and is not any more: the one that stood by serves again.
-        if let Some(watch) = status.watch.take().filter(|_| status.live == environment.spec.rollout) {
-            status.live = watch.previous;
-            status.live_release = watch.previous_release;
-        }
-        status.canary = None;
-        // Replica by replica, as it came.
-        if environment.spec.strategy == Strategy::Rolling && status.live != Generation::default() {
-            status.beside.insert(environment.spec.rollout);
-            status.beside.remove(&status.live);
-        }
-        status.state = EnvironmentState::Blocked;
-        status.observed_generation = generation;
-        status.reason = Some(reason);
+        let status = blocked(&environment, reason);
         store::environments::write_status(&mut tx, id, &status).await?;
         chronicle::tell_block(&mut tx, &environment, &status, self.hands.ctx.clock.now()).await?;
         tx.commit().await
     }
+}
 
+/// Of a refused rollout: nothing of it serves, and another attempt would end as this one.
+pub(super) fn can_never_be_live(environment: &Environment, rollout: Generation) -> bool {
+    environment.spec.rollout == rollout && environment.status.live != rollout
+}
+
+/// The status of an environment whose desired rollout was given up.
+pub(super) fn blocked(environment: &Environment, reason: String) -> EnvironmentStatus {
+    let mut status = environment.status.clone();
+    // It was live and is not any more: the one that stood by serves again.
+    if let Some(watch) = status.watch.take().filter(|_| status.live == environment.spec.rollout) {
+        status.live = watch.previous;
+        status.live_release = watch.previous_release;
+    }
+    status.canary = None;
+    // Replica by replica, as it came.
+    if environment.spec.strategy == Strategy::Rolling && status.live != Generation::default() {
+        status.beside.insert(environment.spec.rollout);
+        status.beside.remove(&status.live);
+    }
+    status.state = EnvironmentState::Blocked;
+    status.observed_generation = environment.generation;
+    status.reason = Some(reason);
+    status
+}
+
+impl Mind {
     /// What the proxy saw of an environment whose replicas the platform counts.
-    fn load(&mut self, desired: &Desired, replicas: &[Replica], now: Timestamp) -> Option<Load> {
+    fn load(&mut self, desired: &Desired, replicas: &[Replica], measured: &Measured, now: Timestamp) -> Option<Load> {
         let environment = &desired.environment;
         if environment.spec.scaling.is_empty() {
             self.memory.demands.remove(&environment.id);
@@ -431,16 +543,19 @@ impl Converger {
         let waking = environment.status.state == EnvironmentState::Converging;
         let was_rung = self.publisher.was_rung(&environment.id) || waking;
         let asleep = environment.status.state == EnvironmentState::Asleep;
-        let demand = self.memory.demands.entry(environment.id.clone()).or_insert_with(|| Demand::new(asleep, now));
+        let borne = environment.spec.scaling.iter().filter_map(|(process, scaling)| {
+            Some(environment.status.scaled.get(process)?.saturating_mul(scaling.in_flight))
+        });
+        let fresh = || Demand::new(asleep, borne.max().unwrap_or(0), now);
+        let demand = self.memory.demands.entry(environment.id.clone()).or_insert_with(fresh);
         demand.sample(now, u32::try_from(in_flight).unwrap_or(u32::MAX), entered, was_rung);
         for (process, scaling) in &environment.spec.scaling {
-            let measured = self.hands.ctx.insight.measured();
             let size = desired.release_of(environment.status.live).and_then(|release| release.sizes.get(process));
-            let limits = self.hands.ctx.config.runtime.limits_of(size);
-            demand.measure(measured.at, || {
+            let limits = self.runtime.limits_of(size);
+            demand.measure(measured.at, now, || {
                 let of_it = |r: &&Replica| r.workload.process == *process && r.generation == environment.status.live;
                 let live = replicas.iter().filter(|r| r.workload.environment == environment.id).filter(of_it);
-                by_use(scaling, &used(&measured, &environment.id, live, limits))
+                by_use(scaling, &used(measured, &environment.id, live, limits))
             });
         }
         Some(demand.load(now))
@@ -451,14 +566,14 @@ impl Converger {
     }
 
     /// Each exit of a replica of a live rollout counts once, and each that has to be restarted.
-    fn count_crashes(&mut self, all: &[Desired], replicas: &[Replica]) {
+    fn count_crashes(&mut self, all: &[Desired], replicas: &[Replica], now: Timestamp) {
         let live: HashMap<&EnvironmentId, Generation> =
             all.iter().map(|d| (&d.environment.id, d.environment.status.live)).collect();
         for replica in replicas {
             let of_live = live.get(&replica.workload.environment) == Some(&replica.generation);
             let at = match replica.state {
                 ReplicaState::Exited { at, .. } => at,
-                _ if self.memory.is_dead(&replica.id) => self.hands.ctx.clock.now(),
+                _ if self.memory.is_dead(&replica.id) => now,
                 _ => continue,
             };
             if of_live && self.counted_crashes.insert(replica.id.clone()) {
@@ -483,10 +598,9 @@ impl Converger {
     fn orphans(&mut self, all: &[Desired], replicas: &[Replica]) {
         let known: HashSet<&EnvironmentId> = all.iter().map(|d| &d.environment.id).collect();
         self.memory.demands.retain(|id, _| known.contains(id));
-        let hands = self.hands.clone();
         for replica in replicas.iter().filter(|r| !known.contains(&r.workload.environment)) {
             let workload = replica.workload.clone();
-            self.spawn(Busy::Retire(workload.clone()), hands.clone().retire(workload, Generation(i64::MAX)));
+            self.order(Busy::Retire(workload.clone()), Order::Retire { workload, below: Generation(i64::MAX) });
         }
     }
 }

@@ -14,6 +14,8 @@ mod observatory;
 mod observed;
 mod plan;
 mod scale;
+#[cfg(test)]
+mod sim;
 mod sockets;
 mod table;
 mod verdict;

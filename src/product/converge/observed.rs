@@ -104,6 +104,8 @@ pub struct Observed {
     pub crashes: BTreeMap<WorkloadId, Crashes>,
     /// Of its web replicas together.
     pub load: Option<Load>,
+    /// When this process began to look: nobody asked before.
+    pub began: Timestamp,
 }
 
 /// What this process remembers between two looks.
@@ -113,8 +115,19 @@ pub struct Memory {
     pub leaving: HashMap<String, Timestamp>,
     pub crashes: BTreeMap<WorkloadId, Crashes>,
     pub demands: HashMap<EnvironmentId, Demand>,
+    /// When replicas started and ended, by the clock of the converger; see `restamp`.
+    pub stamps: HashMap<String, Stamps>,
     /// Replicas whose stop is under way, as surplus of their workload. What was decided since then does not save them.
     pub doomed: HashMap<String, WorkloadId>,
+}
+
+/// As the engine has it, and by the clock that is not set.
+type Stamp = Option<(Timestamp, Timestamp)>;
+
+#[derive(Default)]
+pub struct Stamps {
+    started: Stamp,
+    ended: Stamp,
 }
 
 /// A workload that ran this long without a crash starts counting from zero again.
@@ -127,6 +140,28 @@ impl Memory {
         self.vitals.retain(|id, _| held(id));
         self.leaving.retain(|id, _| held(id));
         self.doomed.retain(|id, _| held(id));
+        self.stamps.retain(|id, _| held(id));
+    }
+
+    /// The engine stamps with a clock that people may set, forwards and back. What matters is how long ago something was
+    /// when it was first seen: that is kept, and from then on measured by `now`, which goes on evenly.
+    pub fn restamp(&mut self, replica: &mut Replica, now: Timestamp, wall: Timestamp) {
+        let stamps = self.stamps.entry(replica.id.clone()).or_default();
+        let steady = |stamp: &mut Stamp, raw: Timestamp| {
+            let known = stamp.filter(|(known, _)| *known == raw).map(|(_, steady)| steady);
+            let steady = known.unwrap_or_else(|| now.plus_millis(-wall.since(raw).max(0)));
+            *stamp = Some((raw, steady));
+            steady
+        };
+        replica.started_at = replica.started_at.map(|at| steady(&mut stamps.started, at));
+        if let ReplicaState::Exited { at, .. } = &mut replica.state {
+            *at = steady(&mut stamps.ended, *at);
+        }
+    }
+
+    /// When it ended, by the clock that goes on evenly.
+    pub fn ended(&self, replica: &str) -> Option<Timestamp> {
+        self.stamps.get(replica)?.ended.map(|(_, steady)| steady)
     }
 
     /// What is left of it is for its stop to clear away: no crash, and nothing to replace.
@@ -176,7 +211,7 @@ impl Memory {
         });
         let crashes = self.crashes.iter().filter(|(id, _)| id.environment == *environment);
         let crashes = crashes.map(|(id, c)| (id.clone(), *c)).collect();
-        Observed { replicas: seen.collect(), crashes, load: None }
+        Observed { replicas: seen.collect(), crashes, ..Observed::default() }
     }
 }
 

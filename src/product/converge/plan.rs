@@ -162,7 +162,8 @@ impl<'a> Planner<'a> {
                 _ if status.state == EnvironmentState::Blocked => EnvironmentState::Blocked,
                 (_, None) => EnvironmentState::Empty,
                 (true, _) if stopped => EnvironmentState::Stopped,
-                (true, _) if processes.iter().all(|p| p.count == 0) && !status.scaled.is_empty() => {
+                // What needs no request goes on meanwhile.
+                (true, _) if processes.iter().any(|p| p.has_port && status.scaled.get(&p.id.process) == Some(&0)) => {
                     EnvironmentState::Asleep
                 }
                 (true, _) => EnvironmentState::Live,
@@ -203,7 +204,11 @@ impl<'a> Planner<'a> {
         let mut all_ready = true;
         for process in processes {
             let here = self.of(&process.id, rollout);
-            let running = here.iter().filter(|s| s.has_started()).count();
+            let running = here.iter().filter(|s| s.runs()).count();
+            // One that was made and never started may be what a crash left of a start, and a stranded one serves nobody: both
+            // are for the engine to clear away, which for one that is about to start changes nothing.
+            let idles = |s: &&Seen| matches!(s.replica.state, ReplicaState::Starting | ReplicaState::Stranded);
+            let left_over = here.iter().any(idles);
             let ready = here.iter().filter(|s| s.is_ready()).count();
             let want = process.count as usize;
             all_ready &= ready >= want;
@@ -220,11 +225,13 @@ impl<'a> Planner<'a> {
                     } else if cause == Cause::Dead {
                         self.restart(seen);
                     } else {
-                        self.ensure(process, rollout);
+                        self.replace(process, rollout);
                     }
                 }
                 // Surplus replicas leave the route before they stop.
-                None if running != want && self.surplus_is_idle(process, rollout) => self.ensure(process, rollout),
+                None if (running != want || left_over) && self.surplus_is_idle(process, rollout) => {
+                    self.ensure(process, rollout);
+                }
                 None => {}
             }
             let asked = |s: &&Seen| s.replica.state == ReplicaState::Running && !s.standing.dead;
@@ -247,7 +254,8 @@ impl<'a> Planner<'a> {
         for seen in here.iter().filter(|s| !s.is_ready()) {
             let Some(started) = seen.replica.started_at else { continue };
             let millis = if seen.standing.started { to_be_ready } else { to_start };
-            let left = millis - self.now.since(started);
+            // After a restart of the platform it has its time once more: it may be ready, and nobody asked it yet.
+            let left = millis - self.now.since(started.max(self.observed.began));
             if left <= 0 && self.is_adopted(seen) {
                 self.look_again_in(SCALE_MILLIS);
                 continue;
@@ -284,6 +292,16 @@ impl<'a> Planner<'a> {
     fn ensure(&mut self, process: &DesiredProcess, generation: Generation) {
         if self.has_room(process, generation) {
             self.list.push(Change::Ensure { workload: process.id.clone(), generation, count: process.count });
+        }
+    }
+
+    /// As `ensure`, but surplus replicas that are not idle yet are left alone.
+    fn replace(&mut self, process: &DesiredProcess, generation: Generation) {
+        let idle = self.surplus_is_idle(process, generation);
+        let highest = self.of(&process.id, generation).iter().filter(|s| s.runs()).map(|s| s.replica.ordinal).max();
+        let count = if idle { process.count } else { highest.unwrap_or(0).max(process.count) };
+        if self.has_room(process, generation) {
+            self.list.push(Change::Ensure { workload: process.id.clone(), generation, count });
         }
     }
 
@@ -334,15 +352,21 @@ impl<'a> Planner<'a> {
                 && s.runs()
                 && s.replica.address.is_some()
                 && !s.standing.dead
-                && !surplus(&s.replica)
                 && !self.gives_way.contains(&s.replica.id)
                 && self.desired.release.is_some()
         };
-        let open: Vec<&Seen> = self.observed.replicas.iter().filter(open).collect();
+        let mut open: Vec<&Seen> = self.observed.replicas.iter().filter(open).collect();
+        // Those beyond the number go once others serve in their place.
+        let (within, beyond): (Vec<&Seen>, Vec<&Seen>) = open.iter().partition(|s| !surplus(&s.replica));
+        let none_wanted = |s: &&Seen| processes.iter().any(|p| p.id == s.replica.workload && p.count == 0);
+        if within.iter().any(|s| s.is_ready()) || beyond.iter().any(none_wanted) {
+            open = within;
+        }
         let mut routed: Vec<&&Seen> = open.iter().filter(|s| s.is_ready()).collect();
-        // None is ready: those that still have the route keep it, else those that were ready once.
+        // None is ready: those that still have the route keep it (after a restart of the platform nobody has asked them
+        // yet), else those that were ready once.
         if routed.is_empty() {
-            routed = open.iter().filter(|s| s.standing.passed && s.traffic == Traffic::Routed).collect();
+            routed = open.iter().filter(|s| s.traffic == Traffic::Routed).collect();
         }
         if routed.is_empty() {
             routed = open.iter().filter(|s| s.standing.passed).collect();

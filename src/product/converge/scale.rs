@@ -109,9 +109,15 @@ pub struct Demand {
 }
 
 impl Demand {
-    /// `asleep`: it has no replica, and that nobody looked until now is no request.
-    pub fn new(asleep: bool, now: Timestamp) -> Self {
-        Self { entered: 0, last_request: (!asleep).then_some(now), ..Self::default() }
+    /// `asleep`: it has no replica, and that nobody looked until now is no request. `borne`: the requests that the replicas
+    /// chosen before can have inside; so many there may have been until now.
+    pub fn new(asleep: bool, borne: u32, now: Timestamp) -> Self {
+        Self {
+            entered: 0,
+            last_request: (!asleep).then_some(now),
+            peaks: VecDeque::from([(now, borne)]),
+            ..Self::default()
+        }
     }
 
     /// `entered` counts the requests that went into the replicas there are; it may fall when one goes away.
@@ -131,13 +137,13 @@ impl Demand {
         }
     }
 
-    /// What was measured at a time counts once.
-    pub fn measure(&mut self, at: Timestamp, wanted: impl FnOnce() -> u32) {
-        if at > self.measured_at {
+    /// What was measured at a time counts once. That time, `at`, is of a clock that may be set; `now` is not.
+    pub fn measure(&mut self, at: Timestamp, now: Timestamp, wanted: impl FnOnce() -> u32) {
+        if at != self.measured_at {
             self.measured_at = at;
-            self.uses.push_back((at, wanted()));
+            self.uses.push_back((now, wanted()));
         }
-        while self.uses.front().is_some_and(|(then, _)| at.since(*then) >= WINDOW_MILLIS) {
+        while self.uses.front().is_some_and(|(then, _)| now.since(*then) >= WINDOW_MILLIS) {
             self.uses.pop_front();
         }
     }
@@ -187,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_peak_counts_for_the_whole_window_and_not_longer() {
-        let mut demand = Demand::new(false, Timestamp(0));
+        let mut demand = Demand::new(false, 0, Timestamp(0));
         demand.sample(Timestamp(0), 40, 40, false);
         for second in 1..60 {
             demand.sample(Timestamp(second * 1000), 3, 40, false);
@@ -200,7 +206,7 @@ mod tests {
 
     #[test]
     fn requests_between_two_looks_count_and_a_replica_that_left_does_not() {
-        let mut demand = Demand::new(false, Timestamp(0));
+        let mut demand = Demand::new(false, 0, Timestamp(0));
         demand.sample(Timestamp(1000), 0, 7, false);
         demand.sample(Timestamp(5000), 0, 7, false);
         assert_eq!(demand.load(Timestamp(5000)).idle_millis, 4000);
@@ -228,20 +234,29 @@ mod tests {
 
     #[test]
     fn what_was_measured_counts_once_and_for_the_window() {
-        let mut demand = Demand::new(false, Timestamp(0));
-        demand.measure(Timestamp(10_000), || 4);
-        demand.measure(Timestamp(10_000), || panic!("measured already"));
-        demand.measure(Timestamp(20_000), || 2);
+        let mut demand = Demand::new(false, 0, Timestamp(0));
+        demand.measure(Timestamp(10_000), Timestamp(10_000), || 4);
+        demand.measure(Timestamp(10_000), Timestamp(10_000), || panic!("measured already"));
+        demand.measure(Timestamp(20_000), Timestamp(20_000), || 2);
         let scaling = Scaling { min: 1, ..SCALING };
         let number = |demand: &Demand, at| count(&scaling, &demand.load(Timestamp(at)), true);
         assert_eq!([20_000, 69_999, 70_000, 80_000].map(|at| number(&demand, at)), [4, 4, 2, 1]);
-        demand.measure(Timestamp(90_000), || 3);
+        demand.measure(Timestamp(90_000), Timestamp(90_000), || 3);
         assert_eq!((number(&demand, 90_000), demand.uses.len()), (3, 1));
     }
 
     #[test]
+    fn who_looks_for_the_first_time_takes_the_number_of_before_as_needed_for_a_window() {
+        let mut demand = Demand::new(false, 30, Timestamp(0));
+        demand.sample(Timestamp(1), 2, 2, false);
+        assert_eq!(count(&SCALING, &demand.load(Timestamp(1)), true), 3);
+        demand.sample(Timestamp(60_000), 2, 2, false);
+        assert_eq!(count(&SCALING, &demand.load(Timestamp(60_000)), true), 1);
+    }
+
+    #[test]
     fn what_slept_before_anybody_looked_sleeps_on_until_it_is_rung() {
-        let mut demand = Demand::new(true, Timestamp(0));
+        let mut demand = Demand::new(true, 0, Timestamp(0));
         demand.sample(Timestamp(1), 0, 0, false);
         assert_eq!(count(&SCALING, &demand.load(Timestamp(1)), true), 0);
         demand.sample(Timestamp(2), 0, 0, true);

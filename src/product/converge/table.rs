@@ -39,21 +39,29 @@ pub struct Publisher {
     api: Option<(Host, std::net::SocketAddr)>,
     upstreams: HashMap<String, Arc<Upstream>>,
     meters: HashMap<EnvironmentId, Arc<Meter>>,
-    picture: Option<Picture>,
+    picture: Picture,
+    /// Whether the picture is of a table of this process, and not of the one that was saved before it.
+    published: bool,
     /// One for each environment, in every table.
     bells: HashMap<EnvironmentId, Arc<Bell>>,
     listener: Arc<Notify>,
 }
 
 impl Publisher {
-    /// `listener` is notified when requests wait for an app that sleeps.
+    /// `listener` is notified when requests wait for an app that sleeps. What the table of before leads to keeps its route,
+    /// and its requests are counted, until a look says otherwise.
     pub fn new(
         sender: watch::Sender<Arc<RouteTable>>,
         api: Option<(Host, std::net::SocketAddr)>,
         listener: Arc<Notify>,
     ) -> Self {
-        let (upstreams, meters, bells) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { sender, api, upstreams, meters, picture: None, bells, listener }
+        let saved = Arc::clone(&sender.borrow());
+        let upstreams = saved.upstreams().map(|u| (u.replica().to_owned(), Arc::clone(u))).collect();
+        let ids = |target: &Target| target.upstreams.iter().map(|u| u.replica().to_owned()).collect();
+        let shown = |t: &Target| Shown { app: t.app.clone(), routed: ids(t), share: None, state: t.state };
+        let picture = saved.routes().map(|(host, target)| (host.to_string(), shown(target))).collect();
+        let (meters, bells) = (HashMap::new(), HashMap::new());
+        Self { sender, api, upstreams, meters, picture, published: false, bells, listener }
     }
 
     /// Requests that went into the replica since it was first routed.
@@ -68,8 +76,7 @@ impl Publisher {
 
     pub fn traffic(&self, replica: &str) -> Option<Routed> {
         let upstream = self.upstreams.get(replica)?;
-        let routed =
-            self.picture.as_ref().is_some_and(|p| p.values().any(|shown| shown.routed.iter().any(|i| i == replica)));
+        let routed = self.picture.values().any(|shown| shown.routed.iter().any(|i| i == replica));
         let (requests, faults, latency) = (upstream.requests(), upstream.faults(), upstream.latency());
         let answers = Answers { requests, faults, latency };
         Some(Routed { now: routed, in_flight: upstream.in_flight(), answers })
@@ -87,7 +94,7 @@ impl Publisher {
                 picture.insert(host.to_string(), Shown { app, routed, share, state });
             }
         }
-        if self.picture.as_ref() == Some(&picture) {
+        if self.published && self.picture == picture {
             self.forget_gone(replicas);
             return None;
         }
@@ -123,8 +130,9 @@ impl Publisher {
         self.bells.retain(|id, _| entries.iter().any(|entry| entry.environment == *id));
         self.meters.retain(|id, _| entries.iter().any(|entry| entry.environment == *id));
         self.sender.send_replace(Arc::new(RouteTable::new(self.api.clone(), routes)));
-        let before = self.picture.replace(picture).unwrap_or_default();
-        let now = self.picture.iter().flat_map(|p| p.values()).flat_map(|shown| &shown.routed).collect::<Vec<_>>();
+        self.published = true;
+        let before = std::mem::replace(&mut self.picture, picture);
+        let now = self.picture.values().flat_map(|shown| &shown.routed).collect::<Vec<_>>();
         let mut left: Vec<String> =
             before.into_values().flat_map(|shown| shown.routed).filter(|id| !now.contains(&id)).collect();
         left.sort();

@@ -10,6 +10,8 @@ use crate::base::model::{Check, CheckKind, HealthCheck};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Vital {
     pub standing: Standing,
+    /// It serves, or shall, and had all the time that a replica has to become ready: it is asked for life all the same.
+    pub had_its_time: bool,
     tracks: Vec<Track>,
 }
 
@@ -119,7 +121,7 @@ impl Vital {
         let wanted = move |kind| match kind {
             CheckKind::Startup => !started && !passed,
             CheckKind::Readiness => started || passed,
-            CheckKind::Liveness => passed,
+            CheckKind::Liveness => passed || self.had_its_time,
         };
         // What has started is not asked again whether it has.
         self.tracks

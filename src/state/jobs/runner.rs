@@ -1,8 +1,8 @@
 //! Claims jobs and works as many at a time as it may.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -14,15 +14,37 @@ use super::queue::RECHECK;
 use super::{Queue, Work};
 use crate::base::clock::Timestamp;
 use crate::base::error::Result;
-use crate::base::model::{Job, JobStep, StepState};
+use crate::base::model::{Job, JobId, JobStep, StepState};
 use crate::state::store::{self, Tx};
 
 /// How long a job stays with a holder that no longer says anything.
 const LEASE: Duration = Duration::from_secs(30);
 /// How long a shutdown waits for steps to notice it.
 const GRACE: Duration = Duration::from_secs(10);
+/// Between what is written of a job's end and the end of who worked on it.
+const LET_GO: Duration = Duration::from_millis(5);
 /// Before the database is asked again after it failed.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// Which jobs this runner works on now. Its own clock may be set forward, and the leases of these look as if they had run out.
+type InHand = Arc<Mutex<HashSet<JobId>>>;
+
+/// One of them, until dropped.
+struct Held(InHand, JobId);
+
+impl Held {
+    /// None when it is in hand already.
+    fn take(all: &InHand, id: &JobId) -> Option<Self> {
+        let is_new = all.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone());
+        is_new.then(|| Self(Arc::clone(all), id.clone()))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+    }
+}
 
 pub struct Runner {
     pub(super) queue: Queue,
@@ -32,6 +54,7 @@ pub struct Runner {
     pub(super) node: String,
     pub(super) lease: Duration,
     pub(super) renewal: Duration,
+    in_hand: InHand,
 }
 
 impl Runner {
@@ -46,6 +69,7 @@ impl Runner {
             node: queue.store.node().to_owned(),
             lease: LEASE,
             renewal: LEASE / 3,
+            in_hand: InHand::default(),
             queue,
         }
     }
@@ -96,9 +120,13 @@ impl Runner {
     async fn fill(&self, tasks: &mut JoinSet<()>, terms: &Arc<Terms>, shutdown: &CancellationToken) -> Duration {
         while self.has_room(tasks) {
             match self.claim(terms, shutdown).await {
-                Ok(Claimed::Job(attempt)) => {
-                    tasks.spawn(attempt.run());
+                Ok(Claimed::Job(attempt, held)) => {
+                    tasks.spawn(async move {
+                        attempt.run().await;
+                        drop(held);
+                    });
                 }
+                Ok(Claimed::InHand) => {}
                 Ok(Claimed::Nothing { due }) => return due,
                 Err(error) => {
                     tracing::error!(cause = %error.for_log(), "cannot look for jobs");
@@ -117,6 +145,14 @@ impl Runner {
             let due = store::jobs::next_due(&mut tx).await?.map_or(RECHECK, |due| until(now, due));
             return Ok(Claimed::Nothing { due });
         };
+        let Some(held) = Held::take(&self.in_hand, &job.id) else {
+            drop(tx);
+            let mut tx = self.queue.store.begin().await?;
+            let is_ours = store::jobs::renew(&mut tx, &job.id, &terms.holder, terms.until(now)).await?;
+            tx.commit().await?;
+            // Else it was given back this moment, and whoever had it is about to let go.
+            return Ok(if is_ours { Claimed::InHand } else { Claimed::Nothing { due: LET_GO } });
+        };
         let work = self.works.get(job.kind.as_str()).cloned();
         let mut steps = store::jobs::steps(&mut tx, &job.id).await?;
         if let Some(work) = &work {
@@ -127,7 +163,7 @@ impl Runner {
             store::jobs::step_started(&mut tx, attempt.job(), step, now).await?;
         }
         tx.commit().await?;
-        Ok(Claimed::Job(Box::new(attempt)))
+        Ok(Claimed::Job(Box::new(attempt), held))
     }
 
     /// What this directory's processes hold, other than `holder`, is free at once: they are gone.
@@ -153,8 +189,12 @@ impl Runner {
 }
 
 enum Claimed {
-    Job(Box<Attempt>),
-    Nothing { due: Duration },
+    Job(Box<Attempt>, Held),
+    /// Its lease only looked as if it had run out.
+    InHand,
+    Nothing {
+        due: Duration,
+    },
 }
 
 /// Adds the steps that were not known when the job was enqueued.

@@ -475,6 +475,81 @@ async fn a_lease_is_renewed_while_a_step_runs() {
 }
 
 #[tokio::test]
+async fn a_clock_set_forward_does_not_make_a_runner_work_twice_on_what_it_has_in_hand() {
+    for_each_database(|store| async move {
+        let bench = Bench::new(store);
+        let queue = bench.queue();
+        let (release, released) = tokio::sync::watch::channel(false);
+        let slow = Script::new(move |step, _| {
+            let mut released = released.clone();
+            async move {
+                released.wait_for(|yes| *yes).await.expect("released");
+                Ok(json!({ "of": step }))
+            }
+            .boxed()
+        });
+        let id = enqueue(&queue, "script", "app").await;
+        let moves = async {
+            while slow.ran().is_empty() {
+                tokio::task::yield_now().await;
+            }
+            for _ in 0..3 {
+                bench.clock.advance(3_600_000);
+                queue.notify();
+                // The runner has looked once its lease is of the new time.
+                let wanted = Some(bench.clock.now().plus_millis(30_000));
+                while bench.due().await != wanted {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+            }
+            release.send(true).expect("released");
+            queue.finished(&id).await.expect("job")
+        };
+        let job = tokio::select! {
+            () = runner(&queue, &slow).run(CancellationToken::new()) => panic!("the runner ended"),
+            job = timeout(PATIENCE, moves) => job.expect("the job ends"),
+        };
+        assert_eq!((job.state, slow.ran()), (JobState::Succeeded, vec![0, 1, 2]));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_clock_set_back_does_not_make_a_job_wait_for_as_long() {
+    for_each_database(|store| async move {
+        let bench = Bench::new(store);
+        let queue = bench.queue();
+        let again = Script::new(|step, cx| match cx.attempt {
+            1 => async { Err(StepError::Retry { reason: "busy".into(), after: Duration::from_secs(1), source: None }) }
+                .boxed(),
+            _ => done(step),
+        });
+        let id = enqueue(&queue, "script", "app").await;
+        let back = async {
+            while bench.due().await.is_none() || again.ran().is_empty() {
+                tokio::task::yield_now().await;
+            }
+            bench.clock.advance(-7_200_000);
+            queue.notify();
+            loop {
+                bench.clock.advance(1_000);
+                queue.notify();
+                if let Ok(job) = timeout(Duration::from_millis(50), queue.finished(&id)).await {
+                    break job.expect("job");
+                }
+            }
+        };
+        let job = tokio::select! {
+            () = runner(&queue, &again).run(CancellationToken::new()) => panic!("the runner ended"),
+            job = timeout(PATIENCE, back) => job.expect("the job ends"),
+        };
+        assert_eq!(job.state, JobState::Succeeded);
+        assert!(bench.clock.now() < Timestamp(1_000_000), "within minutes of the new time");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_holder_that_lost_its_job_stops_and_writes_nothing() {
     for_each_database(|store| async move {
         struct Dropped(mpsc::UnboundedSender<&'static str>);

@@ -123,13 +123,16 @@ pub async fn unfinished(tx: &mut Tx, subject: &str) -> Result<Vec<Job>> {
     many(on!(tx, c => sqlx::query_as::<_, Row>(SQL).bind(subject.as_ref()).fetch_all(c))?)
 }
 
+/// No job waits longer for its next attempt; one that seems to was told its time before the clock was set back.
+const LONGEST_WAIT_MILLIS: i64 = 600_000;
+
 /// The oldest job that can run now: its lease has run out, or it is queued, no job of its subject
 /// runs and none is queued before it.
 pub async fn claim(tx: &mut Tx, holder: &str, now: Timestamp, lease_until: Timestamp) -> Result<Option<Job>> {
     const SQL: &str = concat!(
         "UPDATE jobs SET state = 'running', holder = $1, lease_until = $3 WHERE id = (
             SELECT j.id FROM jobs j WHERE j.state IN ('queued', 'running') AND (
-                (j.state = 'running' AND j.lease_until <= $2)
+                (j.state = 'running' AND (j.lease_until <= $2 OR j.holder IS NULL AND j.lease_until > $4))
                 OR (j.state = 'queued' AND NOT EXISTS (
                     SELECT 1 FROM jobs o WHERE o.subject = j.subject AND o.state IN ('queued', 'running')
                         AND (o.state = 'running' OR (o.created_at, o.id) < (j.created_at, j.id)))))
@@ -146,6 +149,7 @@ pub async fn claim(tx: &mut Tx, holder: &str, now: Timestamp, lease_until: Times
         .bind(holder)
         .bind(now.0)
         .bind(lease_until.0)
+        .bind(now.plus_millis(LONGEST_WAIT_MILLIS).0)
         .fetch_optional(c))?)
 }
 

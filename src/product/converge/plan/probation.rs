@@ -21,7 +21,13 @@ impl Planner<'_> {
 
     /// Ends the watch of the live rollout, goes on with it, or brings the rollout before back.
     pub(super) fn judge(&mut self, all_ready: bool, processes: &[DesiredProcess], status: &mut EnvironmentStatus) {
-        let Some(watched) = status.watch.clone() else { return };
+        let Some(mut watched) = status.watch.clone() else { return };
+        // The clock was set back between two lives of the platform: it begins anew.
+        if self.now < watched.since {
+            watched.until = self.now.plus_millis(watched.until.since(watched.since));
+            watched.since = self.now;
+            status.watch = Some(watched.clone());
+        }
         if self.desired.environment.spec.stopped || status.live != self.desired.rollout() {
             status.watch = None;
             return;
@@ -31,7 +37,9 @@ impl Planner<'_> {
         // Who adopts a watch after a restart knows nothing of the replicas yet.
         let bad = |s: &Seen| !s.runs() || s.standing.passed && !s.is_ready();
         let known = self.observed.replicas.iter().any(|s| s.replica.generation == status.live && bad(s));
-        let long_over = self.now.since(watched.until) >= self.settings.ready_millis;
+        let unasked = |s: &Seen| s.runs() && !s.standing.passed && s.standing.fault.is_none();
+        let asked = !self.observed.replicas.iter().any(|s| s.replica.generation == status.live && unasked(s));
+        let long_over = asked && self.now.since(watched.until) >= self.settings.ready_millis;
         let unsettled = over && !all_ready && (known || long_over);
         if let Some((replica, cause)) = self.failing(&watched, processes, unsettled, seconds) {
             self.give_up(replica, cause, status);
@@ -72,7 +80,10 @@ impl Planner<'_> {
         if self.is_called_off() {
             return Some((None, Cause::Aborted));
         }
-        if let Some(cause) = self.compared(rollout, watched.previous, seconds, 100) {
+        // It answers badly; to go back to what does not answer at all would be worse still.
+        let stands_ready = |s: &Seen| s.replica.generation == watched.previous && s.is_ready();
+        let back = self.observed.replicas.iter().any(stands_ready);
+        if let Some(cause) = self.compared(rollout, watched.previous, seconds, 100).filter(|_| back) {
             return Some((web(), cause));
         }
         let unready = || {

@@ -117,7 +117,7 @@ fn a_stranded_replica_leaves_the_route_and_is_replaced() {
 }
 
 fn with(replicas: Vec<Seen>) -> Observed {
-    Observed { replicas, crashes: BTreeMap::new(), load: None }
+    Observed { replicas, ..Observed::default() }
 }
 
 fn run(desired: &Desired, observed: &Observed) -> Changes {
@@ -277,6 +277,7 @@ fn at_the_fixpoint_there_is_nothing_to_do() {
 
 mod exclusive;
 mod health;
+mod mishaps;
 mod strategy;
 
 mod properties {
