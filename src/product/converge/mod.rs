@@ -10,6 +10,7 @@ mod chronicle;
 mod desired;
 mod driver;
 mod evidence;
+mod mind;
 mod observatory;
 mod observed;
 mod plan;

@@ -21,7 +21,7 @@ use crate::machinery::runtime::EngineError;
 use crate::machinery::runtime::fake::Fault;
 use crate::product::converge::apply::{Busy, Order, Outcome};
 use crate::product::converge::desired::{Desired, Settings};
-use crate::product::converge::driver::{Mind, News, blocked, can_never_be_live};
+use crate::product::converge::mind::{Mind, News, blocked, can_never_be_live};
 use crate::product::converge::table::Publisher;
 use crate::product::converge::vital::Vital;
 
