@@ -40,6 +40,25 @@ pub struct Scaling {
     pub latency_millis: Option<u32>,
 }
 
+impl Scaling {
+    /// Bounds and aims, for people.
+    pub fn words(&self, process: &ProcessName) -> String {
+        let web = process.as_str() == "web";
+        let parts = [
+            Some(format!("{} to {}", self.min, self.max)),
+            web.then(|| format!("{} requests each", self.in_flight)),
+            self.cpu_percent.map(|percent| format!("processor {percent} %")),
+            self.memory_percent.map(|percent| format!("memory {percent} %")),
+            self.latency_millis.map(|millis| format!("latency {millis} ms")),
+            (self.min == 0).then(|| format!("asleep after {} s", self.idle_seconds)),
+        ];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// A type that is missing has the number that the formation says.
+pub type Scalings = BTreeMap<ProcessName, Scaling>;
+
 #[derive(Debug, Clone)]
 pub struct App {
     pub id: AppId,
@@ -78,7 +97,7 @@ pub struct EnvironmentSpec {
     pub watch_seconds: u32,
     pub stopped: bool,
     /// A process type that is here is counted by the platform and not by `formation`.
-    pub scaling: BTreeMap<ProcessName, Scaling>,
+    pub scaling: Scalings,
     pub sizes: Sizes,
     pub mounts: Mounts,
     /// How the next rollout takes over from the live one.
@@ -99,7 +118,7 @@ struct StoredSpec {
     checks: Checks,
     watch_seconds: u32,
     stopped: bool,
-    scaling: BTreeMap<ProcessName, Scaling>,
+    scaling: Scalings,
     sizes: Sizes,
     mounts: Mounts,
     strategy: Strategy,

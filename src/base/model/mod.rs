@@ -21,8 +21,8 @@ mod webhook;
 mod workload;
 
 pub use app::{
-    App, Environment, EnvironmentSpec, EnvironmentState, EnvironmentStatus, Formation, Scaling, Sizes, VariableSet,
-    Watch,
+    App, Environment, EnvironmentSpec, EnvironmentState, EnvironmentStatus, Formation, Scaling, Scalings, Sizes,
+    VariableSet, Watch,
 };
 pub use command::{
     Command, CommandKind, CommandState, Cron, CronOrigin, Exit, Happening, Signal, UnknownSignal, Window,

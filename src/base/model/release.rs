@@ -7,7 +7,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BuildId, Checks, EnvironmentId, Formation, Host, Manifest, Mounts, NameError, ProcessName, ReleaseId, Sizes, UserId,
+    BuildId, Checks, EnvironmentId, Formation, Host, Manifest, Mounts, NameError, ProcessName, ReleaseId, Scalings,
+    Sizes, UserId,
 };
 use crate::base::clock::Timestamp;
 
@@ -92,6 +93,8 @@ pub struct Release {
     pub processes: Processes,
     pub variables_version: i64,
     pub formation: Formation,
+    /// Where the platform counts instead; what it counted is no part of a release.
+    pub scaling: Scalings,
     pub hosts: Vec<Host>,
     /// `app.json` of the pushed tree.
     pub manifest: Manifest,

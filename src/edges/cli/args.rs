@@ -237,7 +237,7 @@ pub(super) enum Verb {
     },
     #[command(flatten)]
     Volume(VolumeVerb),
-    /// Let the platform choose the number of web replicas; --min 0 lets an idle app sleep.
+    /// Let the platform choose the number of replicas; --min 0 lets an idle app sleep.
     #[command(name = "ps:autoscale")]
     PsAutoscale {
         #[command(flatten)]

@@ -90,6 +90,9 @@ pub(super) async fn release(s: &mut Session, at: &AtFlag, release: Option<&str>)
     for (name, count) in &r.formation {
         s.io.out(&format!("formation  {name}={count}")).await?;
     }
+    for (name, bounds) in &r.scaling {
+        s.io.out(&format!("autoscale  {name}: {bounds}")).await?;
+    }
     for (name, check) in &r.checks {
         s.io.out(&format!("check      {name}: {check}")).await?;
     }
@@ -127,6 +130,7 @@ fn differences(diff: &DiffView) -> Vec<String> {
     lines.extend(diff.processes.iter().map(|(name, c)| format!("process    {name}: {}", change(c))));
     lines.extend(names("variable", &diff.variables));
     lines.extend(diff.formation.iter().map(|(name, c)| format!("formation  {name}: {}", change(c))));
+    lines.extend(diff.scaling.iter().map(|(name, c)| format!("autoscale  {name}: {}", change(c))));
     lines.extend(names("host", &diff.hosts));
     lines.extend(diff.checks.iter().map(|(name, c)| format!("check      {name}: {}", change(c))));
     lines.extend(diff.sizes.iter().map(|(name, c)| format!("size       {name}: {}", change(c))));

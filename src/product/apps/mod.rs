@@ -8,7 +8,6 @@ mod lifecycle;
 mod observatory;
 mod process_variables;
 mod processes;
-mod scaling;
 mod told;
 mod variables;
 
@@ -22,6 +21,5 @@ pub use lifecycle::{NewApp, create, delete, refreshed, rename};
 pub use observatory::{NoObservatory, Observatory, ReplicaView, replicas};
 pub use process_variables::process_variables;
 pub use processes::{MOST_REPLICAS, ProcessView, processes};
-pub use scaling::autoscale;
 pub use told::tell;
 pub use variables::{VariableChanges, read_variables, restore_variables, variables, write_variables};

@@ -7,7 +7,7 @@ use crate::base::config;
 use crate::base::error::{Error, Result};
 use crate::base::model::{
     App, Check, CheckKind, Checks, Environment, EnvironmentStatus, Formation, Generation, HealthCheck, Host,
-    ProcessName, Processes, Release, ReleaseId, Strategy, VolumeId, WorkloadId, overlaid,
+    ProcessName, Processes, Release, ReleaseId, Scaling, Scalings, Strategy, VolumeId, WorkloadId, overlaid,
 };
 use crate::state::store::{self, Tx};
 
@@ -94,7 +94,8 @@ impl Desired {
     /// `scaled`: numbers that the platform chose.
     pub fn processes_with(&self, scaled: &BTreeMap<ProcessName, u32>) -> Vec<DesiredProcess> {
         let Some(release) = &self.release else { return Vec::new() };
-        self.processes_of(release, &self.environment.spec.formation, &self.environment.spec.checks, scaled)
+        let spec = &self.environment.spec;
+        self.processes_of(release, (&spec.formation, &spec.scaling), &spec.checks, scaled)
     }
 
     /// The release of a rollout, if it is the desired one or the one that is live.
@@ -105,10 +106,18 @@ impl Desired {
         }
     }
 
+    /// Within which bounds the platform counts: as is desired, and, where that is silent, as what is live has it.
+    pub fn scaling(&self) -> BTreeMap<&ProcessName, &Scaling> {
+        let live = self.live.iter().flat_map(|release| &release.scaling);
+        live.chain(&self.environment.spec.scaling).collect()
+    }
+
     /// Those of the rollout that is live while the desired one is another, as its own release has them.
     pub fn live_processes(&self, scaled: &BTreeMap<ProcessName, u32>) -> Vec<DesiredProcess> {
         match self.live_release() {
-            Some(release) => self.processes_of(release, &release.formation, &release.checks, scaled),
+            Some(release) => {
+                self.processes_of(release, (&release.formation, &release.scaling), &release.checks, scaled)
+            }
             None => Vec::new(),
         }
     }
@@ -122,7 +131,7 @@ impl Desired {
     fn processes_of(
         &self,
         release: &Release,
-        formation: &Formation,
+        (formation, bounds): (&Formation, &Scalings),
         checks: &Checks,
         scaled: &BTreeMap<ProcessName, u32>,
     ) -> Vec<DesiredProcess> {
@@ -132,7 +141,8 @@ impl Desired {
             .into_iter()
             .map(|(process, count)| {
                 let alone: Vec<_> = alone(release, &process);
-                let count = scaled.get(&process).copied().unwrap_or(count);
+                let chosen = scaled.get(&process).filter(|_| bounds.contains_key(&process));
+                let count = chosen.copied().unwrap_or(count);
                 // Verbs refuse more; two would harm what both write to.
                 let count = if alone.is_empty() { count } else { count.min(1) };
                 let mut checks = checks.remove(&process).unwrap_or_default();

@@ -15,8 +15,8 @@ use super::table::{Entry, Publisher};
 use crate::base::clock::Timestamp;
 use crate::base::config;
 use crate::base::model::{
-    Environment, EnvironmentId, EnvironmentState, EnvironmentStatus, Generation, HealthCheck, Measured, Replica,
-    ReplicaState, Strategy, WorkloadId,
+    Environment, EnvironmentId, EnvironmentState, EnvironmentStatus, Generation, HealthCheck, Measured, ProcessName,
+    Replica, ReplicaState, Scaling, Strategy, WorkloadId,
 };
 use crate::machinery::runtime::EngineError;
 
@@ -289,7 +289,8 @@ impl Mind {
     /// What the proxy saw of an environment whose replicas the platform counts.
     fn load(&mut self, desired: &Desired, replicas: &[Replica], measured: &Measured, now: Timestamp) -> Option<Load> {
         let environment = &desired.environment;
-        if environment.spec.scaling.is_empty() {
+        let scaling = desired.scaling();
+        if scaling.is_empty() {
             self.memory.demands.remove(&environment.id);
             return None;
         }
@@ -302,21 +303,23 @@ impl Mind {
         let waking = environment.status.state == EnvironmentState::Converging;
         let was_rung = self.publisher.was_rung(&environment.id) || waking;
         let asleep = environment.status.state == EnvironmentState::Asleep;
-        let borne = environment.spec.scaling.iter().filter_map(|(process, scaling)| {
-            Some(environment.status.scaled.get(process)?.saturating_mul(scaling.in_flight))
+        let borne = scaling.iter().filter(|(process, _)| process.as_str() == "web").filter_map(|(process, scaling)| {
+            Some(environment.status.scaled.get(*process)?.saturating_mul(scaling.in_flight))
         });
         let fresh = || Demand::new(asleep, borne.max().unwrap_or(0), now);
         let demand = self.memory.demands.entry(environment.id.clone()).or_insert_with(fresh);
         demand.sample(now, u32::try_from(in_flight).unwrap_or(u32::MAX), entered, was_rung);
-        for (process, scaling) in &environment.spec.scaling {
-            let size = desired.release_of(environment.status.live).and_then(|release| release.sizes.get(process));
-            let limits = self.runtime.limits_of(size);
-            demand.measure(measured.at, now, || {
-                let of_it = |r: &&Replica| r.workload.process == *process && r.generation == environment.status.live;
-                let live = replicas.iter().filter(|r| r.workload.environment == environment.id).filter(of_it);
-                by_use(scaling, &used(measured, &environment.id, live, limits))
-            });
-        }
+        let here: Vec<&Replica> = replicas.iter().filter(|r| r.workload.environment == environment.id).collect();
+        demand.measure(measured.at, now, || {
+            let number = |(process, scaling): (&&ProcessName, &&Scaling)| {
+                let size = desired.release_of(environment.status.live).and_then(|release| release.sizes.get(*process));
+                let of_it = |r: &&Replica| r.workload.process == **process && r.generation == environment.status.live;
+                let live = here.iter().copied().filter(of_it);
+                let used = used(measured, &environment.id, live, self.runtime.limits_of(size));
+                ((*process).clone(), by_use(scaling, &used))
+            };
+            scaling.iter().map(number).collect()
+        });
         Some(demand.load(now))
     }
 

@@ -318,12 +318,13 @@ impl<'a> Planner<'a> {
 
     /// The numbers of the process types that the platform counts; looks again soon while they can change by themselves.
     fn scaled(&mut self, settled: bool) -> BTreeMap<ProcessName, u32> {
-        let (spec, status) = (&self.desired.environment.spec, self.desired.status());
+        let status = self.desired.status();
         let mut scaled = BTreeMap::new();
-        for (process, scaling) in &spec.scaling {
+        for (process, scaling) in self.desired.scaling() {
+            let before = status.scaled.get(process).copied();
             let number = match &self.observed.load {
-                Some(load) => scale::count(scaling, load, settled),
-                None => status.scaled.get(process).copied().unwrap_or(scaling.min.max(1)),
+                Some(load) => scale::count(process, scaling, load, before, settled),
+                None => before.unwrap_or(scaling.min.max(1)),
             };
             if number > 0 {
                 self.look_again_in(SCALE_MILLIS);

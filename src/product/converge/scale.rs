@@ -3,10 +3,10 @@
 //! Up at once, down only when nothing within the window asked for more: a peak that returns finds its replicas still
 //! there. To zero only after the whole idle time, and from zero with the first request.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::base::clock::Timestamp;
-use crate::base::model::{EnvironmentId, Limits, Measured, Replica, Scaling};
+use crate::base::model::{EnvironmentId, Limits, Measured, ProcessName, Replica, Scaling};
 
 /// A lower number is taken only when it was enough for this long.
 const WINDOW_MILLIS: i64 = 60_000;
@@ -16,24 +16,29 @@ const SAMPLE_MILLIS: i64 = 500;
 /// Fewer requests in one measurement say nothing of their time.
 const LEAST_REQUESTS: u64 = 20;
 
-/// What was seen of one process type.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// What was seen of one environment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Load {
-    /// Most requests that were inside all replicas together at once, within the window.
+    /// Most requests that were inside all replicas of `web` together at once, within the window.
     pub in_flight: u32,
-    /// The most replicas that what was measured asked for, within the window; 0 when nothing was.
-    pub by_use: u32,
+    /// The most replicas that what was measured of a process type asked for, within the window; missing where nothing was.
+    pub by_use: BTreeMap<ProcessName, u32>,
     /// Since the last request; the greatest number for an app that was asleep before anybody looked.
     pub idle_millis: i64,
 }
 
-/// The number of replicas to have now. `settled`: no rollout is under way, whose replicas have to prove themselves.
-pub fn count(scaling: &Scaling, load: &Load, settled: bool) -> u32 {
+/// The number of replicas to have now. `before`: the number chosen last, which what has no requests keeps while nothing
+/// is measured. `settled`: no rollout is under way, whose replicas have to prove themselves.
+pub fn count(process: &ProcessName, scaling: &Scaling, load: &Load, before: Option<u32>, settled: bool) -> u32 {
+    let by_use = load.by_use.get(process).copied();
+    if process.as_str() != "web" {
+        return by_use.or(before).unwrap_or(0).clamp(scaling.min.max(1), scaling.max.max(1));
+    }
     let idle = load.idle_millis >= i64::from(scaling.idle_seconds) * 1000;
     if scaling.min == 0 && idle && settled {
         return 0;
     }
-    let wanted = load.in_flight.div_ceil(scaling.in_flight.max(1)).max(load.by_use);
+    let wanted = load.in_flight.div_ceil(scaling.in_flight.max(1)).max(by_use.unwrap_or(0));
     wanted.clamp(scaling.min.max(1), scaling.max.max(1))
 }
 
@@ -104,7 +109,7 @@ pub struct Demand {
     /// Requests inside at that time; oldest first, none older than the window, none that a later one exceeds.
     peaks: VecDeque<(Timestamp, u32)>,
     /// What measurements asked for; oldest first, none older than the window.
-    uses: VecDeque<(Timestamp, u32)>,
+    uses: BTreeMap<ProcessName, VecDeque<(Timestamp, u32)>>,
     measured_at: Timestamp,
 }
 
@@ -137,21 +142,27 @@ impl Demand {
         }
     }
 
-    /// What was measured at a time counts once. That time, `at`, is of a clock that may be set; `now` is not.
-    pub fn measure(&mut self, at: Timestamp, now: Timestamp, wanted: impl FnOnce() -> u32) {
+    /// What was measured at a time counts once. That time, `at`, is of a clock that may be set; `now` is not. A number of 0
+    /// says nothing.
+    pub fn measure(&mut self, at: Timestamp, now: Timestamp, wanted: impl FnOnce() -> BTreeMap<ProcessName, u32>) {
         if at != self.measured_at {
             self.measured_at = at;
-            self.uses.push_back((now, wanted()));
+            for (process, number) in wanted().into_iter().filter(|(_, number)| *number > 0) {
+                self.uses.entry(process).or_default().push_back((now, number));
+            }
         }
-        while self.uses.front().is_some_and(|(then, _)| now.since(*then) >= WINDOW_MILLIS) {
-            self.uses.pop_front();
-        }
+        self.uses.retain(|_, uses| {
+            uses.retain(|(then, _)| now.since(*then) < WINDOW_MILLIS);
+            !uses.is_empty()
+        });
     }
 
     pub fn load(&self, now: Timestamp) -> Load {
-        let uses = self.uses.iter().filter(|(at, _)| now.since(*at) < WINDOW_MILLIS);
+        let most = |uses: &VecDeque<(Timestamp, u32)>| {
+            uses.iter().filter(|(at, _)| now.since(*at) < WINDOW_MILLIS).map(|(_, number)| *number).max()
+        };
         Load {
-            by_use: uses.map(|(_, n)| *n).max().unwrap_or(0),
+            by_use: self.uses.iter().filter_map(|(process, uses)| Some((process.clone(), most(uses)?))).collect(),
             in_flight: self.peaks.iter().map(|(_, n)| *n).max().unwrap_or(0),
             idle_millis: self.last_request.map_or(i64::MAX, |at| now.since(at)),
         }
@@ -173,22 +184,30 @@ mod tests {
     };
 
     fn load(in_flight: u32, idle_millis: i64) -> Load {
-        Load { in_flight, idle_millis, by_use: 0 }
+        Load { in_flight, idle_millis, ..Load::default() }
+    }
+
+    fn web(scaling: &Scaling, load: &Load, settled: bool) -> u32 {
+        count(&name("web"), scaling, load, None, settled)
+    }
+
+    fn name(process: &str) -> ProcessName {
+        process.parse().expect("a name")
     }
 
     #[test]
     fn the_number_follows_the_requests_within_the_bounds() {
-        let numbers = [0, 10, 11, 49, 1000].map(|n| count(&SCALING, &load(n, 0), true));
+        let numbers = [0, 10, 11, 49, 1000].map(|n| web(&SCALING, &load(n, 0), true));
         assert_eq!(numbers, [1, 1, 2, 5, 5]);
         let two = Scaling { min: 2, ..SCALING };
-        assert_eq!(count(&two, &load(0, i64::MAX), true), 2, "only a minimum of 0 sleeps");
+        assert_eq!(web(&two, &load(0, i64::MAX), true), 2, "only a minimum of 0 sleeps");
     }
 
     #[test]
     fn it_sleeps_after_the_idle_time_and_never_during_a_rollout() {
-        assert_eq!(count(&SCALING, &load(0, 299_999), true), 1);
-        assert_eq!(count(&SCALING, &load(0, 300_000), true), 0);
-        assert_eq!(count(&SCALING, &load(0, i64::MAX), false), 1);
+        assert_eq!(web(&SCALING, &load(0, 299_999), true), 1);
+        assert_eq!(web(&SCALING, &load(0, 300_000), true), 0);
+        assert_eq!(web(&SCALING, &load(0, i64::MAX), false), 1);
     }
 
     #[test]
@@ -234,32 +253,45 @@ mod tests {
 
     #[test]
     fn what_was_measured_counts_once_and_for_the_window() {
+        let asks = |number| BTreeMap::from([(name("web"), number)]);
         let mut demand = Demand::new(false, 0, Timestamp(0));
-        demand.measure(Timestamp(10_000), Timestamp(10_000), || 4);
+        demand.measure(Timestamp(10_000), Timestamp(10_000), || asks(4));
         demand.measure(Timestamp(10_000), Timestamp(10_000), || panic!("measured already"));
-        demand.measure(Timestamp(20_000), Timestamp(20_000), || 2);
+        demand.measure(Timestamp(20_000), Timestamp(20_000), || asks(2));
         let scaling = Scaling { min: 1, ..SCALING };
-        let number = |demand: &Demand, at| count(&scaling, &demand.load(Timestamp(at)), true);
+        let number = |demand: &Demand, at| web(&scaling, &demand.load(Timestamp(at)), true);
         assert_eq!([20_000, 69_999, 70_000, 80_000].map(|at| number(&demand, at)), [4, 4, 2, 1]);
-        demand.measure(Timestamp(90_000), Timestamp(90_000), || 3);
-        assert_eq!((number(&demand, 90_000), demand.uses.len()), (3, 1));
+        demand.measure(Timestamp(90_000), Timestamp(90_000), || asks(3));
+        assert_eq!((number(&demand, 90_000), demand.uses[&name("web")].len()), (3, 1));
     }
 
     #[test]
     fn who_looks_for_the_first_time_takes_the_number_of_before_as_needed_for_a_window() {
         let mut demand = Demand::new(false, 30, Timestamp(0));
         demand.sample(Timestamp(1), 2, 2, false);
-        assert_eq!(count(&SCALING, &demand.load(Timestamp(1)), true), 3);
+        assert_eq!(web(&SCALING, &demand.load(Timestamp(1)), true), 3);
         demand.sample(Timestamp(60_000), 2, 2, false);
-        assert_eq!(count(&SCALING, &demand.load(Timestamp(60_000)), true), 1);
+        assert_eq!(web(&SCALING, &demand.load(Timestamp(60_000)), true), 1);
     }
 
     #[test]
     fn what_slept_before_anybody_looked_sleeps_on_until_it_is_rung() {
         let mut demand = Demand::new(true, 0, Timestamp(0));
         demand.sample(Timestamp(1), 0, 0, false);
-        assert_eq!(count(&SCALING, &demand.load(Timestamp(1)), true), 0);
+        assert_eq!(web(&SCALING, &demand.load(Timestamp(1)), true), 0);
         demand.sample(Timestamp(2), 0, 0, true);
-        assert_eq!(count(&SCALING, &demand.load(Timestamp(2)), true), 1);
+        assert_eq!(web(&SCALING, &demand.load(Timestamp(2)), true), 1);
+    }
+
+    #[test]
+    fn what_receives_no_requests_follows_its_measurements_alone() {
+        let cpu = Scaling { min: 1, cpu_percent: Some(50), ..SCALING };
+        let worker = |load: &Load, before| count(&name("worker"), &cpu, load, before, true);
+        let measured = |number| Load { by_use: BTreeMap::from([(name("worker"), number)]), ..load(1000, i64::MAX) };
+        assert_eq!([0, 3, 9].map(|n| worker(&measured(n), Some(2))), [1, 3, 5]);
+        let nothing = load(1000, 0);
+        assert_eq!([None, Some(4), Some(9)].map(|before| worker(&nothing, before)), [1, 4, 5], "it stays as it was");
+        let of_another = Load { by_use: BTreeMap::from([(name("web"), 5)]), ..Load::default() };
+        assert_eq!(worker(&of_another, Some(2)), 2);
     }
 }

@@ -24,6 +24,8 @@ pub struct ReleaseDiff {
     pub variables: Names,
     /// Numbers of replicas.
     pub formation: BTreeMap<String, Change>,
+    /// Within which bounds the platform counts, by process type.
+    pub scaling: BTreeMap<String, Change>,
     pub hosts: Names,
     /// By process type and kind.
     pub checks: BTreeMap<String, Change>,
@@ -60,6 +62,7 @@ impl ReleaseDiff {
             && self.processes.is_empty()
             && self.variables.is_empty()
             && self.formation.is_empty()
+            && self.scaling.is_empty()
             && self.hosts.is_empty()
             && self.checks.is_empty()
             && self.sizes.is_empty()
@@ -113,6 +116,7 @@ fn between((a, a_set): (&Release, &VariableSet), (b, b_set): (&Release, &Variabl
         processes: changes(&processes(a), &processes(b)),
         variables: variables(a_set, b_set),
         formation: changes(&formation(a), &formation(b)),
+        scaling: changes(&scaling_lines(a), &scaling_lines(b)),
         hosts: hosts(&a.hosts, &b.hosts),
         checks: changes(&check_lines(a), &check_lines(b)),
         sizes: changes(&size_lines(a), &size_lines(b)),
@@ -143,6 +147,11 @@ pub fn check_lines(release: &Release) -> BTreeMap<String, String> {
 
 fn size_lines(release: &Release) -> BTreeMap<String, String> {
     release.sizes.iter().map(|(process, size)| (process.to_string(), size.to_string())).collect()
+}
+
+/// Within which bounds the platform counts, by process type, in words.
+pub fn scaling_lines(release: &Release) -> BTreeMap<String, String> {
+    release.scaling.iter().map(|(process, scaling)| (process.to_string(), scaling.words(process))).collect()
 }
 
 /// Paths of a release's volumes, by process type and volume.

@@ -16,6 +16,7 @@ mod purge;
 mod push;
 mod releases;
 mod rollout;
+mod scaling;
 mod settings;
 mod shape;
 mod sizes;
@@ -37,12 +38,13 @@ pub use commands::{
     enter, may_run, open_command, run_detached, stop_command,
 };
 pub use cron::{CronKeeper, NewCron, add_cron, cron, crons, remove_cron, run_cron};
-pub use diff::{Change, Names, ReleaseDiff, check_lines, diff, mount_lines};
+pub use diff::{Change, Names, ReleaseDiff, check_lines, diff, mount_lines, scaling_lines};
 pub use follow::{LogEvent, finished, follow};
 pub use guide::{abort, proceed};
 pub use intake::{Accepted, PushOrder, RefUpdate, accept, decide, open_for_fetch, open_for_push};
 pub use promote::promote;
 pub use push::PushWork;
+pub use scaling::autoscale;
 pub use settings::{CheckChanges, CheckOrigin, CheckView, checks, restart, scale, set_checks};
 pub use sizes::{Wanted, set_formation, sizes};
 pub use sweep::{ClearWork, Sweeper, destroy, destroy_environment};

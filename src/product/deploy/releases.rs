@@ -46,6 +46,7 @@ pub async fn draft(tx: &mut Tx, environment: &Environment, new: NewRelease, now:
         processes: new.processes,
         variables_version: new.variables_version,
         formation: new.shape.formation,
+        scaling: new.shape.scaling,
         manifest: new.manifest,
         checks: new.shape.checks,
         sizes: new.shape.sizes,

@@ -48,6 +48,7 @@ pub async fn begin(ctx: &Ctx, environment: &EnvironmentId, release: &Release, re
     spec.guidance = restores_formation.then_some(Guidance { rollout, steps, aborted: false });
     if restores_formation {
         spec.formation.clone_from(&release.formation);
+        spec.scaling.clone_from(&release.scaling);
         spec.checks.clone_from(&release.checks);
     }
     for (process, count) in &release.formation {

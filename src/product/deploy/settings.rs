@@ -183,7 +183,7 @@ pub async fn restart(ctx: &Ctx, actor: &Actor, app: &App, environment: &Environm
 }
 
 /// Writes the spec and, where something is live, the release that says the same. Its replicas run on.
-async fn settle(
+pub(super) async fn settle(
     ctx: &Ctx,
     mut tx: Tx,
     actor: &Actor,

@@ -1,4 +1,4 @@
-//! What a release says of its processes beside what they run: numbers, checks, sizes, mounts. It comes from the spec, or
+//! What a release says of its processes beside what they run: numbers, checks, sizes, mounts and who counts. It comes from the spec, or
 //! from an earlier release, with changes; and goes back into the spec when the release is rolled out.
 
 use serde::{Deserialize, Serialize};
@@ -6,13 +6,14 @@ use serde::{Deserialize, Serialize};
 use crate::base::error::{Error, Result};
 use crate::base::model::{
     Checks, EnvironmentId, EnvironmentSpec, Formation, Manifest, Mount, MountPath, Mounts, ProcessName, Release,
-    SizeName, Sizes, VolumeName,
+    Scalings, SizeName, Sizes, VolumeName,
 };
 use crate::state::store::{self, Tx};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Shape {
     pub formation: Formation,
+    pub scaling: Scalings,
     pub checks: Checks,
     pub sizes: Sizes,
     pub mounts: Mounts,
@@ -45,6 +46,7 @@ impl Shape {
     pub fn of_spec(spec: &EnvironmentSpec) -> Self {
         Self {
             formation: spec.formation.clone(),
+            scaling: spec.scaling.clone(),
             checks: spec.checks.clone(),
             sizes: spec.sizes.clone(),
             mounts: spec.mounts.clone(),
@@ -54,6 +56,7 @@ impl Shape {
     pub fn of_release(release: &Release) -> Self {
         Self {
             formation: release.formation.clone(),
+            scaling: release.scaling.clone(),
             checks: release.checks.clone(),
             sizes: release.sizes.clone(),
             mounts: release.mounts.clone(),
@@ -61,7 +64,9 @@ impl Shape {
     }
 
     pub fn put_into(self, spec: &mut EnvironmentSpec) {
-        Self { formation: spec.formation, checks: spec.checks, sizes: spec.sizes, mounts: spec.mounts } = self;
+        let Self { formation, scaling, checks, sizes, mounts } = self;
+        (spec.formation, spec.scaling, spec.checks) = (formation, scaling, checks);
+        (spec.sizes, spec.mounts) = (sizes, mounts);
     }
 
     /// What `app.json` says where nobody said anything.
@@ -113,7 +118,8 @@ impl Shape {
         if let Some((_, text)) = mount_faults(&self.mounts).into_iter().next() {
             return Err(Error::conflict(text));
         }
-        for (process, count) in &self.formation {
+        let most = self.scaling.iter().map(|(process, scaling)| (process, &scaling.max));
+        for (process, count) in self.formation.iter().chain(most) {
             if let Some(text) = crowd_fault(&self.mounts, process, *count) {
                 return Err(Error::conflict(format!("{process} {text}")));
             }

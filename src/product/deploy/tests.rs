@@ -135,6 +135,7 @@ async fn live(store: &Store) -> Release {
         hosts: Vec::new(),
         manifest: Manifest::default(),
         checks: Checks::new(),
+        scaling: Default::default(),
         sizes: Default::default(),
         mounts: Default::default(),
         kind: ReleaseKind::Rollout,

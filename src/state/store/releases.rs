@@ -27,6 +27,7 @@ struct Row {
     checks: String,
     sizes: String,
     mounts: String,
+    scaling: String,
     kind: String,
     description: String,
     created_by: Option<String>,
@@ -51,6 +52,7 @@ impl TryFrom<Row> for Release {
             checks: from_json(&row.checks)?,
             sizes: from_json(&row.sizes)?,
             mounts: from_json(&row.mounts)?,
+            scaling: from_json(&row.scaling)?,
             kind: from_word(&row.kind)?,
             description: row.description,
             created_by: parse_some(row.created_by.as_deref())?,
@@ -62,12 +64,13 @@ impl TryFrom<Row> for Release {
 /// Exists when the environment has a release of this number.
 pub async fn insert(tx: &mut Tx, release: &Release) -> Result<()> {
     const SQL: &str = "INSERT INTO releases (id, environment_id, number, build_id, commit_id, image, processes,
-            variables_version, formation, hosts, manifest, checks, kind, description, created_by, created_at, sizes, mounts)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
+            variables_version, formation, hosts, manifest, checks, kind, description, created_by, created_at, sizes, mounts,
+            scaling)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)";
     let (processes, formation) = (json(&release.processes)?, json(&release.formation)?);
     let (hosts, manifest, description) = (json(&release.hosts)?, json(&release.manifest)?, text(&release.description));
     let (checks, kind) = (json(&release.checks)?, word(&release.kind)?);
-    let (sizes, mounts) = (json(&release.sizes)?, json(&release.mounts)?);
+    let (sizes, mounts, scaling) = (json(&release.sizes)?, json(&release.mounts)?, json(&release.scaling)?);
     touched!(tx, c => sqlx::query(SQL)
         .bind(release.id.as_str())
         .bind(release.environment_id.as_str())
@@ -87,6 +90,7 @@ pub async fn insert(tx: &mut Tx, release: &Release) -> Result<()> {
         .bind(release.created_at.0)
         .bind(sizes.as_str())
         .bind(mounts.as_str())
+        .bind(scaling.as_str())
         .execute(c))?;
     Ok(())
 }

@@ -180,6 +180,7 @@ impl TestApi {
             hosts: Vec::new(),
             manifest: Manifest::default(),
             checks: Checks::new(),
+            scaling: Default::default(),
             sizes: Default::default(),
             mounts: Default::default(),
             kind: ReleaseKind::Rollout,

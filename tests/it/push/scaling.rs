@@ -60,30 +60,43 @@ fn load_brings_replicas_up_to_the_most() {
     });
 }
 
-/// Busy whether anybody asks or not.
-const BURNING: &str = "require('http').createServer((_, r) => r.end('hot')).listen(process.env.PORT);\n\
-     const burn = () => { for (let i = 0; i < 5e7; i++); setImmediate(burn); }; burn();\n";
+const BURNING: &str = "const burn = () => { for (let i = 0; i < 5e7; i++); setImmediate(burn); }; burn();\n";
 
 #[test]
-fn use_of_the_processor_brings_replicas_and_is_told() {
+fn a_busy_worker_is_given_company_and_what_says_so_is_part_of_its_release() {
     let app = Deployed::with(Settings::default());
-    app.repo.commit(&[("server.js", BURNING)]);
+    app.repo.commit(&[("worker.js", BURNING), ("Procfile", "web: node server.js\nworker: node worker.js\n")]);
     app.repo.push("main").accepted();
+    app.verb(&["ps:scale", "worker=1"]);
     let owner = &app.server.owner;
+    let refused = |words: &[&str], said: &str| {
+        let refused = app.server.cli(owner, &[&["ps:autoscale", "-a", "hello"], words].concat());
+        assert!(!refused.ok && refused.err.contains(said), "{refused:?}");
+    };
     for (flag, value) in [("--cpu", "101"), ("--memory", "0"), ("--latency", "0")] {
-        let refused = app.server.cli(owner, &["ps:autoscale", "-a", "hello", "--max", "2", flag, value]);
-        assert!(!refused.ok && refused.err.contains("must be 1 to"), "{refused:?}");
+        refused(&["--max", "2", flag, value], "must be 1 to");
     }
+    refused(&["worker", "--max", "2"], "receives no requests, so say how much");
+    refused(&["worker", "--min", "0", "--max", "2", "--cpu", "50"], "none would wake it");
+    refused(&["clerk", "--max", "2", "--cpu", "50"], "it has web, worker");
     // What a machine leaves it that others keep busy is still more than that.
-    app.server.cli(owner, &["ps:autoscale", "-a", "hello", "--max", "2", "--cpu", "2"]).expect("ps:autoscale");
+    app.verb(&["ps:autoscale", "worker", "--max", "2", "--cpu", "2"]);
     let events = eventually("the step is told", || {
         let events = app.server.cli(owner, &["events", "hello"]).expect("events");
-        events.contains("the platform scaled web from 1 to 2").then_some(events)
+        events.contains("the platform scaled worker from 1 to 2").then_some(events)
     });
-    assert!(events.contains("changed: autoscaling of web"), "{events}");
-    eventually("both are ready", || {
-        app.server.cli(owner, &["ps", "hello"]).expect("ps").contains("2 of 2").then_some(())
-    });
+    assert!(events.contains("changed: autoscaling of worker"), "{events}");
+    let ps = || app.server.cli(owner, &["ps", "hello"]).expect("ps");
+    eventually("both are ready", || ps().contains("worker: 2 of 2 ready").then_some(()));
+
+    assert!(app.verb(&["releases"]).contains("autoscale worker 1 to 2, processor 2 %"));
+    assert!(app.verb(&["releases:info", "v4"]).contains("autoscale  worker: 1 to 2, processor 2 %"));
+    let diff = app.verb(&["releases:diff", "v3", "v4"]);
+    assert!(diff.contains("autoscale  worker: none → 1 to 2, processor 2 %"), "{diff}");
+    app.verb(&["rollback", "v3"]);
+    eventually("the number is what people set", || ps().contains("worker: 1 of 1 ready:").then_some(()));
+    app.verb(&["rollback", "v4"]);
+    eventually("the platform counts again", || ps().contains("(scaled 1 to 2, processor 2 %)").then_some(()));
 }
 
 #[test]

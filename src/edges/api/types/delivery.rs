@@ -27,6 +27,9 @@ pub struct ReleaseView {
     pub processes: BTreeMap<String, Vec<String>>,
     /// Replicas per process type, where it was set.
     pub formation: BTreeMap<String, u32>,
+    /// Within which bounds the platform counts instead, by process type.
+    #[serde(default)]
+    pub scaling: BTreeMap<String, String>,
     /// By process type and kind: `web readiness`.
     pub checks: BTreeMap<String, String>,
     /// Process type to its size, where one was chosen.
@@ -53,6 +56,7 @@ impl From<&Release> for ReleaseView {
             variables_version: release.variables_version,
             processes: release.processes.iter().map(|(n, p)| (n.to_string(), p.command.clone())).collect(),
             formation: release.formation.iter().map(|(n, count)| (n.to_string(), *count)).collect(),
+            scaling: deploy::scaling_lines(release),
             checks: deploy::check_lines(release),
             sizes: release.sizes.iter().map(|(n, size)| (n.to_string(), size.to_string())).collect(),
             mounts: deploy::mount_lines(release),

@@ -21,6 +21,9 @@ pub struct DiffView {
     pub variables: NamesView,
     /// Process type to its number of replicas.
     pub formation: BTreeMap<String, ChangeView>,
+    /// Within which bounds the platform counts, by process type.
+    #[serde(default)]
+    pub scaling: BTreeMap<String, ChangeView>,
     pub hosts: NamesView,
     /// By process type and kind: `web readiness`.
     pub checks: BTreeMap<String, ChangeView>,
@@ -71,6 +74,7 @@ impl From<&ReleaseDiff> for DiffView {
             processes: map(&diff.processes),
             variables: (&diff.variables).into(),
             formation: map(&diff.formation),
+            scaling: map(&diff.scaling),
             hosts: (&diff.hosts).into(),
             checks: map(&diff.checks),
             sizes: map(&diff.sizes),

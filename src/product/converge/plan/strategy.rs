@@ -61,9 +61,10 @@ impl Planner<'_> {
             // The new ones take their places.
             return self.ask_on(&processes, live);
         }
+        let counted = self.desired.scaling();
         for process in &mut processes {
             // What the platform counts may sleep; only what is there is replaced.
-            if spec.scaling.contains_key(&process.id.process) {
+            if counted.contains_key(&process.id.process) {
                 process.count = u32::try_from(self.of(&process.id, live).len()).unwrap_or(u32::MAX).min(process.count);
             }
         }

@@ -3,10 +3,9 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::base::model::{
     App, AppId, Check, Checks, Environment, EnvironmentId, EnvironmentSpec, Formation, HealthCheck, Id, Manifest,
-    OrganizationId, Process, ProcessName, Release, ReleaseId, ReleaseKind, Scaling, SpaceId, Watch,
+    OrganizationId, Process, ProcessName, Release, ReleaseId, ReleaseKind, SpaceId, Watch,
 };
 use crate::product::converge::observed::{Answers, Crashes};
-use crate::product::converge::scale::Load;
 use crate::product::converge::vital::Standing;
 
 const SETTINGS: Settings = Settings { ready_millis: 10_000, grace_millis: 30_000 };
@@ -40,6 +39,7 @@ fn desired(rollout: i64, live: i64, formation: &[(&str, u32)]) -> Desired {
         hosts: Vec::new(),
         manifest: Manifest::default(),
         checks: Checks::new(),
+        scaling: Default::default(),
         sizes: Default::default(),
         mounts: Default::default(),
         kind: ReleaseKind::Rollout,
@@ -275,6 +275,7 @@ fn at_the_fixpoint_there_is_nothing_to_do() {
     assert_eq!(first, second);
 }
 
+mod counted;
 mod exclusive;
 mod health;
 mod mishaps;
@@ -331,61 +332,6 @@ mod properties {
             prop_assert_eq!(run(&wanted, &with(all)), changes);
         }
     }
-}
-
-fn sleepy(rollout: i64, live: i64) -> Desired {
-    let mut wanted = desired(rollout, live, &[("web", 1)]);
-    wanted.environment.spec.scaling = BTreeMap::from([(name("web"), SCALING)]);
-    wanted
-}
-
-const SCALING: Scaling = Scaling {
-    min: 0,
-    max: 3,
-    in_flight: 10,
-    idle_seconds: 60,
-    cpu_percent: None,
-    memory_percent: None,
-    latency_millis: None,
-};
-
-fn loaded(replicas: Vec<Seen>, in_flight: u32, idle_millis: i64) -> Observed {
-    Observed { load: Some(Load { in_flight, idle_millis, ..Load::default() }), ..with(replicas) }
-}
-
-#[test]
-fn an_idle_app_leaves_the_route_before_its_replica_stops_and_is_asleep() {
-    let mut wanted = sleepy(1, 1);
-    let mut web = seen(&wanted, "web", 1, 1, true);
-    web.traffic = Traffic::Routed;
-    let changes = run(&wanted, &loaded(vec![web.clone()], 0, 60_000));
-    assert_eq!((changes.status.state, changes.routed.len()), (EnvironmentState::Asleep, 0));
-    assert!(ensures(&changes).is_empty(), "a request may be on its way: {changes:?}");
-    wanted.environment.status = changes.status;
-    web.traffic = Traffic::Leaving { since: Timestamp(NOW.0 - 1000), in_flight: 0 };
-    assert_eq!(ensures(&run(&wanted, &loaded(vec![web], 0, 61_000))), [("web".to_owned(), 0)]);
-    let asleep = run(&wanted, &loaded(vec![], 0, i64::MAX));
-    assert!(asleep.list.is_empty() && asleep.look_again_at.is_none(), "{asleep:?}");
-}
-
-#[test]
-fn a_request_wakes_it_and_load_adds_replicas() {
-    let mut wanted = sleepy(1, 1);
-    wanted.environment.status.state = EnvironmentState::Asleep;
-    let woken = run(&wanted, &loaded(vec![], 0, 0));
-    assert_eq!(ensures(&woken), [("web".to_owned(), 1)]);
-    assert_eq!(woken.status.state, EnvironmentState::Converging, "requests wait");
-    let web = seen(&wanted, "web", 1, 1, true);
-    assert_eq!(ensures(&run(&wanted, &loaded(vec![web], 25, 0))), [("web".to_owned(), 3)]);
-}
-
-#[test]
-fn a_new_release_of_a_sleeping_app_has_to_prove_itself() {
-    let mut wanted = sleepy(2, 1);
-    wanted.environment.status.state = EnvironmentState::Asleep;
-    let changes = run(&wanted, &loaded(vec![], 0, i64::MAX));
-    assert_eq!(ensures(&changes), [("web".to_owned(), 1)]);
-    assert_eq!(changes.status.live, Generation(1));
 }
 
 #[test]

@@ -120,6 +120,7 @@ impl Place {
             hosts: Vec::new(),
             manifest: Manifest::default(),
             checks: spec.checks.clone(),
+            scaling: spec.scaling.clone(),
             sizes: spec.sizes.clone(),
             mounts: spec.mounts.clone(),
             kind,

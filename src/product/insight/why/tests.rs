@@ -20,6 +20,7 @@ fn release(number: i64) -> Release {
         processes: BTreeMap::from([("web".parse().expect("name"), web)]),
         manifest: Default::default(),
         checks: Default::default(),
+        scaling: Default::default(),
         sizes: Default::default(),
         mounts: Default::default(),
         kind: Default::default(),

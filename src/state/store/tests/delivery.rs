@@ -48,6 +48,7 @@ fn release(environment: &EnvironmentId, number: i64) -> Release {
         hosts: vec![name("shop.example.com")],
         manifest: Manifest { formation: BTreeMap::from([(name("worker"), 3)]), ..Manifest::default() },
         checks: BTreeMap::from([(name("web"), vec![up()])]),
+        scaling: BTreeMap::from([(name("web"), SCALING)]),
         sizes: BTreeMap::from([(name("web"), name("small"))]),
         mounts: mounts(),
         kind: ReleaseKind::Settings,

@@ -1,5 +1,6 @@
 //! What the simulation found, each in its smallest form.
 
+use super::counted::{loaded, sleepy};
 use super::*;
 
 fn routed(mut seen: Seen) -> Seen {
