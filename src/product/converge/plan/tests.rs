@@ -2,8 +2,9 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::base::model::{
-    App, AppId, Check, Checks, Environment, EnvironmentId, EnvironmentSpec, Formation, HealthCheck, Id, Manifest,
-    OrganizationId, Process, ProcessName, Release, ReleaseId, ReleaseKind, Scaling, SpaceId, Watch,
+    App, AppId, Check, CheckKind, Checks, Environment, EnvironmentId, EnvironmentSpec, Formation, HealthCheck, Id,
+    Manifest, OrganizationId, Process, ProcessName, Release, ReleaseId, ReleaseKind, ReplicaState, Scaling, SpaceId,
+    Watch,
 };
 use crate::product::converge::observed::{Answers, Crashes};
 use crate::product::converge::scale::Load;
