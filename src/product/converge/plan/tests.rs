@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::base::model::{
-    App, AppId, Check, Checks, Environment, EnvironmentId, EnvironmentSpec, Formation, HealthCheck, Id, Manifest,
-    OrganizationId, Process, ProcessName, Release, ReleaseId, ReleaseKind, SpaceId, Watch,
+    App, AppId, Check, CheckKind, Checks, Environment, EnvironmentId, EnvironmentSpec, Formation, HealthCheck, Id,
+    Manifest, OrganizationId, Process, ProcessName, Release, ReleaseId, ReleaseKind, ReplicaState, SpaceId, Watch,
 };
 use crate::product::converge::observed::{Answers, Crashes};
 use crate::product::converge::vital::Standing;
