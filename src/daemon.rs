@@ -144,6 +144,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     core_tasks.spawn(collector);
     let sampler = Sampler::new(ctx.clone(), Arc::clone(&engine), table.clone());
     core_tasks.spawn(sampler.run(core.clone()));
+    core_tasks.spawn(insight::follow_written(ctx.clone(), Arc::clone(&engine), core.clone()));
     core_tasks.spawn(insight::run_drains(ctx.clone(), core.clone()));
     core_tasks.spawn(insight::run_webhooks(ctx.clone(), core.clone()));
     if let Some(book) = access {

@@ -89,6 +89,7 @@ pub const KEYS: &[(&str, &str, bool)] = &[
     ("runtime", "memory_bytes", false),
     ("runtime", "cpu_millis", false),
     ("runtime", "pids", false),
+    ("runtime", "disk_bytes", false),
     ("runtime", "volume_kept_seconds", false),
     ("runtime", "ready_seconds", false),
     ("runtime", "grace_seconds", false),

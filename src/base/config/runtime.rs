@@ -17,6 +17,12 @@ pub struct Size {
     pub memory_bytes: i64,
     pub cpu_millis: i64,
     pub pids: i64,
+    #[serde(default = "usual_disk")]
+    pub disk_bytes: i64,
+}
+
+fn usual_disk() -> i64 {
+    Limits::default().disk_bytes
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -29,6 +35,8 @@ pub struct Runtime {
     pub memory_bytes: i64,
     pub cpu_millis: i64,
     pub pids: i64,
+    /// What a replica may write to its own file system before it is replaced; volumes are not counted.
+    pub disk_bytes: i64,
     /// What process types can be given by name; smallest first.
     pub sizes: Vec<Size>,
     /// How long the data of a destroyed volume is kept.
@@ -50,6 +58,7 @@ impl Default for Runtime {
             memory_bytes: limits.memory_bytes,
             cpu_millis: limits.cpu_millis,
             pids: limits.pids,
+            disk_bytes: limits.disk_bytes,
             sizes: sizes(),
             volume_kept_seconds: 7 * 86_400,
             ready_seconds: 60,
@@ -81,13 +90,14 @@ impl Runtime {
 
     /// The usual ones.
     pub fn limits(&self) -> Limits {
-        Limits { memory_bytes: self.memory_bytes, cpu_millis: self.cpu_millis, pids: self.pids }
+        let (memory_bytes, cpu_millis, pids) = (self.memory_bytes, self.cpu_millis, self.pids);
+        Limits { memory_bytes, cpu_millis, pids, disk_bytes: self.disk_bytes }
     }
 
     pub fn usual(&self) -> Size {
-        let Limits { memory_bytes, cpu_millis, pids } = self.limits();
+        let Limits { memory_bytes, cpu_millis, pids, disk_bytes } = self.limits();
         let name = USUAL.parse().unwrap_or_else(|_| unreachable!("it is a name"));
-        Size { name, memory_bytes, cpu_millis, pids }
+        Size { name, memory_bytes, cpu_millis, pids, disk_bytes }
     }
 
     pub fn size(&self, name: &SizeName) -> Option<&Size> {
@@ -102,7 +112,8 @@ impl Runtime {
 
 impl Size {
     pub fn limits(&self) -> Limits {
-        Limits { memory_bytes: self.memory_bytes, cpu_millis: self.cpu_millis, pids: self.pids }
+        let (memory_bytes, cpu_millis, pids) = (self.memory_bytes, self.cpu_millis, self.pids);
+        Limits { memory_bytes, cpu_millis, pids, disk_bytes: self.disk_bytes }
     }
 }
 
@@ -111,6 +122,9 @@ impl Limits {
         if self.memory_bytes < 16 << 20 {
             faults.push(format!("{at}.memory_bytes: must be at least 16777216"));
         }
+        if self.disk_bytes < 1 << 20 {
+            faults.push(format!("{at}.disk_bytes: must be at least 1048576"));
+        }
         if self.cpu_millis < 10 || self.pids < 8 {
             faults.push(format!("{at}.cpu_millis must be at least 10 and {at}.pids at least 8"));
         }
@@ -118,10 +132,11 @@ impl Limits {
 }
 
 fn sizes() -> Vec<Size> {
-    [("small", 256, 500, 256), ("medium", 512, 1000, 512), ("large", 1024, 2000, 1024), ("xlarge", 2048, 4000, 2048)]
+    [("small", 256, 500, 1), ("medium", 512, 1000, 2), ("large", 1024, 2000, 4), ("xlarge", 2048, 4000, 8)]
         .into_iter()
-        .filter_map(|(name, megabytes, cpu_millis, pids)| {
-            Some(Size { name: name.parse().ok()?, memory_bytes: megabytes << 20, cpu_millis, pids })
+        .filter_map(|(name, megabytes, cpu_millis, gigabytes)| {
+            let (memory_bytes, pids) = (megabytes << 20, megabytes.max(256));
+            Some(Size { name: name.parse().ok()?, memory_bytes, cpu_millis, pids, disk_bytes: gigabytes << 30 })
         })
         .collect()
 }

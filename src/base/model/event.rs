@@ -120,8 +120,11 @@ pub struct ReplicaFailed {
     pub ordinal: u32,
     pub rollout: i64,
     pub release: Option<i64>,
-    /// What the check saw; completes the sentence "it …".
+    /// What the check saw, or what it wrote; completes the sentence "it …".
     pub fault: String,
+    /// It wrote more to its own file system than it may; else its liveness check failed.
+    #[serde(default)]
+    pub overfull: bool,
     pub ran_millis: Option<i64>,
     /// The end of its log.
     pub lines: Vec<String>,
@@ -327,7 +330,8 @@ impl Happened {
 impl ReplicaFailed {
     pub fn text(&self) -> String {
         let after = self.ran_millis.map_or_else(String::new, |ms| format!(" after {}", seconds(ms)));
-        format!("{}.{} failed its liveness check{after} and is replaced: it {}", self.process, self.ordinal, self.fault)
+        let failed = if self.overfull { "has no more room" } else { "failed its liveness check" };
+        format!("{}.{} {failed}{after} and is replaced: it {}", self.process, self.ordinal, self.fault)
     }
 }
 

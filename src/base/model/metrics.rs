@@ -32,6 +32,8 @@ pub struct ReplicaSample {
     pub cpu_most: u64,
     pub memory_bytes: u64,
     pub memory_most: u64,
+    /// Written to its own file system; as it was at the end.
+    pub disk_bytes: u64,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +95,7 @@ impl ReplicaSample {
         self.memory_bytes = mean(self.memory_bytes, other.memory_bytes, weights);
         self.cpu_most = self.cpu_most.max(other.cpu_most);
         self.memory_most = self.memory_most.max(other.memory_most);
+        self.disk_bytes = other.disk_bytes;
         self.readings += other.readings;
     }
 }
@@ -157,6 +160,7 @@ mod tests {
             cpu_most: cpu_millis,
             memory_bytes: 100,
             memory_most: 100,
+            disk_bytes: 100,
         };
         let mut sum = Sample { replicas: [("web.1".into(), replica(3, 100))].into(), ..Sample::default() };
         let mut more = Sample { replicas: [("web.1".into(), replica(1, 500))].into(), ..Sample::default() };

@@ -48,11 +48,13 @@ pub struct Limits {
     /// Thousandths of one processor.
     pub cpu_millis: i64,
     pub pids: i64,
+    /// What it may write to its own file system, volumes not counted.
+    pub disk_bytes: i64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { memory_bytes: 512 << 20, cpu_millis: 1000, pids: 512 }
+        Self { memory_bytes: 512 << 20, cpu_millis: 1000, pids: 512, disk_bytes: 2 << 30 }
     }
 }
 

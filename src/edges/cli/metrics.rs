@@ -19,7 +19,7 @@ pub(super) async fn of_app(s: &mut Session, at: &AtWord, words: &SeriesWords) ->
             .await?);
     }
     let rows: Vec<_> = metrics.points.iter().flat_map(rows).collect();
-    s.print(&["FROM (UTC)", "", "CPU", "MEMORY", "MOST", "REQ/S", "5XX", "P50", "P95", "P99"], &rows).await
+    s.print(&["FROM (UTC)", "", "CPU", "MEMORY", "MOST", "DISK", "REQ/S", "5XX", "P50", "P95", "P99"], &rows).await
 }
 
 pub(super) async fn of_host(s: &mut Session, words: &SeriesWords) -> Result<()> {
@@ -51,7 +51,7 @@ fn rows(point: &MetricsPoint) -> Vec<Vec<String>> {
     if let Some(requests) = &point.requests {
         let millis = |time: Option<f64>| time.map_or_else(String::new, |ms| format!("{ms:.0} ms"));
         let faults = requests.statuses.get("5xx").copied().unwrap_or(0);
-        let mut row = vec![time(&point.at), "requests".into(), none(), none(), none()];
+        let mut row = vec![time(&point.at), "requests".into(), none(), none(), none(), none()];
         row.extend([format!("{:.1}", requests.per_second), faults.to_string()]);
         row.extend([requests.p50_millis, requests.p95_millis, requests.p99_millis].map(millis));
         rows.push(row);
@@ -63,6 +63,7 @@ fn rows(point: &MetricsPoint) -> Vec<Vec<String>> {
             format!("{:.1}%", replica.cpu_percent),
             megabytes(replica.memory_bytes),
             megabytes(replica.memory_bytes_most),
+            megabytes(replica.disk_bytes),
         ]);
     }
     rows

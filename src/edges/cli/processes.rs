@@ -137,10 +137,16 @@ pub(super) async fn sizes(s: &mut Session) -> Result<()> {
     }
     let row = |size: &SizeView| {
         let cpu = format!("{}", size.cpu_millis as f64 / 1000.0);
-        vec![size.name.clone(), format!("{} MB", size.memory_bytes >> 20), cpu, size.pids.to_string()]
+        vec![
+            size.name.clone(),
+            format!("{} MB", size.memory_bytes >> 20),
+            cpu,
+            size.pids.to_string(),
+            format!("{} MB", size.disk_bytes >> 20),
+        ]
     };
     let rows: Vec<_> = sizes.iter().map(row).collect();
-    s.print(&["NAME", "MEMORY", "CPU", "PROCESSES"], &rows).await
+    s.print(&["NAME", "MEMORY", "CPU", "PROCESSES", "DISK"], &rows).await
 }
 
 fn bounds_of(size: &SizeView) -> String {

@@ -9,7 +9,7 @@ pub mod fake;
 pub mod probe;
 pub mod tarball;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -180,6 +180,10 @@ pub trait Engine: Send + Sync {
 
     /// What a running replica has used and uses.
     async fn usage(&self, replica: &str) -> Result<Usage>;
+
+    /// Bytes that each replica of ours wrote to its own file system, volumes not counted, as far as the engine can tell. It
+    /// walks through them, so who asks often asks less often the longer it takes.
+    async fn written(&self) -> Result<HashMap<String, u64>>;
 
     /// Runs a command inside a running replica, as its user and with its variables; for checks and for a look at it.
     async fn exec_in(&self, replica: &str, command: &[String], within: Duration) -> Result<Ended>;

@@ -290,7 +290,12 @@ impl Images {
     }
 
     pub fn limits(&self) -> Limits {
-        Limits { memory_bytes: self.config.memory_bytes, cpu_millis: self.config.cpu_millis, pids: 4096 }
+        Limits {
+            memory_bytes: self.config.memory_bytes,
+            cpu_millis: self.config.cpu_millis,
+            pids: 4096,
+            ..Limits::default()
+        }
     }
 
     // --- packages ---------------------------------------------------------------------------------------------------

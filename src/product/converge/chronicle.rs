@@ -11,6 +11,7 @@ use futures_util::StreamExt;
 use super::desired::Desired;
 use super::observed::Memory;
 use super::table::Entry;
+use super::vital::{Death, overfull_text};
 use crate::base::clock::Timestamp;
 use crate::base::error::Result;
 use crate::base::model::{
@@ -126,20 +127,27 @@ impl Chronicle {
         Some(tale(desired, at, Happened::ReplicaReady(ready), called(replica), Some(cause), Some(once)))
     }
 
-    /// Its liveness check failed as often as it may.
+    /// It runs and is replaced all the same.
     async fn failure(&self, desired: &Desired, replica: &Replica, memory: &Memory) -> Option<Tale> {
         let (now, once) = (self.ctx.now(), format!("{}/failed", replica.id));
-        let runs = replica.state == ReplicaState::Running;
-        if !runs || !memory.is_dead(&replica.id) || self.told.contains(&once) {
+        let death = memory.death(&replica.id).filter(|_| replica.state == ReplicaState::Running)?;
+        if self.told.contains(&once) {
             return None;
         }
-        let fault = memory.vitals.get(&replica.id).and_then(|vital| vital.standing.fault.clone());
+        let fault = match death {
+            Death::Overfull { bytes, most } => overfull_text(bytes, most),
+            Death::Check => {
+                let seen = memory.vitals.get(&replica.id).and_then(|vital| vital.standing.fault.clone());
+                seen.map_or_else(|| "gives no answer".to_owned(), |(_, text)| text)
+            }
+        };
         let failed = ReplicaFailed {
             process: replica.workload.process.clone(),
             ordinal: replica.ordinal,
             rollout: replica.generation.0,
             release: number(desired, replica),
-            fault: fault.map_or_else(|| "gives no answer".to_owned(), |(_, text)| text),
+            fault,
+            overfull: matches!(death, Death::Overfull { .. }),
             ran_millis: replica.started_at.map(|started| now.since(started).max(0)),
             lines: self.last_lines(&replica.id).await,
         };

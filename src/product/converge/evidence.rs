@@ -8,6 +8,7 @@ use futures_util::StreamExt;
 use super::observed::Tally;
 use super::plan::Cause;
 use super::sockets::{self, Listener};
+use super::vital::{Death, overfull_text};
 use crate::base::model::{CheckKind, Replica, ReplicaState};
 use crate::machinery::runtime::Engine;
 
@@ -75,7 +76,10 @@ impl Evidence<'_> {
                     None => format!("{process} was not ready within {seconds} s"),
                 }
             }
-            Cause::Dead => format!("{process} failed its liveness check before all of the release was ready"),
+            Cause::Dead(Death::Overfull { bytes, most }) => format!("{process} {}", overfull_text(bytes, most)),
+            Cause::Dead(Death::Check) => {
+                format!("{process} failed its liveness check before all of the release was ready")
+            }
             Cause::Loops { times, seconds } => {
                 format!("{process} crashed {times} times in the {seconds} s after the switch")
             }
@@ -142,7 +146,11 @@ impl Evidence<'_> {
                 "Start the same command on your machine, with PORT set, and mend what it says.".into()
             }
             Cause::Worse { .. } => "See what it answers with 500 and above: the lines above, and hythe logs.".into(),
-            Cause::Dead => "See what its liveness check asks: hythe checks".into(),
+            Cause::Dead(Death::Overfull { .. }) => format!(
+                "Keep what it writes on a volume (hythe volumes:create), write less, or give it more (hythe sizes, then hythe ps:size {}=SIZE).",
+                self.process
+            ),
+            Cause::Dead(Death::Check) => "See what its liveness check asks: hythe checks".into(),
             Cause::NotReady { .. } | Cause::Unsettled { .. } => match self.fault {
                 _ if listeners.iter().any(|l| l.port == port && l.only_inside) => {
                     format!("It listens on {port} for itself only: listen on 0.0.0.0.")

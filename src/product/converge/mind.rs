@@ -12,6 +12,7 @@ use super::observed::Memory;
 use super::plan::{self, Change, Changes};
 use super::scale::{Demand, Load, by_use, used};
 use super::table::{Entry, Publisher};
+use super::vital::Death;
 use crate::base::clock::Timestamp;
 use crate::base::config;
 use crate::base::model::{
@@ -74,6 +75,22 @@ impl Mind {
     /// What was ordered since this was last asked.
     pub(super) fn orders(&mut self) -> Vec<(Busy, Order)> {
         std::mem::take(&mut self.orders)
+    }
+
+    /// Notes who wrote more to its own file system than its size allows: bytes by replica, as they were measured last.
+    pub(super) fn weigh(&mut self, all: &[Desired], replicas: &[Replica], written: &HashMap<String, u64>) {
+        let environments: HashMap<&EnvironmentId, &Desired> = all.iter().map(|d| (&d.environment.id, d)).collect();
+        for replica in replicas.iter().filter(|r| r.state == ReplicaState::Running) {
+            let Some(bytes) = written.get(&replica.id).copied() else { continue };
+            let release =
+                environments.get(&replica.workload.environment).and_then(|d| d.release_of(replica.generation));
+            let Some(release) = release else { continue };
+            let limits = self.runtime.limits_of(release.sizes.get(&replica.workload.process));
+            let most = u64::try_from(limits.disk_bytes).unwrap_or(0);
+            if bytes > most {
+                self.memory.overfull.entry(replica.id.clone()).or_insert(Death::Overfull { bytes, most });
+            }
+        }
     }
 
     /// The first half of a look: what is gone is forgotten, and what the planner shall not see is left out.
@@ -335,7 +352,7 @@ impl Mind {
             let of_live = live.get(&replica.workload.environment) == Some(&replica.generation);
             let at = match replica.state {
                 ReplicaState::Exited { at, .. } => at,
-                _ if self.memory.is_dead(&replica.id) => now,
+                _ if self.memory.death(&replica.id).is_some() => now,
                 _ => continue,
             };
             if of_live && self.counted_crashes.insert(replica.id.clone()) {
@@ -348,7 +365,7 @@ impl Mind {
                     ),
                     _ => tracing::warn!(
                         environment.id = %environment, process = %workload.process,
-                        ordinal = replica.ordinal, "a replica fails its liveness check and is restarted"
+                        ordinal = replica.ordinal, death = ?self.memory.death(&replica.id), "a replica that runs is replaced"
                     ),
                 }
             }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::scale::{Demand, Load};
-use super::vital::{Standing, Vital};
+use super::vital::{Death, Standing, Vital};
 use crate::base::clock::Timestamp;
 use crate::base::model::{EnvironmentId, Generation, LATENCY_MILLIS, Replica, ReplicaState, WorkloadId};
 
@@ -119,6 +119,8 @@ pub struct Memory {
     pub stamps: HashMap<String, Stamps>,
     /// Replicas whose stop is under way, as surplus of their workload. What was decided since then does not save them.
     pub doomed: HashMap<String, WorkloadId>,
+    /// Replicas that were measured to have written more than they may; nothing that they take back saves them.
+    pub overfull: HashMap<String, Death>,
 }
 
 /// As the engine has it, and by the clock that is not set.
@@ -140,6 +142,7 @@ impl Memory {
         self.vitals.retain(|id, _| held(id));
         self.leaving.retain(|id, _| held(id));
         self.doomed.retain(|id, _| held(id));
+        self.overfull.retain(|id, _| held(id));
         self.stamps.retain(|id, _| held(id));
     }
 
@@ -170,7 +173,7 @@ impl Memory {
     }
 
     pub fn is_ready(&self, replica: &str) -> bool {
-        self.vitals.get(replica).is_some_and(|vital| vital.standing.ready)
+        self.vitals.get(replica).is_some_and(|vital| vital.standing.ready) && self.death(replica).is_none()
     }
 
     pub fn crashed(&mut self, replica: &Replica, at: Timestamp) {
@@ -183,8 +186,10 @@ impl Memory {
         crashes.last = at;
     }
 
-    pub fn is_dead(&self, replica: &str) -> bool {
-        self.vitals.get(replica).is_some_and(|vital| vital.standing.dead)
+    /// Why it has to be replaced although it runs.
+    pub fn death(&self, replica: &str) -> Option<Death> {
+        let overfull = self.overfull.get(replica).copied();
+        overfull.or_else(|| self.vitals.get(replica).and_then(|vital| vital.standing.dead))
     }
 
     /// `routed` tells what the proxy knows of a replica that has or had a route.
@@ -206,7 +211,10 @@ impl Memory {
             let exited = matches!(replica.state, ReplicaState::Exited { .. } | ReplicaState::Stranded);
             let lost = exited || self.doomed.contains_key(&replica.id);
             let vital = self.vitals.get(&replica.id).filter(|_| !lost);
-            let standing = vital.map(|vital| vital.standing.clone()).unwrap_or_default();
+            let mut standing = vital.map(|vital| vital.standing.clone()).unwrap_or_default();
+            if let Some(death) = self.overfull.get(&replica.id).filter(|_| !lost) {
+                (standing.dead, standing.ready) = (Some(*death), false);
+            }
             Seen { replica: replica.clone(), standing, traffic, answers: routed.map(|r| r.answers).unwrap_or_default() }
         });
         let crashes = self.crashes.iter().filter(|(id, _)| id.environment == *environment);

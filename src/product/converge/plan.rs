@@ -153,7 +153,7 @@ impl<'a> Planner<'a> {
             s.replica.generation == live
                 && s.runs()
                 && s.replica.address.is_some()
-                && !s.standing.dead
+                && s.standing.dead.is_none()
                 && !self.gives_way.contains(&s.replica.id)
                 && self.desired.release.is_some()
         };

@@ -23,10 +23,25 @@ pub struct Standing {
     /// It has been ready once.
     pub passed: bool,
     pub ready: bool,
-    /// A liveness check failed as often as it may.
-    pub dead: bool,
+    /// Why it has to be replaced, if it has.
+    pub dead: Option<Death>,
     /// Kind and words of the last answer that was no pass; completes the sentence "the process …".
     pub fault: Option<(CheckKind, String)>,
+}
+
+/// Of what still runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Death {
+    /// A liveness check failed as often as it may.
+    Check,
+    /// It wrote more to its own file system than it may.
+    Overfull { bytes: u64, most: u64 },
+}
+
+/// Completes a sentence that begins with its name.
+pub fn overfull_text(bytes: u64, most: u64) -> String {
+    let megabytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    format!("wrote {:.0} MB to its own file system, of at most {:.0} MB", megabytes(bytes).ceil(), megabytes(most))
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +77,7 @@ impl Vital {
 
     /// Nothing is left to ask.
     pub fn is_settled(&self) -> bool {
-        self.standing.dead || self.asked().next().is_none()
+        self.standing.dead.is_some() || self.asked().next().is_none()
     }
 
     pub fn next_due(&self) -> Option<Timestamp> {
@@ -92,7 +107,9 @@ impl Vital {
                 track.failures = track.failures.saturating_add(1);
                 if coming_up || track.failures >= track.check.attempts {
                     track.holds = false;
-                    self.standing.dead |= kind == CheckKind::Liveness;
+                    if kind == CheckKind::Liveness {
+                        self.standing.dead = Some(Death::Check);
+                    }
                 }
                 self.standing.fault = Some((kind, text));
             }
@@ -112,7 +129,7 @@ impl Vital {
         let standing = &self.standing;
         let started = standing.started || standing.passed || holds(CheckKind::Startup);
         let able = holds(CheckKind::Readiness);
-        let (passed, ready) = (standing.passed || started && able, started && able && !standing.dead);
+        let (passed, ready) = (standing.passed || started && able, started && able && standing.dead.is_none());
         self.standing = Standing { started, passed, ready, ..std::mem::take(&mut self.standing) };
     }
 
@@ -192,7 +209,7 @@ mod tests {
         vital.answered(0, no(), T0);
         assert!(vital.standing.ready, "one of two attempts");
         vital.answered(0, no(), T0);
-        assert!(!vital.standing.ready && vital.standing.passed && !vital.standing.dead);
+        assert!(!vital.standing.ready && vital.standing.passed && vital.standing.dead.is_none());
         assert_eq!(vital.standing.fault, Some((CheckKind::Readiness, "answers GET /up with 500".into())));
         vital.answered(0, Ok(()), T0);
         assert!(vital.standing.ready && vital.standing.fault.is_none());
@@ -205,9 +222,9 @@ mod tests {
         vital.answered(0, Ok(()), T0);
         assert!(vital.standing.ready, "liveness does not hold a rollout up");
         vital.answered(1, no(), T0);
-        assert!(!vital.standing.dead);
+        assert!(vital.standing.dead.is_none());
         vital.answered(1, no(), T0);
-        assert!(vital.standing.dead && !vital.standing.ready && vital.is_settled());
+        assert!(vital.standing.dead.is_some() && !vital.standing.ready && vital.is_settled());
     }
 
     #[test]

@@ -15,7 +15,9 @@ mod replica;
 mod sampler;
 mod webhooks;
 mod why;
+mod written;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -39,6 +41,7 @@ pub use prometheus::prometheus;
 pub use sampler::Sampler;
 pub use webhooks::{Standing, add_webhook, deliveries, remove_webhook, replay, run_webhooks, webhooks};
 pub use why::{Link, Side, Why, why};
+pub use written::follow_written;
 
 const DAY_MILLIS: i64 = 86_400_000;
 
@@ -49,6 +52,8 @@ pub struct Insight {
     news: Arc<watch::Sender<()>>,
     /// What the sampler saw last.
     latest: Arc<Mutex<sampler::Latest>>,
+    /// Bytes by replica.
+    written: Arc<Mutex<Arc<HashMap<String, u64>>>>,
     drains: Arc<drains::Drains>,
 }
 
@@ -57,7 +62,7 @@ impl Insight {
     pub fn open(dir: &Path, config: &Config) -> Result<Self> {
         let (bytes, days) = (config.logs.max_bytes, i64::from(config.logs.max_days));
         let logs = AppLogs::open(&dir.join("app-logs"), Bounds { bytes, age_millis: days * DAY_MILLIS })?;
-        Ok(Self { logs, news: Arc::default(), latest: Arc::default(), drains: Arc::default() })
+        Ok(Self { logs, news: Arc::default(), latest: Arc::default(), written: Arc::default(), drains: Arc::default() })
     }
 
     /// Events were written: who follows them looks at once, and not only when its timer says so.
@@ -68,6 +73,11 @@ impl Insight {
     /// What was measured last: each few seconds anew.
     pub fn measured(&self) -> Arc<Measured> {
         Arc::clone(&self.latest.lock().unwrap_or_else(PoisonError::into_inner).measured)
+    }
+
+    /// Bytes that each replica wrote to its own file system, as they were measured last.
+    pub fn written(&self) -> Arc<HashMap<String, u64>> {
+        Arc::clone(&self.written.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn news(&self) -> watch::Receiver<()> {

@@ -40,19 +40,22 @@ fn text(latest: &Latest, places: &Places) -> String {
             let _ = writeln!(out, "{name}{labels} {value}");
         }
     };
-    let replicas = |value: &dyn Fn(&crate::machinery::runtime::Usage) -> String| -> Vec<(String, String)> {
+    let replicas = |value: &dyn Fn(&str, &crate::machinery::runtime::Usage) -> String| -> Vec<(String, String)> {
         let line = |(replica, usage): &(crate::base::model::Replica, _)| {
             let place = places.get(&replica.workload.environment)?;
             let process = format!("{}.{}", replica.workload.process, replica.ordinal);
             let generation = replica.generation;
-            Some((format!("{{{place},process=\"{process}\",rollout=\"{generation}\"}}"), value(usage)))
+            Some((format!("{{{place},process=\"{process}\",rollout=\"{generation}\"}}"), value(&replica.id, usage)))
         };
         latest.replicas.iter().filter_map(line).collect()
     };
-    let cpu = replicas(&|usage| format!("{:.3}", usage.cpu_nanos as f64 / 1e9));
+    let cpu = replicas(&|_, usage| format!("{:.3}", usage.cpu_nanos as f64 / 1e9));
     family("hythe_replica_cpu_seconds_total", "counter", "Processor time of a replica.", cpu);
-    let memory = replicas(&|usage| usage.memory_bytes.to_string());
+    let memory = replicas(&|_, usage| usage.memory_bytes.to_string());
     family("hythe_replica_memory_bytes", "gauge", "Memory that a replica uses.", memory);
+    let disk = |id: &str| latest.measured.replicas.get(id).map_or(0, |sample| sample.disk_bytes);
+    let written = replicas(&|id, _| disk(id).to_string());
+    family("hythe_replica_disk_bytes", "gauge", "What a replica wrote to its own file system.", written);
 
     let requests = || latest.requests.iter().filter_map(|(id, reading)| Some((places.get(id)?, reading)));
     let counts = requests().flat_map(|(place, reading)| {

@@ -126,7 +126,9 @@ impl Sampler {
         let millis = u64::try_from(now.since(since)).unwrap_or(0).max(1);
         let cpu_millis = usage.cpu_nanos.saturating_sub(before) / 1000 / millis;
         let memory = usage.memory_bytes;
-        ReplicaSample { readings: 1, cpu_millis, cpu_most: cpu_millis, memory_bytes: memory, memory_most: memory }
+        let disk_bytes = self.ctx.insight.written().get(&replica.id).copied().unwrap_or(0);
+        let (cpu_most, memory_bytes, memory_most) = (cpu_millis, memory, memory);
+        ReplicaSample { readings: 1, cpu_millis, cpu_most, memory_bytes, memory_most, disk_bytes }
     }
 
     /// Adds what was counted since the last look, and notes it; the counts as they stand.

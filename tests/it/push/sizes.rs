@@ -68,3 +68,44 @@ fn a_size_that_there_is_not_is_answered_with_those_that_there_are() {
     app.repo.push("main").accepted();
     eventually("what the file wishes for", || (bounds(&app) == ["1073741824 200000 1024"]).then_some(()));
 }
+
+/// Writes 40 MB beside itself on `/fill`.
+const FILLER: &str = "const fs = require('fs');
+require('http').createServer((q, r) => {
+  if (q.url === '/fill') fs.writeFileSync('/tmp/heap', Buffer.alloc(40 << 20, 1));
+  r.end('first');
+}).listen(process.env.PORT);
+process.on('SIGTERM', () => process.exit(0));
+";
+
+#[test]
+fn who_writes_more_than_its_file_system_may_hold_is_replaced_with_evidence() {
+    let app = Deployed::with(Settings::with("HYTHE_RUNTIME_DISK_BYTES", 20 << 20));
+    app.repo.commit(&[("server.js", FILLER)]);
+    app.repo.push("main").accepted();
+    let ids = || {
+        let names = app.server.replicas("hello");
+        let ids = names.iter().map(|name| docker(&["inspect", "-f", "{{.Id}}", name]).out.trim().to_owned());
+        ids.collect::<Vec<_>>()
+    };
+    let before = ids();
+    let host = format!("hello.localhost:{}", app.server.proxy_port);
+    app.server.curl(&["--resolve", &format!("{host}:127.0.0.1"), &format!("http://{host}/fill")]);
+    let told = eventually("it is replaced with evidence", || {
+        let told = app.verb(&["events", "-n", "100"]);
+        told.contains("has no more room").then_some(told)
+    });
+    assert!(told.contains("it wrote 40 MB to its own file system, of at most 20 MB"), "{told}");
+    eventually("another one serves", || (ids() != before && app.server.get("hello") == ok("first")).then_some(()));
+    let why = app.verb(&["why"]);
+    assert!(why.contains("wrote 40 MB"), "{why}");
+
+    // A release that fills it before it is ready does not become live.
+    app.repo.commit(&[(
+        "server.js",
+        "require('fs').writeFileSync('/tmp/heap', Buffer.alloc(40 << 20, 1)); setInterval(() => 0, 1000);",
+    )]);
+    let refused = app.repo.push("main");
+    refused.refused(&["web wrote 40 MB to its own file system, of at most 20 MB", "hythe volumes:create"]);
+    assert_eq!(app.server.get("hello"), ok("first"));
+}

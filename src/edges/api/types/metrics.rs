@@ -32,6 +32,9 @@ pub struct ReplicaPoint {
     pub cpu_percent_most: f64,
     pub memory_bytes: u64,
     pub memory_bytes_most: u64,
+    /// Written to its own file system, volumes not counted.
+    #[serde(default)]
+    pub disk_bytes: u64,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -86,6 +89,7 @@ impl From<&ReplicaSample> for ReplicaPoint {
             cpu_percent_most: sample.cpu_most as f64 / 10.0,
             memory_bytes: sample.memory_bytes,
             memory_bytes_most: sample.memory_most,
+            disk_bytes: sample.disk_bytes,
         }
     }
 }

@@ -98,12 +98,15 @@ pub struct SizeView {
     /// Thousandths of one processor.
     pub cpu_millis: i64,
     pub pids: i64,
+    /// What a replica may write to its own file system before it is replaced.
+    #[serde(default)]
+    pub disk_bytes: i64,
 }
 
 impl From<&Size> for SizeView {
     fn from(size: &Size) -> Self {
         let (memory_bytes, cpu_millis, pids) = (size.memory_bytes, size.cpu_millis, size.pids);
-        Self { name: size.name.to_string(), memory_bytes, cpu_millis, pids }
+        Self { name: size.name.to_string(), memory_bytes, cpu_millis, pids, disk_bytes: size.disk_bytes }
     }
 }
 

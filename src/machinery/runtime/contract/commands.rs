@@ -182,7 +182,7 @@ pub fn one_off(rig: &dyn Rig, words: &[&str]) -> CommandSpec {
         command: words.iter().map(|w| (*w).to_owned()).collect(),
         working_dir: None,
         variables: BTreeMap::new(),
-        limits: Limits { memory_bytes: 64 << 20, cpu_millis: 1000, pids: 64 },
+        limits: Limits { memory_bytes: 64 << 20, pids: 64, ..Limits::default() },
         mounts: Vec::new(),
     }
 }

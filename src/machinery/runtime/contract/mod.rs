@@ -477,7 +477,7 @@ pub fn workload(rig: &dyn Rig, command: &[&str]) -> WorkloadSpec {
         process: Process { command: command.iter().map(|c| (*c).to_owned()).collect(), working_dir: None },
         variables: BTreeMap::new(),
         port: Some(8000),
-        limits: Limits { memory_bytes: 64 << 20, cpu_millis: 1000, pids: 64 },
+        limits: Limits { memory_bytes: 64 << 20, pids: 64, ..Limits::default() },
         mounts: Vec::new(),
         grace_seconds: 10,
     }
@@ -494,7 +494,7 @@ pub fn sandbox(rig: &dyn Rig) -> SandboxSpec {
     SandboxSpec {
         name: "app_1".into(),
         image: rig.image(),
-        limits: Limits { memory_bytes: 256 << 20, cpu_millis: 1000, pids: 256 },
+        limits: Limits { memory_bytes: 256 << 20, pids: 256, ..Limits::default() },
         variables: BTreeMap::new(),
         privileges: Privileges::None,
     }

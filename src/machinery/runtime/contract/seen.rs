@@ -86,6 +86,8 @@ pub async fn usage_is_read_while_it_runs(rig: &dyn Rig) {
     assert!(usage.memory_bytes > 0 && usage.memory_bytes < 512 << 20, "{usage:?}");
     let later = engine.usage(&running[0].id).await.expect("usage");
     assert!(later.cpu_nanos >= usage.cpu_nanos, "{usage:?} {later:?}");
+    let written = engine.written().await.expect("what was written");
+    assert!(written.get(&running[0].id).is_some_and(|bytes| *bytes < 1 << 20), "{written:?}");
     engine.ensure(&workload(rig, &["true"])).await.expect("ensure");
     let ended = until(engine, |all| all.iter().any(has_exited)).await;
     let ended = ended.iter().find(|r| has_exited(r)).expect("one has");

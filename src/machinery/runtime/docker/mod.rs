@@ -207,6 +207,10 @@ impl Engine for Docker {
         self.usage_of(replica).await
     }
 
+    async fn written(&self) -> Result<HashMap<String, u64>> {
+        self.written_by_all().await
+    }
+
     async fn exec_in(&self, replica: &str, command: &[String], within: Duration) -> Result<Ended> {
         self.exec_replica(replica, command, within).await
     }

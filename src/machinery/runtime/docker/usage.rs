@@ -1,11 +1,13 @@
-//! What one replica uses, by one reading of its counters: no waiting for a second one.
+//! What one replica uses, by one reading of its counters: no waiting for a second one. And what all of them wrote.
 
-use bollard::models::{ContainerMemoryStats, ContainerStatsResponse};
-use bollard::query_parameters::StatsOptionsBuilder;
+use std::collections::HashMap;
+
+use bollard::models::{ContainerMemoryStats, ContainerStatsResponse, ContainerSummary};
+use bollard::query_parameters::{ListContainersOptionsBuilder, StatsOptionsBuilder};
 use futures_util::StreamExt;
 
 use super::super::{EngineError, Result, Usage};
-use super::{Docker, QUICK, names};
+use super::{Docker, LONG, QUICK, names};
 
 impl Docker {
     pub(super) async fn usage_of(&self, replica: &str) -> Result<Usage> {
@@ -18,6 +20,17 @@ impl Docker {
         let stats = self.call("read the counters of", replica, QUICK, read).await?;
         // One that does not run has no counters.
         stats.and_then(|stats| usage(&stats)).ok_or_else(unknown)
+    }
+
+    pub(super) async fn written_by_all(&self) -> Result<HashMap<String, u64>> {
+        let labels = vec![format!("{}={}", names::PREFIX, self.0.prefix), names::ENVIRONMENT.to_owned()];
+        let filters = HashMap::from([("label", labels)]);
+        let options = ListContainersOptionsBuilder::new().size(true).filters(&filters).build();
+        let list = |api: bollard::Docker| async move { api.list_containers(Some(options)).await };
+        let listed = self.call("measure", "containers", LONG, list).await?;
+        // Left out by the engine: nothing was written. Negative: it could not measure.
+        let one = |c: ContainerSummary| Some((c.id?, u64::try_from(c.size_rw.unwrap_or(0)).ok()?));
+        Ok(listed.into_iter().filter_map(one).collect())
     }
 }
 

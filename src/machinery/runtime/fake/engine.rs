@@ -1,6 +1,6 @@
 //! The trait, over the state in memory.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -124,6 +124,12 @@ impl Engine for FakeEngine {
             Some(running) if running.replica.state == ReplicaState::Running => Ok(state.usage),
             _ => Err(EngineError::NotFound { subject: format!("replica {replica:?}") }),
         }
+    }
+
+    async fn written(&self) -> Result<HashMap<String, u64>> {
+        let state = self.enter_op(Op::Written)?;
+        let runs = state.replicas.iter().filter(|(_, running)| running.replica.state == ReplicaState::Running);
+        Ok(runs.map(|(id, _)| (id.clone(), state.written.get(id).copied().unwrap_or(0))).collect())
     }
 
     async fn exec_in(&self, replica: &str, command: &[String], within: Duration) -> Result<Ended> {

@@ -54,6 +54,7 @@ pub enum Op {
     Logs,
     Output,
     Usage,
+    Written,
     ExecIn,
     HasImage,
     Load,
@@ -115,6 +116,7 @@ struct State {
     made: u64,
     witness: Option<Arc<dyn Witness>>,
     usage: Usage,
+    written: HashMap<String, u64>,
     /// Counts changes of replicas and their logs; replaced when the engine "goes away".
     changed: watch::Sender<u64>,
 }
@@ -169,6 +171,7 @@ impl FakeEngine {
             made: 0,
             witness: None,
             usage: Usage { cpu_nanos: 0, memory_bytes: 1 << 20 },
+            written: HashMap::new(),
             changed: watch::Sender::new(0),
         };
         Self { state: Arc::new(Mutex::new(state)), clock, programs: TaskTracker::new() }
@@ -257,6 +260,11 @@ impl FakeEngine {
     /// What every running replica says it uses from now on.
     pub fn uses(&self, usage: Usage) {
         self.lock().usage = usage;
+    }
+
+    /// What the replica has written to its own file system.
+    pub fn wrote(&self, replica: &str, bytes: u64) {
+        self.lock().written.insert(replica.to_owned(), bytes);
     }
 
     /// Ends all event streams and followed logs, as a restart of the engine does.

@@ -3,6 +3,7 @@
 use crate::base::clock::Timestamp;
 use crate::base::model::{EnvironmentStatus, Generation, WorkloadId};
 use crate::product::converge::observed::Tally;
+use crate::product::converge::vital::Death;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
@@ -29,8 +30,8 @@ pub enum Cause {
     NotReady {
         millis: i64,
     },
-    /// Its liveness check failed as often as it may.
-    Dead,
+    /// It runs and cannot stay.
+    Dead(Death),
     /// In the watch window: crashed again and again.
     Loops {
         times: u32,

@@ -6,6 +6,7 @@ use super::{Cause, Change, LINGER_MILLIS, Planner, SCALE_MILLIS};
 use crate::base::model::{CheckKind, EnvironmentStatus, Generation, ReplicaState, WorkloadId};
 use crate::product::converge::desired::DesiredProcess;
 use crate::product::converge::observed::{Seen, Traffic};
+use crate::product::converge::vital::{Death, overfull_text};
 
 impl Planner<'_> {
     /// Changes that bring the desired rollout up; true when all of it is ready.
@@ -37,7 +38,7 @@ impl Planner<'_> {
                     status.reason = Some(lost_text(seen, cause, wait));
                     if wait > 0 {
                         self.look_again_in(wait);
-                    } else if cause == Cause::Dead {
+                    } else if matches!(cause, Cause::Dead(_)) {
                         self.restart(seen);
                     } else {
                         self.replace(process, rollout);
@@ -49,7 +50,7 @@ impl Planner<'_> {
                 }
                 None => {}
             }
-            let asked = |s: &&Seen| s.replica.state == ReplicaState::Running && !s.standing.dead;
+            let asked = |s: &&Seen| s.replica.state == ReplicaState::Running && s.standing.dead.is_none();
             for seen in here.iter().copied().filter(asked).filter(|s| !s.is_ready() || process.is_watched()) {
                 self.list.push(Change::Probe { replica: seen.replica.id.clone() });
             }
@@ -119,7 +120,7 @@ impl Planner<'_> {
 fn lost(seen: &Seen) -> Option<Cause> {
     match seen.replica.state {
         ReplicaState::Exited { code, out_of_memory, .. } => Some(Cause::Exited { code, out_of_memory }),
-        _ => seen.standing.dead.then_some(Cause::Dead),
+        _ => seen.standing.dead.map(Cause::Dead),
     }
 }
 
@@ -128,6 +129,7 @@ fn lost_text(seen: &Seen, cause: Cause, wait: i64) -> String {
     let how = match cause {
         Cause::Exited { out_of_memory: true, .. } => "was killed: out of memory".to_owned(),
         Cause::Exited { code, .. } => format!("exited with {code}"),
+        Cause::Dead(Death::Overfull { bytes, most }) => overfull_text(bytes, most),
         _ => format!("fails its liveness check{}", fault()),
     };
     let then = if wait > 0 { format!("restarting in {} s", (wait + 999) / 1000) } else { "restarting".to_owned() };
@@ -136,7 +138,7 @@ fn lost_text(seen: &Seen, cause: Cause, wait: i64) -> String {
 
 /// What is said of live replicas that their readiness check takes out of the route, or would.
 fn unready_text(here: &[&Seen]) -> Option<String> {
-    let unready = |s: &&&Seen| s.runs() && s.standing.passed && !s.is_ready() && !s.standing.dead;
+    let unready = |s: &&&Seen| s.runs() && s.standing.passed && !s.is_ready() && s.standing.dead.is_none();
     let failing: Vec<&&Seen> = here.iter().filter(unready).collect();
     let first = failing.first()?;
     let names: Vec<String> =

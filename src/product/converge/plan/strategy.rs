@@ -77,7 +77,7 @@ impl Planner<'_> {
 
     fn ask_on(&mut self, processes: &[DesiredProcess], generation: Generation) {
         for process in processes {
-            let asked = |s: &&Seen| s.replica.state == ReplicaState::Running && !s.standing.dead;
+            let asked = |s: &&Seen| s.replica.state == ReplicaState::Running && s.standing.dead.is_none();
             let asked = self.of(&process.id, generation).into_iter().filter(asked);
             let ids = asked.filter(|s| !s.is_ready() || process.is_watched()).map(|s| s.replica.id.clone());
             self.list.extend(ids.map(|replica| Change::Probe { replica }));

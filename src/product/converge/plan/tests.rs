@@ -6,7 +6,7 @@ use crate::base::model::{
     Manifest, OrganizationId, Process, ProcessName, Release, ReleaseId, ReleaseKind, ReplicaState, SpaceId, Watch,
 };
 use crate::product::converge::observed::{Answers, Crashes};
-use crate::product::converge::vital::Standing;
+use crate::product::converge::vital::{Death, Standing};
 
 const SETTINGS: Settings = Settings { ready_millis: 10_000, grace_millis: 30_000 };
 const NOW: Timestamp = Timestamp(1_000_000);
@@ -101,7 +101,8 @@ fn exited(mut seen: Seen, code: i64) -> Seen {
 /// It was ready, and this check fails now as often as it may.
 fn failing(mut seen: Seen, kind: CheckKind) -> Seen {
     let fault = Some((kind, "answers GET /up with 500".to_owned()));
-    seen.standing = Standing { started: true, passed: true, ready: false, dead: kind == CheckKind::Liveness, fault };
+    let dead = (kind == CheckKind::Liveness).then_some(Death::Check);
+    seen.standing = Standing { started: true, passed: true, ready: false, dead, fault };
     seen
 }
 
@@ -316,7 +317,7 @@ mod properties {
             }
             let changes = run(&wanted, &with(all.clone()));
             let routed: Vec<&Seen> = all.iter().filter(|s| changes.routed.contains(&s.replica.id)).collect();
-            let may_serve = |s: &&&Seen| s.replica.generation == changes.status.live && s.runs() && !s.standing.dead;
+            let may_serve = |s: &&&Seen| s.replica.generation == changes.status.live && s.runs() && s.standing.dead.is_none();
             prop_assert!(routed.iter().all(|s| may_serve(&s)));
             let some_are_ready = routed.iter().any(|s| s.is_ready());
             prop_assert!(routed.iter().all(|s| s.is_ready() || s.standing.passed && !some_are_ready));

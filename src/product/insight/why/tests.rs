@@ -237,6 +237,7 @@ fn a_replica_that_was_replaced_for_its_liveness_is_a_word_beside_what_is_well() 
         rollout: 7,
         release: Some(42),
         fault: "answers GET /live with 500".into(),
+        overfull: false,
         ran_millis: Some(180_000),
         lines: vec!["deadlock".into()],
     };
