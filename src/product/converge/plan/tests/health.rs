@@ -82,7 +82,7 @@ fn a_replica_that_fails_its_liveness_leaves_the_route_and_is_replaced_with_growi
 
 #[test]
 fn a_replica_that_wrote_too_much_leaves_the_route_first_and_ends_a_rollout() {
-    let wanted = desired(1, 1, &[("web", 2)]);
+    let mut wanted = desired(1, 1, &[("web", 2)]);
     let mut all = vec![seen(&wanted, "web", 1, 1, true), seen(&wanted, "web", 1, 2, true)];
     let death = Death::Overfull { bytes: 21 << 20, most: 20 << 20 };
     all[1].standing = Standing { dead: Some(death), ready: false, ..all[1].standing.clone() };
@@ -96,7 +96,7 @@ fn a_replica_that_wrote_too_much_leaves_the_route_first_and_ends_a_rollout() {
     let gone = run(&wanted, &with(all.clone()));
     assert!(gone.list.contains(&Change::Remove { replica: "web.1.2".into() }), "{gone:?}");
 
-    let wanted = desired(1, 0, &[("web", 2)]);
+    wanted.environment.status = EnvironmentStatus::default();
     let given_up = run(&wanted, &with(all));
     let because = |change: &Change| matches!(change, Change::GiveUp { cause: Cause::Dead(of), .. } if *of == death);
     assert!(given_up.list.iter().any(because), "{given_up:?}");
