@@ -1,12 +1,16 @@
 //! The verbs and their words: `noun:verb`.
 
+mod commands;
+mod outlets;
 mod volumes;
-
-use std::path::PathBuf;
+mod words;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(super) use commands::{CommandVerb, replica_first};
+pub(super) use outlets::OutletVerb;
 pub(super) use volumes::VolumeVerb;
+pub(super) use words::{ChecksSet, KeysAdd, LogWords, Login, SeriesWords, Serve, Setup};
 
 #[derive(Debug, Parser)]
 #[command(name = "hythe", version, about = "A self-hosted platform: git push puts an app on the air")]
@@ -273,84 +277,8 @@ pub(super) enum Verb {
     PsStop(AtWord),
     #[command(name = "ps:start", about = "Start what ps:stop stopped")]
     PsStart(AtWord),
-    /// Run a command beside the replicas, with your terminal; its exit code is the verb's. One word with spaces is a
-    /// line for the shell; a process type stands for its command; nothing is a shell.
-    Run {
-        #[command(flatten)]
-        at: AtFlag,
-        #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
-        words: Vec<String>,
-    },
-    /// Run a command that goes on by itself; prints its id.
-    #[command(name = "run:detached")]
-    RunDetached {
-        #[command(flatten)]
-        at: AtFlag,
-        #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
-        words: Vec<String>,
-    },
-    #[command(name = "run:list", about = "List what was run beside the replicas")]
-    RunList(AtWord),
-    /// Show what a detached or scheduled command writes; its exit code is the verb's.
-    #[command(name = "run:logs")]
-    RunLogs {
-        #[command(flatten)]
-        at: AtFlag,
-        id: String,
-        /// Go on until it ends.
-        #[arg(short, long)]
-        tail: bool,
-    },
-    #[command(name = "run:stop", about = "Ask a command to end")]
-    RunStop {
-        #[command(flatten)]
-        at: AtFlag,
-        id: String,
-    },
-    /// Run a command inside a running replica: web.1 unless its first word names another.
-    #[command(name = "ps:exec")]
-    PsExec {
-        #[command(flatten)]
-        at: AtFlag,
-        #[arg(value_name = "[REPLICA] COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
-        words: Vec<String>,
-    },
-    /// List the schedules of an app.
-    Cron(AtWord),
-    /// Run a command again and again: cron:add '0 3 * * *' 'bin/tidy'.
-    #[command(name = "cron:add")]
-    CronAdd {
-        #[command(flatten)]
-        at: AtFlag,
-        /// Its command by default.
-        #[arg(long)]
-        name: Option<String>,
-        /// Such as Europe/Zurich; UTC by default.
-        #[arg(long, value_name = "ZONE")]
-        timezone: Option<String>,
-        /// Minute, hour, day of the month, month, day of the week; or @daily and the like.
-        schedule: String,
-        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
-        command: Vec<String>,
-    },
-    #[command(name = "cron:remove", about = "Remove a schedule that was added by hand")]
-    CronRemove {
-        #[command(flatten)]
-        at: AtFlag,
-        name: String,
-    },
-    #[command(name = "cron:run", about = "Run a schedule's command now")]
-    CronRun {
-        #[command(flatten)]
-        at: AtFlag,
-        name: String,
-    },
-    #[command(name = "cron:runs", about = "List the runs of a schedule")]
-    CronRuns {
-        #[command(flatten)]
-        at: AtFlag,
-        name: String,
-    },
+    #[command(flatten)]
+    Command(CommandVerb),
     /// Show what an app writes, and what was written for it: by builds, deployments and the proxy.
     Logs {
         #[command(flatten)]
@@ -360,72 +288,8 @@ pub(super) enum Verb {
     },
     /// Say why an app is as it is: the chain of causes, with evidence, and what to do.
     Why(AtWord),
-    /// List where the lines of an app go as well, and how that goes.
-    Drains(AppWord),
-    /// Send the lines of an app elsewhere from now on.
-    #[command(name = "drains:add")]
-    DrainsAdd {
-        #[command(flatten)]
-        app: AppFlag,
-        /// Only this environment; all by default.
-        #[arg(short, long = "env", value_name = "ENVIRONMENT")]
-        environment: Option<String>,
-        /// syslog://HOST:PORT, syslog+tls://HOST, https://[USER:PASSWORD@]HOST/PATH
-        url: String,
-    },
-    #[command(name = "drains:remove", about = "Stop sending lines to a drain")]
-    DrainsRemove {
-        #[command(flatten)]
-        app: AppFlag,
-        /// Id of the drain.
-        drain: String,
-    },
-    /// List where the events of an app are posted.
-    Webhooks(AppWord),
-    /// Post the events of an app elsewhere from now on, signed.
-    #[command(name = "webhooks:add")]
-    WebhooksAdd {
-        #[command(flatten)]
-        app: AppFlag,
-        /// Only this environment; all by default.
-        #[arg(short, long = "env", value_name = "ENVIRONMENT")]
-        environment: Option<String>,
-        /// Only these kinds, such as deployment.failed or environment.*; all by default.
-        #[arg(long, value_delimiter = ',', value_name = "KIND,…")]
-        events: Vec<String>,
-        /// https://[USER:PASSWORD@]HOST/PATH
-        url: String,
-    },
-    #[command(name = "webhooks:remove", about = "Stop posting events to a webhook")]
-    WebhooksRemove {
-        #[command(flatten)]
-        app: AppFlag,
-        /// Id of the webhook.
-        webhook: String,
-    },
-    #[command(name = "webhooks:deliveries", about = "List what was posted to a webhook, and what came of it")]
-    WebhooksDeliveries {
-        #[command(flatten)]
-        app: AppFlag,
-        /// Id of the webhook.
-        webhook: String,
-        /// How many, newest first.
-        #[arg(short, long, default_value_t = 20)]
-        number: i64,
-    },
-    #[command(name = "webhooks:replay", about = "Post an event again, or all that failed")]
-    WebhooksReplay {
-        #[command(flatten)]
-        app: AppFlag,
-        /// Id of the webhook.
-        webhook: String,
-        /// Id of the event.
-        #[arg(required_unless_present = "failed", conflicts_with = "failed")]
-        event: Option<String>,
-        /// All that were given up.
-        #[arg(long)]
-        failed: bool,
-    },
+    #[command(flatten)]
+    Outlet(OutletVerb),
     /// Show what an app uses and how it answers, over time.
     Metrics {
         #[command(flatten)]
@@ -506,20 +370,6 @@ pub(super) enum Verb {
     Openapi,
 }
 
-/// The replica that the first word names, and the words after it.
-pub(super) fn replica_first(words: &[String]) -> (&str, &[String]) {
-    let names_one = |word: &str| {
-        word.rsplit_once('.').is_some_and(|(process, ordinal)| {
-            let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-            !process.is_empty() && process.bytes().all(plain) && ordinal.parse::<u32>().is_ok()
-        })
-    };
-    match words.split_first() {
-        Some((first, rest)) if names_one(first) => (first, rest),
-        _ => ("web.1", words),
-    }
-}
-
 impl Verb {
     /// Verbs about the machine they are typed on.
     pub(super) fn only_near(&self) -> bool {
@@ -534,135 +384,5 @@ impl Verb {
             Self::KeysAdd(verb) => verb.file().is_some(),
             _ => false,
         }
-    }
-}
-
-/// Which lines of a log; all that is given must hold.
-#[derive(Debug, Args)]
-pub(super) struct LogWords {
-    /// Go on with the lines to come.
-    #[arg(short, long)]
-    pub(super) tail: bool,
-    /// Lines to start with.
-    #[arg(short = 'n', long = "num", default_value_t = 100)]
-    pub(super) lines: usize,
-    /// Only this process type or replica: web, web.1.
-    #[arg(short, long)]
-    pub(super) process: Option<String>,
-    /// Only app, build, deploy, proxy or system.
-    #[arg(short, long)]
-    pub(super) source: Option<String>,
-    /// From a time on, or how long ago: 2026-01-31T12:00:00Z, 90s, 15m, 2h, 3d.
-    #[arg(long, value_name = "WHEN")]
-    pub(super) since: Option<String>,
-    /// Before a time.
-    #[arg(long, value_name = "WHEN")]
-    pub(super) until: Option<String>,
-    /// Only lines with this text in them.
-    #[arg(long, value_name = "TEXT")]
-    pub(super) grep: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct SeriesWords {
-    /// From a time on, or how long ago: 15m, 2h, 3d.
-    #[arg(long, value_name = "WHEN")]
-    pub(super) since: Option<String>,
-    /// Seconds of one line, a multiple of 60.
-    #[arg(long)]
-    pub(super) step: Option<i64>,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ChecksSet {
-    #[command(flatten)]
-    pub(super) at: AtFlag,
-    /// startup, readiness or liveness.
-    pub(super) kind: String,
-    #[arg(short, long, default_value = "web")]
-    pub(super) process: String,
-    /// Path that must answer, such as /healthz.
-    #[arg(long)]
-    pub(super) path: Option<String>,
-    /// The status that it must answer with; without it, any below 500.
-    #[arg(long)]
-    pub(super) status: Option<u16>,
-    /// It must accept connections on PORT.
-    #[arg(long)]
-    pub(super) tcp: bool,
-    /// Command line that must exit with 0 inside the replica; no shell reads it.
-    #[arg(long)]
-    pub(super) command: Option<String>,
-    /// Seconds that it must have run.
-    #[arg(long, value_name = "SECONDS")]
-    pub(super) uptime: Option<f64>,
-    /// From 0.1 on [default: 5]
-    #[arg(long, value_name = "SECONDS")]
-    pub(super) every: Option<f64>,
-    /// Longest wait for an answer [default: 5]
-    #[arg(long, value_name = "SECONDS")]
-    pub(super) timeout: Option<f64>,
-    /// Failures in a row that count as one [default: 3]
-    #[arg(long)]
-    pub(super) attempts: Option<u32>,
-    /// From the start of a replica to the first question [default: 0]
-    #[arg(long, value_name = "SECONDS")]
-    pub(super) delay: Option<f64>,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Serve {
-    /// TOML file; each key can be given as HYTHE_<SECTION>_<KEY> as well.
-    #[arg(long, env = "HYTHE_CONFIG", value_name = "FILE")]
-    pub(super) config: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Setup {
-    /// The one-time token.
-    #[arg(long, env = "HYTHE_SETUP_TOKEN", hide_env_values = true)]
-    pub(super) token: String,
-    /// Your user name: a-z, 0-9 and -.
-    #[arg(long)]
-    pub(super) name: String,
-    #[arg(long)]
-    pub(super) email: String,
-    /// Your public SSH key.
-    #[arg(long, value_name = "FILE")]
-    pub(super) key: Option<PathBuf>,
-    /// Address of the server's API.
-    #[arg(long)]
-    pub(super) url: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Login {
-    /// Address of the server's API.
-    #[arg(long)]
-    pub(super) url: Option<String>,
-    /// An API token; without it, it is read from standard input.
-    #[arg(long)]
-    pub(super) token: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct KeysAdd {
-    /// A .pub file, - for what is piped in, or the key itself. Without it: the first of ~/.ssh/id_ed25519.pub,
-    /// id_ecdsa.pub, id_rsa.pub.
-    #[arg(value_name = "FILE|KEY")]
-    pub(super) words: Vec<String>,
-    /// Name of the key; its comment by default.
-    #[arg(long)]
-    pub(super) name: Option<String>,
-}
-
-impl KeysAdd {
-    /// The key, when it stands in the words.
-    pub(super) fn key(&self) -> Option<String> {
-        (self.words.iter().any(|word| word.starts_with("AAAA"))).then(|| self.words.join(" "))
-    }
-
-    pub(super) fn file(&self) -> Option<&str> {
-        self.words.first().map(String::as_str).filter(|word| *word != "-" && self.key().is_none())
     }
 }

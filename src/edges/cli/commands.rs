@@ -3,10 +3,33 @@
 use futures_util::StreamExt;
 
 use super::Session;
-use super::args::{AtFlag, AtWord};
+use super::args::{AtFlag, AtWord, CommandVerb, replica_first};
+use super::attached;
 use super::failure::{Failure, Result};
 use super::text::time;
 use crate::edges::api::types::{CommandView, CronView, NewCommandBody, NewCronBody};
+
+pub(super) async fn run(s: &mut Session, verb: CommandVerb) -> Result<()> {
+    match verb {
+        CommandVerb::Run { at, words } => attached::run(s, &at, &words, None).await,
+        CommandVerb::RunDetached { at, words } => detached(s, &at, &words).await,
+        CommandVerb::RunList(at) => list(s, &at).await,
+        CommandVerb::RunLogs { at, id, tail } => logs(s, &at, &id, tail).await,
+        CommandVerb::RunStop { at, id } => stop(s, &at, &id).await,
+        CommandVerb::PsExec { at, words } => {
+            let (replica, words) = replica_first(&words);
+            attached::run(s, &at, words, Some(replica.to_owned())).await
+        }
+        CommandVerb::Cron(at) => crons(s, &at).await,
+        CommandVerb::CronAdd { at, name, timezone, schedule, command } => {
+            let command = line(&command);
+            cron_add(s, &at, NewCronBody { name, schedule, command, timezone }).await
+        }
+        CommandVerb::CronRemove { at, name } => cron_remove(s, &at, &name).await,
+        CommandVerb::CronRun { at, name } => cron_run(s, &at, &name).await,
+        CommandVerb::CronRuns { at, name } => cron_runs(s, &at, &name).await,
+    }
+}
 
 /// Prints the id, and nothing else, on stdout.
 pub(super) async fn detached(s: &mut Session, at: &AtFlag, words: &[String]) -> Result<()> {

@@ -16,6 +16,7 @@ mod failure;
 mod io;
 mod metrics;
 mod near;
+mod outlets;
 mod processes;
 mod remote;
 mod rollouts;
@@ -25,11 +26,10 @@ mod settings;
 mod terminal;
 mod text;
 mod volumes;
-mod webhooks;
 
 use clap::Parser;
 
-use crate::edges::api::types::{EnvironmentChangeBody, NewCronBody, NewWebhookBody, ScalingBody};
+use crate::edges::api::types::{EnvironmentChangeBody, ScalingBody};
 use crate::edges::client::{Client, Transport};
 use args::{Arguments, Verb};
 use failure::{Failure, Result};
@@ -183,36 +183,11 @@ async fn run(s: &mut Session, verb: Verb) -> Result<()> {
         Verb::PsRestart(at) => processes::restart(s, &at).await,
         Verb::PsStop(at) => processes::stop(s, &at, true).await,
         Verb::PsStart(at) => processes::stop(s, &at, false).await,
-        Verb::Run { at, words } => attached::run(s, &at, &words, None).await,
-        Verb::RunDetached { at, words } => commands::detached(s, &at, &words).await,
-        Verb::RunList(at) => commands::list(s, &at).await,
-        Verb::RunLogs { at, id, tail } => commands::logs(s, &at, &id, tail).await,
-        Verb::RunStop { at, id } => commands::stop(s, &at, &id).await,
-        Verb::PsExec { at, words } => {
-            let (replica, words) = args::replica_first(&words);
-            attached::run(s, &at, words, Some(replica.to_owned())).await
-        }
-        Verb::Cron(at) => commands::crons(s, &at).await,
-        Verb::CronAdd { at, name, timezone, schedule, command } => {
-            let command = commands::line(&command);
-            commands::cron_add(s, &at, NewCronBody { name, schedule, command, timezone }).await
-        }
-        Verb::CronRemove { at, name } => commands::cron_remove(s, &at, &name).await,
-        Verb::CronRun { at, name } => commands::cron_run(s, &at, &name).await,
-        Verb::CronRuns { at, name } => commands::cron_runs(s, &at, &name).await,
+        Verb::Command(verb) => commands::run(s, verb).await,
+        Verb::Outlet(verb) => outlets::run(s, verb).await,
         Verb::Logs { at, words } => seen::logs(s, &at, words).await,
         Verb::Metrics { at, words } => metrics::of_app(s, &at, &words).await,
         Verb::HostMetrics(words) => metrics::of_host(s, &words).await,
-        Verb::Drains(app) => seen::drains(s, &app).await,
-        Verb::DrainsAdd { app, environment, url } => seen::add_drain(s, &app, environment, url).await,
-        Verb::DrainsRemove { app, drain } => seen::remove_drain(s, &app, &drain).await,
-        Verb::Webhooks(app) => webhooks::list(s, &app).await,
-        Verb::WebhooksAdd { app, environment, events, url } => {
-            webhooks::add(s, &app, NewWebhookBody { url, events, environment }).await
-        }
-        Verb::WebhooksRemove { app, webhook } => webhooks::remove(s, &app, &webhook).await,
-        Verb::WebhooksDeliveries { app, webhook, number } => webhooks::deliveries(s, &app, &webhook, number).await,
-        Verb::WebhooksReplay { app, webhook, event, .. } => webhooks::replay(s, &app, &webhook, event).await,
         Verb::Why(at) => seen::why(s, &at).await,
         Verb::Events { at, tail, number } => seen::events(s, &at, tail, number).await,
         Verb::Builds(app) => delivery::builds(s, &app).await,

@@ -1,11 +1,26 @@
-//! Where the events of an app are posted.
+//! Where lines and events of an app go as well.
 
 use super::Session;
-use super::args::AppFlag;
-use super::args::AppWord;
+use super::args::{AppFlag, AppWord, OutletVerb};
 use super::failure::Result;
+use super::seen;
 use super::text::time;
 use crate::edges::api::types::{NewWebhookBody, ReplayBody};
+
+pub(super) async fn run(s: &mut Session, verb: OutletVerb) -> Result<()> {
+    match verb {
+        OutletVerb::Drains(app) => seen::drains(s, &app).await,
+        OutletVerb::DrainsAdd { app, environment, url } => seen::add_drain(s, &app, environment, url).await,
+        OutletVerb::DrainsRemove { app, drain } => seen::remove_drain(s, &app, &drain).await,
+        OutletVerb::Webhooks(app) => list(s, &app).await,
+        OutletVerb::WebhooksAdd { app, environment, events, url } => {
+            add(s, &app, NewWebhookBody { url, events, environment }).await
+        }
+        OutletVerb::WebhooksRemove { app, webhook } => remove(s, &app, &webhook).await,
+        OutletVerb::WebhooksDeliveries { app, webhook, number } => deliveries(s, &app, &webhook, number).await,
+        OutletVerb::WebhooksReplay { app, webhook, event, .. } => replay(s, &app, &webhook, event).await,
+    }
+}
 
 pub(super) async fn list(s: &mut Session, word: &AppWord) -> Result<()> {
     let webhooks = s.client.webhooks(&s.app_word(word)?).await?.items;
