@@ -7,12 +7,20 @@
 //! Real are `Mind` (with `plan`, `scale`, `vital`, `verdict`, `observed`) and `Publisher` with its tables and upstreams;
 //! modelled are the store, the steps of deployments, the loop of the driver, the asking of replicas, and the engine.
 
+mod calls;
 mod checks;
+mod deploys;
 mod dice;
+mod ends;
 mod engine;
+mod foreign;
 mod people;
+mod place;
 mod platform;
+mod questions;
+mod rollouts;
 mod script;
+mod traffic;
 mod world;
 
 use std::fmt::Write as _;
