@@ -52,6 +52,11 @@ pub enum Step {
 impl World {
     pub fn carry_out(&mut self, busy: Busy, order: Order) {
         let now = self.steady();
+        match &order {
+            Order::Probe { .. } => {}
+            Order::Ensure { generation, count, .. } => self.note(format!("  {busy:?} {generation}, {count}")),
+            _ => self.note(format!("  {busy:?}")),
+        }
         let what = match order {
             Order::Ensure { desired, process, generation, count } => {
                 match spec(&desired, &process.id, generation, count) {

@@ -44,8 +44,9 @@ impl World {
             }
             let status = platform.statuses.iter().find(|(id, ..)| *id == place.environment.id).map(|(_, s, _)| s);
             if let Some(target) = after.target(&place.host) {
-                let fault =
-                    Serving { place, status: status.unwrap_or(&place.environment.status), replicas }.fault(target);
+                let is_new = self.boots.last().is_some_and(|at| self.now - at < JUST_NOW);
+                let fault = Serving { is_new, place, status: status.unwrap_or(&place.environment.status), replicas }
+                    .fault(target);
                 faults.extend(fault.map(|text| format!("app {number}: {text}")));
             }
             let answers = |id: &String| self.engine.bodies.get(id).is_some_and(|b| b.answers(self.now));
@@ -58,7 +59,9 @@ impl World {
             let broke = |id: &String| {
                 self.engine.bodies.get(id).is_none_or(|b| self.now - b.broke_at < JUST_NOW || b.ends.is_some())
             };
-            let excused = holds || !new.is_empty() && new.iter().all(broke) || place.environment.spec.stopped;
+            // It shall end at once, whatever the one before it does at that moment.
+            let off = place.environment.spec.guidance.as_ref().is_some_and(|said| said.aborted);
+            let excused = holds || off || !new.is_empty() && new.iter().all(broke) || place.environment.spec.stopped;
             let spec = &place.environment.spec;
             let by_hand = place.desired().processes_with(&Default::default());
             let to_zero = spec.scaling.is_empty() && by_hand.iter().filter(|p| p.has_port).all(|p| p.count == 0);

@@ -16,6 +16,8 @@ const ENOUGH: u64 = 200;
 
 /// Who serves an app, by what a look came to.
 pub struct Serving<'a> {
+    /// This life of Hythe has just begun, and may not know what the one before it did last.
+    pub is_new: bool,
     pub place: &'a Place,
     pub status: &'a EnvironmentStatus,
     pub replicas: &'a [Replica],
@@ -36,6 +38,7 @@ impl Serving<'_> {
             live.extend([spec.rollout, before.live]);
             live.extend(before.beside.iter().chain(&self.status.beside));
         }
+        live.extend(self.is_new.then_some(spec.rollout));
         // None of the live one is ready: all to the canary.
         live.extend(canary.filter(|_| part.is_empty()).map(|canary| canary.rollout));
         if !usual.is_subset(&live) {
