@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use super::engine::{Body, Owner, SimEngine};
+use super::engine::{Body, OURS, Owner, SimEngine};
 use super::place::{Place, id, process};
 use super::script::Nature;
 use super::world::World;
@@ -14,7 +14,6 @@ use crate::base::model::{Generation, Replica, ReplicaState, WorkloadId};
 const OTHER: Owner = Some("other");
 
 /// All of it, as it was put there.
-#[derive(PartialEq)]
 pub struct Foreign {
     bodies: BTreeMap<String, Body>,
     networks: BTreeMap<String, Owner>,
@@ -23,19 +22,22 @@ pub struct Foreign {
 
 impl Foreign {
     pub fn of(engine: &SimEngine) -> Self {
-        let theirs =
-            |all: &BTreeMap<String, Owner>| all.clone().into_iter().filter(|(_, owner)| is_theirs(*owner)).collect();
-        let bodies = engine.bodies.iter().filter(|(_, body)| is_theirs(body.owner));
         Self {
-            bodies: bodies.map(|(id, body)| (id.clone(), body.clone())).collect(),
-            networks: theirs(&engine.networks),
-            volumes: theirs(&engine.volumes),
+            bodies: theirs(&engine.bodies, |body| body.owner).map(|(id, body)| (id.clone(), body.clone())).collect(),
+            networks: theirs(&engine.networks, |owner| *owner).map(|(name, owner)| (name.clone(), *owner)).collect(),
+            volumes: theirs(&engine.volumes, |owner| *owner).map(|(name, owner)| (name.clone(), *owner)).collect(),
         }
+    }
+
+    fn is_as_in(&self, engine: &SimEngine) -> bool {
+        self.bodies.iter().eq(theirs(&engine.bodies, |body| body.owner))
+            && self.networks.iter().eq(theirs(&engine.networks, |owner| *owner))
+            && self.volumes.iter().eq(theirs(&engine.volumes, |owner| *owner))
     }
 }
 
-fn is_theirs(owner: Owner) -> bool {
-    owner != super::engine::OURS
+fn theirs<T>(all: &BTreeMap<String, T>, owner: impl Fn(&T) -> Owner) -> impl Iterator<Item = (&String, &T)> {
+    all.iter().filter(move |(_, one)| owner(one) != OURS)
 }
 
 /// Beside each app a replica of the same name of another Hythe, running, exited and frozen; and what people made.
@@ -89,7 +91,7 @@ pub fn settle_in(engine: &mut SimEngine, places: &[Place]) {
 
 impl World {
     pub fn check_foreign(&mut self) {
-        if Foreign::of(&self.engine) != self.foreign {
+        if !self.foreign.is_as_in(&self.engine) {
             self.broken("something in the engine that is not ours was touched".into());
         }
     }

@@ -119,7 +119,11 @@ fn run(seeds: std::ops::Range<u64>) -> (Vec<u64>, u64) {
                     }
                     let world = history(seed, script::script(seed));
                     answered.fetch_add(world.answered, Ordering::Relaxed);
-                    if world.fault.is_some() {
+                    if seed % 1_000 == 0 {
+                        println!("… seed {seed}");
+                    }
+                    if let Some(fault) = &world.fault {
+                        println!("seed {seed} failed: {fault}");
                         failed.lock().unwrap_or_else(PoisonError::into_inner).push(seed);
                     }
                 }
