@@ -162,7 +162,7 @@ impl<'a> Planner<'a> {
         }
         let has = |s: &&Seen| {
             let of_it = s.replica.generation == self.desired.rollout() && s.traffic == Traffic::Routed;
-            of_it && s.runs() && s.replica.address.is_some() && !s.standing.dead
+            of_it && s.runs() && s.replica.address.is_some() && s.standing.dead.is_none()
         };
         self.observed.replicas.iter().filter(has).map(|s| s.replica.id.clone()).collect()
     }

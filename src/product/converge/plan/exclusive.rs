@@ -60,7 +60,7 @@ impl Planner<'_> {
             self.desired
                 .live_processes(&status.scaled)
                 .into_iter()
-                .any(|p| p.has_port && p.count > 0 && self.desired.environment.spec.scaling.contains_key(&p.id.process))
+                .any(|p| p.has_port && p.count > 0 && self.desired.scaling().contains_key(&p.id.process))
         };
         status.state == EnvironmentState::Blocked && (self.stopped_for_others().iter().any(|p| p.has_port) || slept())
     }

@@ -104,7 +104,7 @@ impl<'a> Planner<'a> {
         if routed.is_empty() && of_target.iter().any(|p| p.has_port && p.count > 0) {
             let known = |s: &&Seen| s.replica.generation == target || serves(s.replica.generation);
             let has = |s: &&Seen| s.traffic == Traffic::Routed && s.runs() && s.replica.address.is_some();
-            let all = self.observed.replicas.iter().filter(known).filter(has).filter(|s| !s.standing.dead);
+            let all = self.observed.replicas.iter().filter(known).filter(has).filter(|s| s.standing.dead.is_none());
             routed.extend(all.map(|s| s.replica.id.clone()));
         }
         routed.sort();

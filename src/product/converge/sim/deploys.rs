@@ -33,6 +33,7 @@ impl World {
                 if let Some(back) = job.restores {
                     of.releases[made].0.formation = of.releases[back].0.formation.clone();
                     of.releases[made].0.checks = of.releases[back].0.checks.clone();
+                    of.releases[made].0.scaling = of.releases[back].0.scaling.clone();
                     of.releases[made].0.mounts = of.releases[back].0.mounts.clone();
                 }
                 let head = of.jobs.front_mut().expect("the head");
@@ -87,6 +88,7 @@ impl World {
         spec.guidance = restores.then_some(Guidance { rollout, steps, aborted: false });
         if restores {
             spec.formation.clone_from(&release.formation);
+            spec.scaling.clone_from(&release.scaling);
             spec.checks.clone_from(&release.checks);
         }
         for (process, count) in &release.formation {
@@ -134,6 +136,7 @@ impl World {
             if let Some((live, _)) = spec.release.as_ref().and_then(|id| of.release(id)) {
                 (spec.formation, spec.checks) = (live.formation.clone(), live.checks.clone());
                 spec.mounts.clone_from(&live.mounts);
+                spec.scaling.clone_from(&live.scaling);
             }
             self.write_spec(place, spec);
         }

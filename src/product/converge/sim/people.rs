@@ -56,28 +56,24 @@ impl World {
         }
     }
 
+    /// As `deploy::scaling::autoscale`.
     pub fn autoscale(&mut self, place: usize, bounds: Option<(u32, u32)>) {
-        let mut spec = self.places[place].environment.spec.clone();
-        spec.scaling.clear();
-        if let Some((min, max)) = bounds {
-            let max = if spec.mounts.is_empty() { max.max(min) } else { 1 };
-            let min = min.min(max);
-            spec.scaling.insert(
-                process("web"),
-                Scaling {
-                    min,
+        self.settle(place, |spec| {
+            spec.scaling.clear();
+            if let Some((min, max)) = bounds {
+                let max = if spec.mounts.is_empty() { max.max(min) } else { 1 };
+                let scaling = Scaling {
+                    min: min.min(max),
                     max,
                     in_flight: 2,
                     idle_seconds: 5,
                     cpu_percent: None,
                     memory_percent: None,
                     latency_millis: None,
-                },
-            );
-        }
-        if spec != self.places[place].environment.spec {
-            self.write_spec(place, spec);
-        }
+                };
+                spec.scaling.insert(process("web"), scaling);
+            }
+        });
     }
 
     pub fn check(&mut self, place: usize, on: bool) {
