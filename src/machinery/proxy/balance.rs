@@ -18,10 +18,7 @@ impl Lot {
 
 /// `None` when every upstream is in `tried` or retired. The other group is asked only when nobody is left in its own.
 pub(super) fn pick(target: &Target, lot: Lot, tried: &[Arc<Upstream>]) -> Option<Pass> {
-    let usual = &target.upstreams;
-    let Some(canary) = &target.canary else { return within(usual, tried) };
-    let is_chosen = lot.0 < canary.percent;
-    let (first, second) = if is_chosen { (&canary.upstreams, usual) } else { (usual, &canary.upstreams) };
+    let (first, second) = target.groups(lot.0);
     within(first, tried).or_else(|| within(second, tried))
 }
 

@@ -43,6 +43,15 @@ pub struct Portion {
 }
 
 impl Target {
+    /// The upstreams of a request that drew `lot`, of 0 to 99, and those that it goes to when none of the first takes it.
+    pub fn groups(&self, lot: u8) -> (&[Arc<Upstream>], &[Arc<Upstream>]) {
+        match &self.canary {
+            None => (&self.upstreams, &[]),
+            Some(canary) if lot < canary.percent => (&canary.upstreams, &self.upstreams),
+            Some(canary) => (&self.upstreams, &canary.upstreams),
+        }
+    }
+
     /// Of both groups.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Upstream>> {
         self.upstreams.iter().chain(self.canary.iter().flat_map(|canary| &canary.upstreams))

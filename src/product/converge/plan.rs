@@ -60,6 +60,14 @@ impl<'a> Planner<'a> {
 
         if gave_up {
             status.reason.clone_from(&before.reason);
+            // What is blocked does not sleep: nobody would wake it.
+            status.scaled.values_mut().for_each(|number| *number = (*number).max(1));
+            let asked = &self.desired.environment.spec.release;
+            // A restart failed, and settings were changed while it ran: what goes on running takes them.
+            if self.is_restart() && status.live_release != *asked {
+                status.live_release.clone_from(asked);
+                self.look_again_in(1);
+            }
             self.bring_back(before.live);
         } else {
             // A rollout given up before is not this one's fault.
@@ -97,8 +105,9 @@ impl<'a> Planner<'a> {
         self.gives_way = self.giving_way(rollout, &status, &processes);
         let (routed, share) = match mixed {
             Some(mixed) => (mixed, None),
-            None => self.with_canary(self.routed(status.live, &processes), &status),
+            None => self.with_canary(self.routed(status.live, &processes, &status.scaled), &status),
         };
+        let routed = if routed.is_empty() { self.left_routed(&processes, &status) } else { routed };
         self.adopt(&status);
         self.clear_away(rollout, &status, &routed, gave_up);
         let (holds, look_again_at) = (routed.is_empty() && self.comes_back(&status), self.look_again_at);
@@ -144,11 +153,36 @@ impl<'a> Planner<'a> {
         processes.iter().map(|p| (p.id.process.clone(), u32::try_from(count(p)).unwrap_or(u32::MAX))).collect()
     }
 
-    fn routed(&self, live: Generation, processes: &[DesiredProcess]) -> Vec<String> {
-        let surplus = |r: &Replica| {
-            r.generation == self.desired.rollout()
-                && processes.iter().any(|p| p.id == r.workload && r.ordinal > p.count)
+    /// Where nothing that is live can be routed: what has the route and is of the desired rollout. The life of the platform
+    /// before this one may have ended between its table and its word that this is live.
+    fn left_routed(&self, processes: &[DesiredProcess], status: &EnvironmentStatus) -> Vec<String> {
+        let wanted = processes.iter().any(|p| p.has_port && p.count > 0) && status.state != EnvironmentState::Blocked;
+        if !wanted || self.is_called_off() || self.is_exclusive() {
+            return Vec::new();
+        }
+        let has = |s: &&Seen| {
+            let of_it = s.replica.generation == self.desired.rollout() && s.traffic == Traffic::Routed;
+            of_it && s.runs() && s.replica.address.is_some() && s.standing.dead.is_none()
         };
+        self.observed.replicas.iter().filter(has).map(|s| s.replica.id.clone()).collect()
+    }
+
+    fn routed(
+        &self,
+        live: Generation,
+        processes: &[DesiredProcess],
+        scaled: &BTreeMap<ProcessName, u32>,
+    ) -> Vec<String> {
+        let own;
+        // What is live beside the desired rollout has its own numbers.
+        let processes = if live != self.desired.rollout() && live == self.desired.status().live {
+            own = self.desired.live_processes(scaled);
+            &own
+        } else {
+            processes
+        };
+        let counted = live == self.desired.rollout() || live == self.desired.status().live;
+        let surplus = |r: &Replica| counted && processes.iter().any(|p| p.id == r.workload && r.ordinal > p.count);
         let open = |s: &&Seen| {
             s.replica.generation == live
                 && s.runs()

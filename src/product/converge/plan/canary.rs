@@ -16,8 +16,8 @@ impl Planner<'_> {
         let Strategy::Canary { steps, .. } = &spec.strategy else { return None };
         let (rollout, live) = (self.desired.rollout(), status.live);
         // A restart tries nothing new.
-        let is_other = spec.release != status.live_release;
-        if self.is_exclusive() || spec.stopped || live == rollout || live == Generation::default() || !is_other {
+        if self.is_exclusive() || spec.stopped || live == rollout || live == Generation::default() || self.is_restart()
+        {
             return None;
         }
         let said = spec.guidance.as_ref().filter(|said| said.rollout == rollout).map_or(0, |said| said.steps);
@@ -52,7 +52,11 @@ impl Planner<'_> {
         let seconds = (self.now.since(canary.since) + 999) / 1000;
         let worse = self.compared(canary.rollout, status.live, seconds, canary.percent);
         let forgotten = (holds && !canary.goes_on && self.now >= canary.until).then_some(Cause::Forgotten { seconds });
-        if let Some(cause) = worse.or(forgotten) {
+        // It may be bad; to leave the requests to one that does not answer at all would be worse still.
+        let stands_ready =
+            |s: &super::Seen| s.replica.generation == status.live && s.replica.address.is_some() && s.is_ready();
+        let back = self.observed.replicas.iter().any(stands_ready);
+        if let Some(cause) = worse.or(forgotten).filter(|_| back) {
             let of_it = |s: &&super::Seen| s.replica.generation == canary.rollout && s.replica.address.is_some();
             let replica = self.observed.replicas.iter().find(of_it).map(|s| s.replica.id.clone());
             self.give_up(replica.filter(|_| !matches!(cause, Cause::Forgotten { .. })), cause, status);

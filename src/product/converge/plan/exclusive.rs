@@ -54,9 +54,15 @@ impl Planner<'_> {
         }
     }
 
-    /// What serves had to stop for a rollout that failed, and is on its way back.
+    /// What serves had to stop for a rollout that failed, or slept, and is on its way back.
     pub(super) fn comes_back(&self, status: &EnvironmentStatus) -> bool {
-        status.state == EnvironmentState::Blocked && self.stopped_for_others().iter().any(|p| p.has_port)
+        let slept = || {
+            self.desired
+                .live_processes(&status.scaled)
+                .into_iter()
+                .any(|p| p.has_port && p.count > 0 && self.desired.scaling().contains_key(&p.id.process))
+        };
+        status.state == EnvironmentState::Blocked && (self.stopped_for_others().iter().any(|p| p.has_port) || slept())
     }
 
     fn stopped_for_others(&self) -> Vec<DesiredProcess> {

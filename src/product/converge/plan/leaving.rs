@@ -47,7 +47,12 @@ impl Planner<'_> {
                 continue;
             }
             let stands_by = status.watch.as_ref().is_some_and(|w| w.previous == replica.generation);
-            if stands_by && seen.runs() && replica.address.is_some() {
+            // One that is being started stands by soon.
+            let serves = |s: &Seen| {
+                let same = s.replica.workload == replica.workload && s.replica.generation == replica.generation;
+                same && s.replica.address.is_some()
+            };
+            if stands_by && seen.runs() && observed.replicas.iter().any(serves) {
                 continue;
             }
             if !seen.runs() {
@@ -75,6 +80,16 @@ impl Planner<'_> {
 
     pub(super) fn surplus_is_idle(&mut self, process: &DesiredProcess, generation: Generation) -> bool {
         let all = self.of(&process.id, generation);
+        // It is routed as long as none within the number can be.
+        let within = |s: &&Seen| s.replica.ordinal <= process.count;
+        let stands_in = |s: &&Seen| !within(s) && s.replica.address.is_some() && s.standing.passed;
+        let able = |s: &Seen| s.is_ready() && s.runs();
+        if process.count > 0
+            && !all.iter().copied().filter(within).any(able)
+            && all.iter().copied().any(|s| stands_in(&s))
+        {
+            return false;
+        }
         all.into_iter().filter(|s| s.replica.ordinal > process.count).all(|s| self.is_idle(s))
     }
 

@@ -1,7 +1,7 @@
 //! The watch after a switch: the new rollout is on probation, the one before stands by. Pure, as all of the planner.
 
 use super::{Cause, JUDGED_EVERY_MILLIS, Planner};
-use crate::base::model::{EnvironmentState, EnvironmentStatus, Generation, Watch, WorkloadId};
+use crate::base::model::{EnvironmentState, EnvironmentStatus, Generation, ReplicaState, Watch, WorkloadId};
 use crate::product::converge::desired::DesiredProcess;
 use crate::product::converge::observed::{Answers, Seen};
 use crate::product::converge::verdict;
@@ -77,7 +77,12 @@ impl Planner<'_> {
             }
         }
         let web = || processes.iter().find(|p| p.has_port).and_then(|p| worst(&p.id));
-        if self.is_called_off() {
+        // What would come back may not have been asked yet, as after a restart of the platform; it is in a moment.
+        let unasked = |s: &Seen| {
+            let of_it = s.replica.generation == watched.previous && s.replica.state == ReplicaState::Running;
+            of_it && !s.standing.passed && s.standing.fault.is_none()
+        };
+        if self.is_called_off() && !self.observed.replicas.iter().any(unasked) {
             return Some((None, Cause::Aborted));
         }
         // It answers badly; to go back to what does not answer at all would be worse still.

@@ -48,6 +48,10 @@ impl Planner<'_> {
                 None if (running != want || left_over) && self.surplus_is_idle(process, rollout) => {
                     self.ensure(process, rollout);
                 }
+                // One within the number is gone, and one beyond it stands in.
+                None if here.iter().any(|s| s.replica.ordinal <= process.count && !s.runs()) => {
+                    self.replace(process, rollout);
+                }
                 None => {}
             }
             let asked = |s: &&Seen| s.replica.state == ReplicaState::Running && s.standing.dead.is_none();
@@ -104,7 +108,7 @@ impl Planner<'_> {
         let idle = self.surplus_is_idle(process, generation);
         let highest = self.of(&process.id, generation).iter().filter(|s| s.runs()).map(|s| s.replica.ordinal).max();
         let count = if idle { process.count } else { highest.unwrap_or(0).max(process.count) };
-        if self.has_room(process, generation) {
+        if self.has_room(process, generation) && self.has_spare(generation) {
             self.list.push(Change::Ensure { workload: process.id.clone(), generation, count });
         }
     }

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::{Change, Planner};
-use crate::base::model::{EnvironmentState, EnvironmentStatus, Generation};
+use crate::base::model::{EnvironmentState, EnvironmentStatus, Generation, ReplicaState};
 use crate::product::converge::desired::DesiredProcess;
 use crate::product::converge::observed::{Seen, Traffic};
 
@@ -40,7 +40,9 @@ impl<'a> Planner<'a> {
             spare = spare.saturating_sub(process.count.saturating_sub(has));
             let ready = here.iter().filter(|s| s.is_ready()).count();
             whole &= process.count == wanted;
-            begins &= !forward || process.count == wanted && ready >= wanted as usize && others.is_empty();
+            // Where none is wanted, what was there goes at the switch.
+            let through = process.count == wanted && ready >= wanted as usize && others.is_empty();
+            begins &= !forward || wanted == 0 || through;
         }
         (all, whole)
     }
@@ -74,6 +76,9 @@ impl<'a> Planner<'a> {
             if target == rollout { processes.to_vec() } else { self.desired.live_processes(&status.scaled) };
         let serves = |g: Generation| g == before.live || g == status.live || before.beside.contains(&g);
         let mut routed = Vec::new();
+        // Nothing is on its way, and nothing more can be started before something else has gone.
+        let rises = |s: &&Seen| s.replica.generation == target && s.runs() && !s.is_ready();
+        let cramped = self.spare(&of_target, target) == 0 && !self.observed.replicas.iter().any(|s| rises(&s));
         let mut beside = BTreeSet::new();
         for process in &of_target {
             let here = self.of(&process.id, target);
@@ -81,7 +86,7 @@ impl<'a> Planner<'a> {
                 here.iter().copied().filter(|s| s.is_ready() && s.replica.ordinal <= process.count).collect();
             let others: Vec<&Seen> =
                 self.others(&process.id, target).into_iter().filter(|s| serves(s.replica.generation)).collect();
-            let (kept, dropped) = parted(others, ready.len(), process.count as usize, (status.live, forward));
+            let (kept, dropped) = parted(others, ready.len(), process.count as usize, (status.live, forward, cramped));
             let answer = |s: &&&Seen| s.replica.address.is_some() && s.is_ready();
             routed.extend(ready.iter().chain(&kept).filter(answer).map(|s| s.replica.id.clone()));
             beside.extend(kept.iter().map(|s| s.replica.generation));
@@ -95,8 +100,27 @@ impl<'a> Planner<'a> {
         }
         beside.remove(&status.live);
         status.beside = beside;
+        // None is ready, as after a restart of the platform, when nobody has asked them yet: what has the route keeps it.
+        if routed.is_empty() && of_target.iter().any(|p| p.has_port && p.count > 0) {
+            let known = |s: &&Seen| s.replica.generation == target || serves(s.replica.generation);
+            let has = |s: &&Seen| s.traffic == Traffic::Routed && s.runs() && s.replica.address.is_some();
+            let all = self.observed.replicas.iter().filter(known).filter(has).filter(|s| s.standing.dead.is_none());
+            routed.extend(all.map(|s| s.replica.id.clone()));
+        }
         routed.sort();
         (!routed.is_empty()).then_some(routed)
+    }
+
+    /// A replica that takes the place of a lost one is one more, too, while rollouts stand side by side.
+    pub(super) fn has_spare(&self, generation: Generation) -> bool {
+        if !self.mixes(self.desired.status()) {
+            return true;
+        }
+        let processes = match generation == self.desired.rollout() {
+            true => self.desired.processes(),
+            false => self.desired.live_processes(&self.desired.status().scaled),
+        };
+        self.spare(&processes, generation) > 0
     }
 
     /// Of the same process type and of any other rollout.
@@ -111,20 +135,28 @@ fn parted(
     mut others: Vec<&Seen>,
     ready: usize,
     wanted: usize,
-    (live, forward): (Generation, bool),
+    (live, forward, cramped): (Generation, bool, bool),
 ) -> (Vec<&Seen>, Vec<&Seen>) {
     // In this order they go: what is going already, what does not serve, what is not live, the highest numbers.
     others.sort_by_key(|s| {
         let goes = matches!(s.traffic, Traffic::Leaving { .. });
         (!goes, s.is_ready(), s.replica.generation == live, std::cmp::Reverse(s.replica.ordinal))
     });
-    let mut surplus = if ready > 0 { (others.len() + ready).saturating_sub(wanted) } else { 0 };
+    let surplus = (others.len() + ready).saturating_sub(wanted);
+    // Before anything of the target has proved itself, and as long as it wants any, what is live stays whole.
+    let most = if ready > 0 || cramped || wanted == 0 && !forward {
+        surplus
+    } else {
+        others.iter().filter(|s| s.replica.generation != live).count()
+    };
+    let mut surplus = surplus.min(most);
     let mut serving = ready + others.iter().filter(|s| s.is_ready()).count();
     let (mut kept, mut dropped) = (Vec::new(), Vec::new());
     for seen in others {
         let standing = &seen.standing;
         // After a restart of the platform nobody has asked it yet.
-        let known = standing.passed || standing.fault.is_some() || matches!(seen.traffic, Traffic::Leaving { .. });
+        let asked = standing.passed || standing.fault.is_some() || matches!(seen.traffic, Traffic::Leaving { .. });
+        let known = asked || seen.replica.state == ReplicaState::Starting;
         let failed = !forward && known && !seen.is_ready();
         let spare = surplus > 0 && known && (!seen.is_ready() || serving > wanted);
         if spare || failed {

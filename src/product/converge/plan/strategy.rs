@@ -2,7 +2,9 @@
 //! up beside it. Pure, as all of the planner.
 
 use super::{Cause, Change, Planner};
-use crate::base::model::{EnvironmentState, EnvironmentStatus, Generation, ReplicaState, Strategy};
+use crate::base::model::{
+    EnvironmentState, EnvironmentStatus, Generation, Release, ReleaseKind, ReplicaState, Strategy,
+};
 use crate::product::converge::desired::DesiredProcess;
 use crate::product::converge::observed::Seen;
 
@@ -51,12 +53,14 @@ impl Planner<'_> {
         let live = status.live;
         let gives_up = self.list.iter().any(|c| matches!(c, Change::GiveUp { .. }));
         let spec = &self.desired.environment.spec;
-        if gives_up || spec.stopped || live == self.desired.rollout() || live == Generation::default() {
+        // Else what was stopped is through with the desired rollout at once.
+        let runs = !spec.stopped || status.state == EnvironmentState::Blocked;
+        if gives_up || !runs || live == self.desired.rollout() || live == Generation::default() {
             return;
         }
         let mut processes = self.desired.live_processes(&status.scaled);
         // What has a volume to itself stops for the new one, and comes back only when that fails (`exclusive`).
-        processes.retain(|process| process.alone.is_empty());
+        processes.retain(|process| process.alone.is_empty() || spec.stopped);
         if self.is_rolling() && status.state != EnvironmentState::Blocked {
             // The new ones take their places.
             return self.ask_on(&processes, live);
@@ -64,7 +68,7 @@ impl Planner<'_> {
         let counted = self.desired.scaling();
         for process in &mut processes {
             // What the platform counts may sleep; only what is there is replaced.
-            if counted.contains_key(&process.id.process) {
+            if counted.contains_key(&process.id.process) && status.state != EnvironmentState::Blocked {
                 process.count = u32::try_from(self.of(&process.id, live).len()).unwrap_or(u32::MAX).min(process.count);
             }
         }
@@ -91,6 +95,17 @@ impl Planner<'_> {
     /// A process type has a volume to itself: two rollouts never serve together.
     pub(super) fn is_exclusive(&self) -> bool {
         self.desired.processes().iter().any(|process| !process.alone.is_empty())
+    }
+
+    /// The desired rollout is the live release started anew, though its settings may have been changed since then.
+    pub(super) fn is_restart(&self) -> bool {
+        let (Some(new), Some(live)) = (&self.desired.release, self.desired.live_release()) else { return false };
+        let same_inside = || {
+            let of = |r: &Release| (r.image.clone(), r.processes.clone(), r.sizes.clone(), r.mounts.clone());
+            of(new) == of(live) && new.variables_version == live.variables_version
+        };
+        self.desired.environment.spec.release == self.desired.status().live_release
+            || new.kind == ReleaseKind::Settings && same_inside()
     }
 
     /// It served before, and nobody has asked it since this process looks at it.

@@ -1,11 +1,11 @@
 //! What must hold in every history, whatever happens in it.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::platform::{SETTINGS, has_exited};
+use super::rollouts::Serving;
 use super::world::World;
-use crate::base::model::{EnvironmentState, EnvironmentStatus, Generation, Replica};
+use crate::base::model::{EnvironmentStatus, Replica};
 use crate::machinery::proxy::{RouteTable, TargetState};
 use crate::product::converge::desired::Desired;
 
@@ -24,18 +24,15 @@ impl World {
         let mut left = Vec::new();
         for (number, place) in self.places.iter().enumerate().filter(|(_, p)| p.exists) {
             let ids = |table: &RouteTable| -> Vec<String> {
-                let upstreams = table.target(&place.host).map(|t| t.upstreams.iter());
-                upstreams.into_iter().flatten().map(|u| u.replica().to_owned()).collect()
+                table.target(&place.host).map(|t| t.all().map(|u| u.replica().to_owned()).collect()).unwrap_or_default()
             };
             let (old, new) = (ids(before), ids(&after));
             left.extend(old.iter().filter(|id| !new.contains(id)).cloned());
-            let mut generations = BTreeSet::new();
             for id in &new {
                 let Some(seen) = replicas.iter().find(|r| r.id == *id) else {
                     faults.push(format!("app {number}: {id} has a route and was not seen"));
                     continue;
                 };
-                generations.insert(seen.generation);
                 if seen.workload.environment != place.environment.id {
                     faults.push(format!("app {number} leads to {id} of another app"));
                 }
@@ -45,17 +42,26 @@ impl World {
                     faults.push(format!("app {number}: {id} has a route and was never seen ready"));
                 }
             }
-            if generations.len() > 1 {
-                faults.push(format!("app {number}: two rollouts serve at once: {generations:?}"));
+            let status = platform.statuses.iter().find(|(id, ..)| *id == place.environment.id).map(|(_, s, _)| s);
+            if let Some(target) = after.target(&place.host) {
+                let is_new = self.boots.last().is_some_and(|at| self.now - at < JUST_NOW);
+                let fault = Serving { is_new, place, status: status.unwrap_or(&place.environment.status), replicas }
+                    .fault(target);
+                faults.extend(fault.map(|text| format!("app {number}: {text}")));
             }
             let answers = |id: &String| self.engine.bodies.get(id).is_some_and(|b| b.answers(self.now));
             let state = after.target(&place.host).map(|t| t.state);
-            let holds = new.is_empty() && matches!(state, Some(TargetState::Starting | TargetState::Asleep));
+            // Requests wait while what has a volume to itself is started anew, or for what sleeps.
+            let waits = matches!(state, Some(TargetState::Starting)) && place.is_exclusive()
+                || state == Some(TargetState::Asleep);
+            let holds = new.is_empty() && waits;
             let served = old.iter().filter(|id| answers(id)).count();
             let broke = |id: &String| {
                 self.engine.bodies.get(id).is_none_or(|b| self.now - b.broke_at < JUST_NOW || b.ends.is_some())
             };
-            let excused = holds || !new.is_empty() && new.iter().all(broke) || place.environment.spec.stopped;
+            // It shall end at once, whatever the one before it does at that moment.
+            let off = place.environment.spec.guidance.as_ref().is_some_and(|said| said.aborted);
+            let excused = holds || off || !new.is_empty() && new.iter().all(broke) || place.environment.spec.stopped;
             let spec = &place.environment.spec;
             let by_hand = place.desired().processes_with(&Default::default());
             let to_zero = spec.scaling.is_empty() && by_hand.iter().filter(|p| p.has_port).all(|p| p.count == 0);
@@ -84,7 +90,7 @@ impl World {
             return;
         };
         let table = platform.table.borrow();
-        let routed = table.target(&place.host).is_some_and(|t| t.upstreams.iter().any(|u| u.replica() == id));
+        let routed = table.target(&place.host).is_some_and(|t| t.all().any(|u| u.replica() == id));
         let inside = platform.guests.values().filter(|g| g.replica == id).map(|g| self.now - g.since).max();
         let left = self.left.get(id).map_or(i64::MAX, |at| self.now - at);
         drop(table);
@@ -111,9 +117,15 @@ impl World {
                 && r.generation == status.live
                 && (spec.rollout != status.live || counts.iter().any(|p| p.id == r.workload && r.ordinal <= p.count))
         };
-        let able = self.engine.bodies.values().find(|b| {
+        let able = self.engine.ours().find(|b| {
             let ready = b.able_from.max(b.unready_until).max(since);
-            wanted(&b.replica) && b.port && b.is_ready(self.now) && b.ends.is_none() && self.now - ready > NOTICE
+            let left = self.left.get(&b.replica.id).is_some_and(|at| self.now - at < NOTICE);
+            wanted(&b.replica)
+                && !left
+                && b.port
+                && b.is_ready(self.now)
+                && b.ends.is_none()
+                && self.now - ready > NOTICE
         });
         if let Some(able) = able {
             let fault =
@@ -127,6 +139,10 @@ impl World {
         let previous = before.watch.as_ref().map(|watch| watch.previous);
         if status.live != before.live && status.live != desired.rollout() && Some(status.live) != previous {
             self.broken(format!("rollout {} became live; {} was asked for", status.live, desired.rollout()));
+        }
+        let off = self.places.iter().find(|p| p.environment.id == desired.environment.id);
+        if status.live != before.live && off.is_some_and(|place| place.called_off.contains(&status.live)) {
+            self.broken(format!("rollout {} became live, and was called off", status.live));
         }
         let Some(platform) = &self.platform else { return };
         if status.live != before.live && status.live == desired.rollout() {
@@ -158,80 +174,5 @@ impl World {
             })
             .collect();
         faults.into_iter().for_each(|fault| self.broken(fault));
-    }
-
-    /// What is left to be done; nothing, when all is as it was asked for.
-    pub fn open_ends(&self) -> Vec<String> {
-        let mut open = Vec::new();
-        let Some(platform) = &self.platform else { return vec!["Hythe is down".into()] };
-        if !platform.is_idle() {
-            open.push("calls to the engine are under way".to_owned());
-        }
-        for (number, place) in self.places.iter().enumerate() {
-            let environment = &place.environment;
-            let mine = self.engine.bodies.values().filter(|b| b.replica.workload.environment == environment.id);
-            let mut here: Vec<_> = mine
-                .map(|b| {
-                    (
-                        b.replica.workload.process.to_string(),
-                        b.replica.generation,
-                        b.replica.ordinal,
-                        b.is_ready(self.now) || !b.port && b.is_running(),
-                    )
-                })
-                .collect();
-            here.sort();
-            if !place.exists {
-                if !here.is_empty() {
-                    open.push(format!("app {number} is destroyed, and {here:?} is left of it"));
-                }
-                continue;
-            }
-            let (spec, status) = (&environment.spec, &environment.status);
-            if !place.jobs.is_empty() {
-                open.push(format!("app {number} has unfinished deployments"));
-            }
-            if status.observed_generation != environment.generation {
-                open.push(format!("app {number}: the spec of generation {} was not looked at", environment.generation));
-            }
-            let expected = match (&spec.release, spec.stopped) {
-                _ if status.state == EnvironmentState::Blocked => status.live != spec.rollout,
-                (None, _) => status.state == EnvironmentState::Empty,
-                (_, true) => status.state == EnvironmentState::Stopped,
-                _ => matches!(status.state, EnvironmentState::Live | EnvironmentState::Asleep),
-            };
-            if !expected {
-                open.push(format!(
-                    "app {number} is {:?}, rollout {} of {}: {:?}",
-                    status.state, status.live, spec.rollout, status.reason
-                ));
-            }
-            let desired = place.desired();
-            let serves = spec.release.is_some() && status.live > Generation::default();
-            let mut wanted: Vec<_> = desired
-                .processes()
-                .into_iter()
-                .filter(|_| serves)
-                .flat_map(|p| (1..=p.count).map(move |n| (p.id.process.to_string(), status.live, n, true)))
-                .collect();
-            wanted.sort();
-            // A spec that nobody puts back is kept up where it asks for what is live.
-            let given_up = status.state == EnvironmentState::Blocked && desired.release_of(status.live).is_none();
-            let all_live = here.iter().all(|(_, generation, _, _)| *generation == status.live);
-            if here != wanted && !(given_up && all_live) {
-                open.push(format!("app {number} has {here:?} and shall have {wanted:?}"));
-            }
-            let table = platform.table.borrow();
-            let routed: BTreeSet<&str> = table
-                .target(&place.host)
-                .map(|t| t.upstreams.iter().map(|u| u.replica()).collect())
-                .unwrap_or_default();
-            let web = |b: &&super::engine::Body| b.port && b.replica.workload.environment == environment.id;
-            let able: BTreeSet<&str> = self.engine.bodies.values().filter(web).map(|b| b.replica.id.as_str()).collect();
-            if routed != able && !given_up {
-                open.push(format!("app {number} is routed to {routed:?}, and there are {able:?}"));
-            }
-        }
-        open
     }
 }

@@ -9,8 +9,10 @@ use crate::base::clock::Timestamp;
 use crate::base::model::{Generation, Replica, ReplicaState, WorkloadId, WorkloadSpec};
 
 /// One container.
-#[derive(Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Body {
+    /// Whose label it bears.
+    pub owner: Owner,
     pub replica: Replica,
     pub nature: Nature,
     /// All times here are those of the world, which nobody sets.
@@ -48,8 +50,16 @@ impl Body {
     }
 }
 
+/// The prefix that something is labelled with, if it is.
+pub type Owner = Option<&'static str>;
+pub const OURS: Owner = Some("hythe");
+
 #[derive(Default)]
 pub struct SimEngine {
+    /// Whose each is, by its name.
+    pub networks: BTreeMap<String, Owner>,
+    pub volumes: BTreeMap<String, Owner>,
+    /// Ours and those of others.
     pub bodies: BTreeMap<String, Body>,
     made: u64,
     pub away_until: i64,
@@ -75,12 +85,16 @@ impl SimEngine {
         now < self.away_until
     }
 
+    pub fn ours(&self) -> impl Iterator<Item = &Body> {
+        self.bodies.values().filter(|body| body.owner == OURS)
+    }
+
     pub fn observe(&self) -> Vec<Replica> {
-        self.bodies.values().map(|body| body.replica.clone()).collect()
+        self.ours().map(|body| body.replica.clone()).collect()
     }
 
     pub fn work(&self, spec: &WorkloadSpec) -> Work {
-        let here = self.bodies.values().filter(|b| b.replica.workload == spec.id);
+        let here = self.ours().filter(|b| b.replica.workload == spec.id);
         let here: Vec<&Body> = here.filter(|b| b.replica.generation == spec.generation).collect();
         let up = |n: u32| here.iter().any(|b| b.replica.ordinal == n && b.is_up());
         Work {
@@ -92,7 +106,11 @@ impl SimEngine {
     /// Whatever stood under its name is gone.
     pub fn create(&mut self, spec: &WorkloadSpec, ordinal: u32, nature: Nature) -> String {
         let name = (spec.id.clone(), spec.generation, ordinal);
-        self.bodies.retain(|_, b| b.name() != name);
+        self.bodies.retain(|_, b| b.owner != OURS || b.name() != name);
+        self.networks.entry(format!("hythe-{}", spec.space)).or_insert(OURS);
+        for mount in &spec.mounts {
+            self.volumes.entry(format!("hythe-volume-{}", mount.id)).or_insert(OURS);
+        }
         self.made += 1;
         let id = format!("{:06}", self.made);
         let replica = Replica {
@@ -103,10 +121,11 @@ impl SimEngine {
             ordinal,
             state: ReplicaState::Starting,
             started_at: None,
-            volumes: Vec::new(),
+            volumes: spec.mounts.iter().map(|mount| mount.id.clone()).collect(),
             address: None,
         };
         let body = Body {
+            owner: OURS,
             replica,
             nature,
             started: 0,

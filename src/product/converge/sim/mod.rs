@@ -7,12 +7,20 @@
 //! Real are `Mind` (with `plan`, `scale`, `vital`, `verdict`, `observed`) and `Publisher` with its tables and upstreams;
 //! modelled are the store, the steps of deployments, the loop of the driver, the asking of replicas, and the engine.
 
+mod calls;
 mod checks;
+mod deploys;
 mod dice;
+mod ends;
 mod engine;
+mod foreign;
 mod people;
+mod place;
 mod platform;
+mod questions;
+mod rollouts;
 mod script;
+mod traffic;
 mod world;
 
 use std::fmt::Write as _;
@@ -26,22 +34,25 @@ use world::World;
 const HISTORIES: u64 = 400;
 /// Where they begin; `HYTHE_SIM_SEED` replays one.
 const FIRST: u64 = 1;
-/// Each found the fault beside it while this was made; the faults in their smallest form are in `plan/tests/mishaps.rs`.
-const ONCE_FAILED: [(u64, &str); 14] = [
-    (12, "an app whose worker runs was never woken when its web slept"),
-    (72, "what a request was in through the saved table was stopped under it"),
-    (188, "a rollout that answers badly was given up for one that does not answer"),
-    (482, "after a long downtime a watch ended before anybody was asked"),
-    (151, "what a crash had created and not started was waited for"),
-    (541, "what a crash had created and not started was left behind when nothing was to run"),
-    (226, "what serves was not kept up after a restart that failed"),
-    (1210, "a frozen replica was left behind when nothing was to run"),
-    (1410, "a crash beside replicas that left broke the requests in them"),
-    (1800, "those beyond the number lost the route before one within it was ready"),
-    (2240, "those beyond the number lost the route before one within it was ready"),
-    (3550, "those beyond the number lost the route before one within it was ready"),
-    (3789, "those beyond the number lost the route before one within it was ready"),
-    (647, "after a downtime a rollout was given up before anybody was asked"),
+/// Each found the fault beside it while this was made, with the scripts as they are now: with others a seed is another history.
+/// The faults in their smallest form are in `plan/tests/mishaps.rs`.
+const ONCE_FAILED: [(u64, &str); 16] = [
+    (82, "after a restart of Hythe what was rolled out replica by replica lost the route"),
+    (101, "one beyond the number stood in for one within it, and was stopped"),
+    (105, "three rollouts side by side stood still"),
+    (117, "a rollout with none left one of the rollout before"),
+    (255, "a canary was given up for a live rollout that did not answer"),
+    (394, "settings changed during a restart that failed were not carried out"),
+    (428, "one that was starting took all that stood by with it"),
+    (736, "a lost replica was replaced beside those of another rollout that were not gone"),
+    (1133, "after a restart of Hythe a canary that had all requests lost the route"),
+    (1201, "a number lowered during a rollout replica by replica made it stand still"),
+    (1218, "what slept when its restart failed was never woken"),
+    (1490, "a switch that Hythe did not live to write down was taken back"),
+    (1630, "what was stopped ran on when a restart was called off"),
+    (1699, "a watch was called off for replicas that nobody had asked yet"),
+    (1773, "a process type with none made a rollout stand still"),
+    (2329, "what a crash left half made stood beside the live rollout for ever"),
 ];
 
 fn setting(name: &str) -> Option<String> {
@@ -111,7 +122,11 @@ fn run(seeds: std::ops::Range<u64>) -> (Vec<u64>, u64) {
                     }
                     let world = history(seed, script::script(seed));
                     answered.fetch_add(world.answered, Ordering::Relaxed);
-                    if world.fault.is_some() {
+                    if seed % 1_000 == 0 {
+                        println!("… seed {seed}");
+                    }
+                    if let Some(fault) = &world.fault {
+                        println!("seed {seed} failed: {fault}");
                         failed.lock().unwrap_or_else(PoisonError::into_inner).push(seed);
                     }
                 }

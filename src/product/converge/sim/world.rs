@@ -4,23 +4,22 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
 
+use super::calls::Step;
 use super::dice::Dice;
-use super::engine::SimEngine;
-use super::people::{Place, Stage};
-use super::platform::{Guest, Platform, Step};
+use super::engine::{OURS, SimEngine};
+use super::foreign::{self, Foreign};
+use super::place::{Place, Stage};
+use super::platform::Platform;
 use super::script::{Act, Beat, Nature, PLACES};
 use crate::base::clock::Timestamp;
 use crate::base::model::{EnvironmentState, ReplicaState};
-use crate::machinery::proxy::{RouteTable, Target, TargetState, Upstream};
+use crate::machinery::proxy::{Portion, RouteTable, Target, Upstream};
 
 /// 2026-01-01T00:00:00Z.
 const BEGAN: i64 = 1_767_225_600_000;
-/// A request waits this long for a replica.
-const HOLD: i64 = 30_000;
 /// All must have settled this long after the last fault: every deployment in the queue may use up its patience.
-const LONGEST_SETTLING: i64 = 1_500_000;
+const LONGEST_SETTLING: i64 = 4_000_000;
 /// More events than any history needs.
 const MOST_EVENTS: u64 = 3_000_000;
 
@@ -47,9 +46,10 @@ pub struct World {
     /// How far the wall clock was set.
     set: i64,
     queue: BTreeMap<(i64, u64), Ev>,
-    serial: u64,
+    pub serial: u64,
     pub places: Vec<Place>,
     pub engine: SimEngine,
+    pub foreign: Foreign,
     pub platform: Option<Platform>,
     /// Which life of Hythe it is.
     pub epoch: u64,
@@ -60,6 +60,8 @@ pub struct World {
     pub calls: u64,
     pub looks: u64,
     pub answered: u64,
+    /// Of requests while a canary held: how many, and how many it was given; by app and percentage.
+    pub shares: BTreeMap<(usize, u8), (u64, u64)>,
     beats: Vec<Beat>,
     pub is_calm: bool,
     calm_at: i64,
@@ -69,15 +71,19 @@ pub struct World {
 
 impl World {
     pub fn new(seed: u64, beats: Vec<Beat>) -> Self {
-        let calm_at = beats.last().map_or(0, |beat| beat.at) + 45_000;
+        let calm_at = beats.iter().map(|beat| beat.at).max().unwrap_or(0) + 45_000;
+        let places: Vec<Place> = (0..PLACES).map(Place::new).collect();
+        let mut engine = SimEngine::default();
+        foreign::settle_in(&mut engine, &places);
         let mut world = Self {
             dice: Dice::new(seed),
             now: 0,
             set: 0,
             queue: BTreeMap::new(),
             serial: 0,
-            places: (0..PLACES).map(Place::new).collect(),
-            engine: SimEngine::default(),
+            places,
+            foreign: Foreign::of(&engine),
+            engine,
             platform: None,
             epoch: 0,
             saved: Arc::new(RouteTable::default()),
@@ -86,6 +92,7 @@ impl World {
             calls: 0,
             looks: 0,
             answered: 0,
+            shares: BTreeMap::new(),
             beats,
             is_calm: false,
             calm_at,
@@ -112,7 +119,9 @@ impl World {
             if events > MOST_EVENTS {
                 self.broken("it spins: too much happens in too little time".into());
             }
-            if self.happens(event) || self.fault.is_some() {
+            let is_over = self.happens(event);
+            self.check_foreign();
+            if is_over || self.fault.is_some() {
                 break;
             }
         }
@@ -181,6 +190,7 @@ impl World {
             Ev::LookDecide(epoch) if lives(self, epoch) => self.look_decide(),
             Ev::LookWrite(epoch) if lives(self, epoch) => self.look_write(),
             Ev::Step(epoch, call, step) if lives(self, epoch) => self.step(call, step),
+            Ev::Step(epoch, _, step) if epoch != self.epoch => self.takes_effect(step),
             Ev::Leave(epoch, guest) if lives(self, epoch) => self.leave(guest),
             Ev::Exit(id, code) => self.exit(&id, code),
             Ev::Job(place, at) if self.places[place].work_at == Some(at) => {
@@ -205,10 +215,11 @@ impl World {
         // The proxy serves the last table before the engine is asked; its upstreams are new ones.
         let routes: BTreeMap<_, _> =
             self.saved.routes().map(|(host, target)| (host.to_string(), (host.clone(), Arc::clone(target)))).collect();
+        let anew = |all: &[Arc<Upstream>]| all.iter().map(|u| Upstream::new(u.address(), u.replica())).collect();
         let fresh = |target: &Target| Target {
             app: target.app.clone(),
-            upstreams: target.upstreams.iter().map(|u| Upstream::new(u.address(), u.replica())).collect(),
-            canary: None,
+            upstreams: anew(&target.upstreams),
+            canary: target.canary.as_ref().map(|c| Portion { percent: c.percent, upstreams: anew(&c.upstreams) }),
             state: target.state,
             bell: Arc::clone(&target.bell),
             meter: Arc::clone(&target.meter),
@@ -259,6 +270,10 @@ impl World {
             Act::Start => self.stop(place, false),
             Act::Checks(on) => self.check(place, on),
             Act::Watch(seconds) => self.watch_for(place, seconds),
+            Act::Strategy(way) => self.take_over(place, way),
+            Act::Continue => self.proceed(place),
+            Act::Abort => self.abort(place),
+            Act::Mount(on) => self.mount(place, on),
             Act::Destroy => self.destroy(place),
             Act::ImageGone => {
                 let all = self.places[place].releases.iter().map(|(release, _)| release.id.to_string());
@@ -267,7 +282,7 @@ impl World {
             Act::Kill(n) | Act::Vanish(n) | Act::Freeze(n) | Act::Sicken(n) | Act::Tire(n, _) => {
                 let environment = &self.places[place].environment;
                 let checked = !environment.spec.checks.is_empty();
-                let mine = self.engine.bodies.values().filter(|b| b.replica.workload.environment == environment.id);
+                let mine = self.engine.ours().filter(|b| b.replica.workload.environment == environment.id);
                 let mine: Vec<String> = mine.filter(|b| b.is_running()).map(|b| b.replica.id.clone()).collect();
                 let Some(id) = mine.get(usize::try_from(n).unwrap_or(0) % mine.len().max(1)).cloned() else { return };
                 let wall = self.wall();
@@ -307,78 +322,6 @@ impl World {
         }
     }
 
-    fn request(&mut self, place: usize) {
-        let next = self.now + if self.is_calm { self.dice.between(200, 900) } else { self.dice.between(20, 250) };
-        // Some apps are idle for a while, so that they may fall asleep.
-        let idle = (self.now / 12_000 + place as i64) % 4 == 3;
-        self.at(next, Ev::Request(place));
-        if !idle && self.places[place].exists {
-            self.ask_app(place, self.now);
-        }
-    }
-
-    fn ask_app(&mut self, place: usize, since: i64) {
-        let Some(platform) = &mut self.platform else { return };
-        let table = Arc::clone(&platform.table.borrow());
-        let Some(target) = table.target(&self.places[place].host) else { return };
-        if target.state == TargetState::Stopped {
-            return self.check_unserved(place, "503: stopped");
-        }
-        let mut upstreams: Vec<_> = target.upstreams.iter().collect();
-        while !upstreams.is_empty() {
-            let chosen = usize::try_from(self.dice.below(upstreams.len() as u64)).unwrap_or(0);
-            let upstream = upstreams.swap_remove(chosen);
-            let Some(pass) = upstream.enter() else { continue };
-            let body = self.engine.bodies.get(upstream.replica());
-            let Some(body) = body.filter(|body| body.answers(self.now)) else {
-                upstream.failed();
-                continue;
-            };
-            let errs = self.cured(body.nature) == Nature::Errs;
-            upstream.answered(if errs { 500 } else { 200 }, Duration::from_millis(1));
-            self.answered += 1;
-            let stays = match self.dice.below(300) {
-                0 => 20_000,
-                1..=10 => self.dice.between(1_000, 4_000),
-                _ => self.dice.between(2, 300),
-            };
-            let guest = Guest { replica: upstream.replica().to_owned(), since: self.now, pass };
-            let Some(platform) = &mut self.platform else { return };
-            self.serial += 1;
-            let number = self.serial;
-            platform.guests.insert(number, guest);
-            return self.at(self.now + stays, Ev::Leave(self.epoch, number));
-        }
-        let holds = matches!(target.state, TargetState::Starting | TargetState::Asleep) && target.upstreams.is_empty();
-        if holds && self.now - since < HOLD {
-            if target.state == TargetState::Asleep {
-                target.bell.ring();
-                self.wake();
-            }
-            let Some(platform) = &mut self.platform else { return };
-            if platform.waiting.len() < 50 {
-                platform.waiting.push((place, since));
-            }
-            return;
-        }
-        self.check_unserved(place, if holds { "it waited for too long" } else { "502 or 503" });
-    }
-
-    /// A table was published: who waits tries again.
-    pub fn serve_waiting(&mut self) {
-        let Some(platform) = &mut self.platform else { return };
-        for (place, since) in std::mem::take(&mut platform.waiting) {
-            if self.places[place].exists {
-                self.ask_app(place, since);
-            }
-        }
-    }
-
-    fn leave(&mut self, guest: u64) {
-        let Some(platform) = &mut self.platform else { return };
-        drop(platform.guests.remove(&guest).map(|guest| guest.pass));
-    }
-
     /// Nothing goes wrong from here on.
     fn calm(&mut self) {
         self.note("nothing goes wrong any more".into());
@@ -397,9 +340,8 @@ impl World {
             serve.extend(spec.release.clone().filter(|_| place.jobs.is_empty()));
             let releases = place.releases.iter_mut().filter(|(release, _)| serve.contains(&release.id));
             releases.for_each(|(_, nature)| *nature = Nature::Good(100));
-            for body in
-                self.engine.bodies.values_mut().filter(|b| b.replica.generation == place.environment.status.live)
-            {
+            let ours = self.engine.bodies.values_mut().filter(|b| b.owner == OURS);
+            for body in ours.filter(|b| b.replica.generation == place.environment.status.live) {
                 if body.replica.workload.environment == place.environment.id {
                     body.nature = Nature::Good(100);
                     body.able_from = body.able_from.min(now + 100);
@@ -411,8 +353,15 @@ impl World {
     }
 
     fn settled(&mut self) -> bool {
+        // People let go on what waits for them.
+        for place in 0..self.places.len() {
+            if self.places[place].exists {
+                self.proceed(place);
+            }
+        }
         let open = self.open_ends();
         if open.is_empty() {
+            self.check_shares();
             self.note("all has settled".into());
             return true;
         }

@@ -2,6 +2,7 @@
 
 use super::counted::{loaded, sleepy};
 use super::*;
+use crate::base::model::{Canary, Guidance, Strategy};
 
 fn routed(mut seen: Seen) -> Seen {
     seen.traffic = Traffic::Routed;
@@ -143,4 +144,242 @@ fn a_watch_that_began_in_the_future_begins_anew() {
     let changes = plan(&wanted, &with(both.to_vec()), back, &SETTINGS);
     let watch = changes.status.watch.expect("a watch");
     assert_eq!((watch.since, watch.until), (back, back.plus_millis(30_000)));
+}
+
+/// Rollout 2 is on its way replica by replica, and `live` is live.
+fn rolled(formation: &[(&str, u32)]) -> Desired {
+    let mut wanted = desired(2, 1, formation);
+    wanted.environment.spec.strategy = Strategy::Rolling;
+    let release = wanted.release.clone().expect("release");
+    wanted.environment.status.live_release = Some(ReleaseId::fresh());
+    wanted.live =
+        Some(Release { id: ReleaseId::fresh(), formation: wanted.environment.spec.formation.clone(), ..release });
+    wanted
+}
+
+#[test]
+fn what_serves_together_keeps_the_route_until_somebody_has_asked() {
+    let mut wanted = rolled(&[("web", 2)]);
+    wanted.environment.status.beside = [Generation(2)].into();
+    let unasked = vec![routed(seen(&wanted, "web", 1, 1, false)), routed(seen(&wanted, "web", 2, 1, false))];
+    assert_eq!(run(&wanted, &with(unasked)).routed, ["web.1.1", "web.2.1"]);
+    // All that was live is gone, and all that serves is of the other rollout.
+    let other = vec![routed(seen(&wanted, "web", 2, 1, false))];
+    assert_eq!(run(&wanted, &with(other)).routed, ["web.2.1"]);
+}
+
+#[test]
+fn three_rollouts_side_by_side_make_room_for_the_last_one() {
+    let mut wanted = rolled(&[("web", 3), ("worker", 2)]);
+    wanted.environment.spec.rollout = Generation(3);
+    wanted.environment.status.beside = [Generation(2), Generation(3)].into();
+    let web = [(1, 1), (1, 2), (2, 1), (2, 2)].map(|(g, n)| routed(seen(&wanted, "web", g, n, true)));
+    let workers = [(2, 1), (3, 1)].map(|(g, n)| seen(&wanted, "worker", g, n, true));
+    let all: Vec<Seen> = web.into_iter().chain(workers).collect();
+    let changes = run(&wanted, &with(all));
+    assert_eq!(
+        changes.routed,
+        ["web.1.1", "web.1.2", "web.2.1"],
+        "one more than is asked for: of what is not live it goes"
+    );
+}
+
+#[test]
+fn what_was_rolled_out_with_none_leaves_none_of_the_one_before() {
+    let wanted = {
+        let mut wanted = rolled(&[("web", 0)]);
+        wanted.live.as_mut().expect("live").formation.insert(name("web"), 1);
+        wanted
+    };
+    let old = routed(seen(&wanted, "web", 1, 1, true));
+    let changes = run(&wanted, &with(vec![old]));
+    assert_eq!((changes.status.live, changes.routed.as_slice()), (Generation(2), [].as_slice()));
+    assert!(changes.status.beside.is_empty(), "{changes:?}");
+}
+
+#[test]
+fn a_canary_that_answers_badly_is_not_given_up_for_one_that_does_not_answer() {
+    let mut wanted = rolled(&[]);
+    wanted.environment.spec.strategy = "canary=50".parse().expect("strategy");
+    wanted.environment.status.canary = Some(Canary {
+        rollout: Generation(2),
+        step: 0,
+        steps: 1,
+        percent: 50,
+        since: NOW,
+        until: NOW.plus_millis(60_000),
+        goes_on: true,
+    });
+    let mut canary = routed(seen(&wanted, "web", 2, 1, true));
+    canary.answers = Answers { requests: 20, faults: 20, ..Answers::default() };
+    let old = routed(seen(&wanted, "web", 1, 1, true));
+    let both = run(&wanted, &with(vec![old.clone(), canary.clone()]));
+    assert_eq!(both.status.state, EnvironmentState::Blocked);
+    let alone = run(&wanted, &with(vec![exited(old, 137), canary]));
+    assert_eq!((alone.status.state, alone.routed), (EnvironmentState::Holding, vec!["web.2.1".to_owned()]));
+}
+
+#[test]
+fn one_beyond_the_number_that_stands_in_is_not_stopped() {
+    let wanted = desired(1, 1, &[("web", 1)]);
+    let frozen = in_state(seen(&wanted, "web", 1, 1, false), ReplicaState::Stranded);
+    let mut beyond = seen(&wanted, "web", 1, 2, true);
+    beyond.traffic = Traffic::Leaving { since: NOW.plus_millis(-LINGER_MILLIS), in_flight: 0 };
+    let changes = run(&wanted, &with(vec![frozen, beyond]));
+    assert_eq!(
+        (changes.routed.as_slice(), ensures(&changes)),
+        (["web.1.2".to_owned()].as_slice(), vec![("web".to_owned(), 2)])
+    );
+}
+
+/// Rollout 2 is a restart of what is live, and the number of `web` was set to 2 while it ran.
+fn restarted() -> Desired {
+    let mut wanted = rolled(&[("web", 2)]);
+    let live = wanted.live.as_mut().expect("live");
+    live.formation.insert(name("web"), 1);
+    wanted.environment.status.live_release = Some(live.id.clone());
+    wanted.release.as_mut().expect("release").kind = ReleaseKind::Settings;
+    wanted
+}
+
+#[test]
+fn settings_that_were_changed_while_a_restart_ran_hold_though_it_failed() {
+    let mut wanted = restarted();
+    (wanted.environment.status.state, wanted.environment.status.observed_generation) = (EnvironmentState::Blocked, 2);
+    wanted.environment.status.reason = Some("it did not become ready".into());
+    let one = routed(seen(&wanted, "web", 1, 1, true));
+    let status = run(&wanted, &with(vec![one.clone()])).status;
+    assert_eq!(status.live_release, wanted.environment.spec.release);
+    assert_eq!((status.live, status.reason.as_deref()), (Generation(1), Some("it did not become ready")));
+    wanted.live = None;
+    wanted.release.as_mut().expect("release").formation.insert(name("web"), 2);
+    wanted.environment.status = status;
+    let changes = run(&wanted, &with(vec![one]));
+    assert_eq!(ensures(&changes), [("web".to_owned(), 2)], "of the live rollout: {changes:?}");
+    assert_eq!(
+        run(&wanted, &with(vec![])).status.state,
+        EnvironmentState::Blocked,
+        "why the restart failed is still said"
+    );
+}
+
+#[test]
+fn a_restart_is_no_canary_though_settings_were_changed_meanwhile() {
+    let mut wanted = restarted();
+    wanted.environment.spec.strategy = "canary=50".parse().expect("strategy");
+    let both = vec![routed(seen(&wanted, "web", 1, 1, true)), seen(&wanted, "web", 2, 1, true)];
+    let changes = run(&wanted, &with(both.clone()));
+    assert_eq!((changes.status.canary, changes.share), (None, None));
+    wanted.release.as_mut().expect("release").kind = ReleaseKind::Rollout;
+    assert!(run(&wanted, &with(both)).status.canary.is_some(), "another release is");
+}
+
+fn gave_up(mut wanted: Desired) -> Desired {
+    (wanted.environment.status.state, wanted.environment.status.observed_generation) = (EnvironmentState::Blocked, 2);
+    wanted
+}
+
+#[test]
+fn what_is_live_leaves_those_beyond_its_number_though_another_rollout_was_given_up() {
+    let mut wanted = gave_up(restarted());
+    wanted.environment.status.live_release.clone_from(&wanted.environment.spec.release);
+    wanted.live = None;
+    wanted.release.as_mut().expect("release").formation.insert(name("web"), 1);
+    let both = [1, 2].map(|n| routed(seen(&wanted, "web", 1, n, true)));
+    assert_eq!(run(&wanted, &with(both.to_vec())).routed, ["web.1.1"]);
+    let mut leaves = both.to_vec();
+    leaves[1].traffic = Traffic::Leaving { since: NOW.plus_millis(-LINGER_MILLIS), in_flight: 0 };
+    assert_eq!(ensures(&run(&wanted, &with(leaves))), [("web".to_owned(), 1)]);
+}
+
+#[test]
+fn what_was_stopped_stops_though_a_restart_was_called_off() {
+    let mut wanted = gave_up(desired(2, 1, &[]));
+    wanted.environment.status.live_release.clone_from(&wanted.environment.spec.release);
+    wanted.environment.spec.stopped = true;
+    let one = seen(&wanted, "web", 1, 1, true);
+    let changes = run(&wanted, &with(vec![routed(one.clone())]));
+    assert!(changes.routed.is_empty(), "{changes:?}");
+    assert_eq!(ensures(&run(&wanted, &with(vec![one]))), [("web".to_owned(), 0)]);
+}
+
+#[test]
+fn what_slept_when_its_restart_failed_is_woken() {
+    let mut wanted = gave_up(desired(2, 1, &[]));
+    wanted.environment.status.live_release.clone_from(&wanted.environment.spec.release);
+    wanted.environment.spec.scaling.clone_from(&sleepy(1, 1).environment.spec.scaling);
+    let changes = run(&wanted, &loaded(vec![], 0, i64::MAX));
+    assert_eq!(ensures(&changes), [("web".to_owned(), 1)]);
+    assert!(changes.holds, "requests wait for it");
+}
+
+#[test]
+fn one_that_is_being_started_does_not_take_those_that_stand_by_with_it() {
+    let (wanted, both) = watched();
+    let mut rises = in_state(seen(&wanted, "web", 1, 2, false), ReplicaState::Starting);
+    rises.replica.started_at = None;
+    let mut stands_by = both[0].clone();
+    stands_by.traffic = Traffic::Leaving { since: NOW, in_flight: 1 };
+    let changes = run(&wanted, &with(vec![stands_by, rises, both[1].clone()]));
+    let retires = |c: &Change| matches!(c, Change::Retire { .. } | Change::Remove { .. } | Change::Stop { .. });
+    assert!(!changes.list.iter().any(retires), "{changes:?}");
+}
+
+#[test]
+fn a_watch_that_was_called_off_in_a_downtime_ends_when_the_one_before_was_asked() {
+    let (mut wanted, both) = watched();
+    wanted.environment.spec.guidance = Some(Guidance { rollout: Generation(2), steps: 0, aborted: true });
+    let mut unasked = both.clone();
+    unasked[0].standing = Standing::default();
+    unasked[1] = routed(unasked[1].clone());
+    assert_eq!(run(&wanted, &with(unasked.to_vec())).routed, ["web.2.1"]);
+    assert_eq!(run(&wanted, &with(both.to_vec())).status.live, Generation(1));
+}
+
+#[test]
+fn what_has_the_route_keeps_it_though_nobody_wrote_that_it_is_live() {
+    let wanted = desired(2, 1, &[]);
+    let new = routed(seen(&wanted, "web", 2, 1, false));
+    let old = seen(&wanted, "web", 1, 1, false);
+    assert_eq!(run(&wanted, &with(vec![old.clone(), new.clone()])).routed, ["web.2.1"]);
+    assert_eq!(run(&wanted, &with(vec![routed(old), new])).routed, ["web.1.1"], "of two it is the live one's");
+}
+
+#[test]
+fn a_rollout_that_goes_replica_by_replica_does_not_stand_still() {
+    // The number was changed meanwhile, and what is live has more than one too many.
+    let mut wanted = rolled(&[("web", 3), ("worker", 2)]);
+    wanted.environment.status.beside = [Generation(2)].into();
+    let web = (1..=5).map(|n| routed(seen(&wanted, "web", 1, n, true)));
+    let all: Vec<Seen> =
+        web.chain([seen(&wanted, "worker", 1, 2, true), seen(&wanted, "worker", 2, 1, true)]).collect();
+    assert_eq!(run(&wanted, &with(all)).routed.len(), 3);
+    // None of the workers is wanted any more: they go at the switch, and nothing waits for that.
+    let wanted = rolled(&[("web", 1), ("worker", 0)]);
+    let both = vec![routed(seen(&wanted, "web", 1, 1, true)), seen(&wanted, "worker", 1, 1, true)];
+    assert_eq!(ensures(&run(&wanted, &with(both))), [("web".to_owned(), 1)]);
+    // What was made and never started is neither waited for nor kept.
+    let wanted = rolled(&[("web", 1)]);
+    let half_made = in_state(seen(&wanted, "web", 1, 1, false), ReplicaState::Starting);
+    let changes = run(&wanted, &with(vec![half_made, routed(seen(&wanted, "web", 2, 1, true))]));
+    assert_eq!((changes.status.live, changes.status.beside.len()), (Generation(2), 0));
+}
+
+#[test]
+fn a_lost_replica_waits_for_room_while_rollouts_stand_side_by_side() {
+    let mut wanted = rolled(&[("web", 3), ("worker", 1)]);
+    // Back from rollout 2, of which two are left.
+    wanted.environment.spec.rollout = Generation(1);
+    wanted.environment.status.beside = [Generation(2)].into();
+    let web = vec![
+        exited(seen(&wanted, "web", 1, 1, false), 137),
+        routed(seen(&wanted, "web", 1, 2, true)),
+        routed(seen(&wanted, "web", 1, 3, true)),
+        seen(&wanted, "web", 2, 1, false),
+        seen(&wanted, "web", 2, 2, false),
+        seen(&wanted, "worker", 2, 1, true),
+    ];
+    assert!(!ensures(&run(&wanted, &with(web.clone()))).contains(&("web".to_owned(), 3)));
+    let gone: Vec<Seen> = web.into_iter().filter(|s| s.replica.id != "web.2.1" && s.replica.id != "web.2.2").collect();
+    assert!(ensures(&run(&wanted, &with(gone))).contains(&("web".to_owned(), 3)));
 }
