@@ -67,6 +67,13 @@ impl Planner<'_> {
                 continue;
             }
             let idle = !routed.contains(&replica.id) && self.is_idle(seen);
+            // To retire all below it would take those that stand by along.
+            if status.watch.as_ref().is_some_and(|watch| watch.previous < replica.generation) {
+                if idle {
+                    self.list.push(Change::Stop { replica: replica.id.clone() });
+                }
+                continue;
+            }
             let entry = below.entry(replica.workload.clone()).or_insert((Generation::default(), true));
             entry.0 = entry.0.max(replica.generation.next());
             entry.1 &= idle;

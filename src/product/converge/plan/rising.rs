@@ -27,6 +27,7 @@ impl Planner<'_> {
             let left_over = here.iter().any(idles);
             let ready = here.iter().filter(|s| s.is_ready()).count();
             let want = process.count as usize;
+            let within = here.iter().filter(|s| s.runs() && s.replica.ordinal <= process.count).count();
             all_ready &= ready >= want;
             match here.iter().find_map(|s| Some((*s, lost(s)?))) {
                 Some((seen, cause)) if rollout != live => {
@@ -48,8 +49,8 @@ impl Planner<'_> {
                 None if (running != want || left_over) && self.surplus_is_idle(process, rollout) => {
                     self.ensure(process, rollout);
                 }
-                // One within the number is gone, and one beyond it stands in.
-                None if here.iter().any(|s| s.replica.ordinal <= process.count && !s.runs()) => {
+                // One within the number is gone, or never was, and one beyond it stands in.
+                None if within < want => {
                     self.replace(process, rollout);
                 }
                 None => {}
