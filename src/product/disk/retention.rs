@@ -42,6 +42,7 @@ mod tests {
             checks: Default::default(),
             sizes: Default::default(),
             mounts: Default::default(),
+            scaling: Default::default(),
             kind: ReleaseKind::Rollout,
             description: String::new(),
             created_by: None,
