@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::args::Serve;
 use super::failure::{Failure, Result};
 use super::{Client, Session, Transport, serve};
+use crate::base::clock::{Clock, SystemClock};
 use crate::base::config::Config;
 
 /// What a build of a usual app may take.
@@ -160,7 +161,7 @@ fn store(config: &Config, serves: bool) -> Finding {
 /// Jobs, tokens and certificates go by it.
 fn clock(dir: &Path) -> Finding {
     let what = "clock";
-    let now = std::time::SystemTime::now();
+    let now = std::time::UNIX_EPOCH + Duration::from_millis(u64::try_from(SystemClock.now().0).unwrap_or_default());
     if now < std::time::UNIX_EPOCH + NOT_BEFORE {
         let text = "is years behind; set it, and let it be kept right: apt-get install systemd-timesyncd";
         return finding(what, Verdict::Wrong, text);

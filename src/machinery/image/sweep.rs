@@ -23,6 +23,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::settle::{fresh, settled};
 use super::{BlobStore, Digest, ImageError, Result};
+use crate::base::clock::{Clock, SystemClock};
 
 /// Of the pins of one store.
 #[derive(Debug, Default)]
@@ -42,11 +43,16 @@ struct Held {
     until: Option<Instant>,
 }
 
+/// As files are stamped, never later.
+fn now() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(SystemClock.now().0).unwrap_or_default())
+}
+
 impl Held {
     /// Its begin as times of files would show it now: earlier than any use since, also when the clock was set.
     fn begin(&self) -> SystemTime {
         let (wall, steady) = self.since;
-        let reckoned = SystemTime::now().checked_sub(steady.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH);
+        let reckoned = now().checked_sub(steady.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH);
         wall.min(reckoned).checked_sub(COARSE).unwrap_or(SystemTime::UNIX_EPOCH)
     }
 }
@@ -96,7 +102,7 @@ impl BlobStore {
         let mut state = self.pins().lock();
         let number = state.next;
         state.next += 1;
-        state.pins.insert(number, Held { since: (SystemTime::now(), Instant::now()), until: None });
+        state.pins.insert(number, Held { since: (now(), Instant::now()), until: None });
         Pin { blobs: self.clone(), number }
     }
 
@@ -104,7 +110,7 @@ impl BlobStore {
     pub fn horizon(&self, grace: Duration) -> SystemTime {
         let mut state = self.pins().lock();
         state.pins.retain(|_, held| held.until.is_none_or(|at| at.elapsed() < grace));
-        let ago = SystemTime::now().checked_sub(grace).unwrap_or(SystemTime::UNIX_EPOCH);
+        let ago = now().checked_sub(grace).unwrap_or(SystemTime::UNIX_EPOCH);
         state.pins.values().map(Held::begin).fold(ago, SystemTime::min)
     }
 
@@ -175,7 +181,7 @@ mod tests {
     }
 
     fn in_an_hour() -> SystemTime {
-        SystemTime::now() + HOUR
+        now() + HOUR
     }
 
     #[test]
@@ -195,12 +201,12 @@ mod tests {
     fn what_is_found_again_counts_as_used() {
         let (_dir, blobs) = store();
         let old = blobs.put_bytes(b"old").unwrap();
-        let horizon = SystemTime::now();
+        let horizon = now();
         std::thread::sleep(2 * COARSE);
         assert!(blobs.has(&old));
         assert_eq!(blobs.sweep(&HashSet::new(), horizon).unwrap().young, 1);
-        let horizon = SystemTime::now();
         std::thread::sleep(Duration::from_millis(20));
+        let horizon = now();
         assert_eq!(blobs.size(&old).unwrap(), 3);
         assert_eq!(blobs.sweep(&HashSet::new(), horizon).unwrap().blobs, 1, "a look at its size is no use");
     }
@@ -208,11 +214,11 @@ mod tests {
     #[test]
     fn work_under_way_keeps_all_that_it_used_since_it_began() {
         let (_dir, blobs) = store();
-        let before = SystemTime::now();
+        let before = now();
         let pin = blobs.pin();
         let early = blobs.put_bytes(b"early").unwrap();
         std::thread::sleep(Duration::from_millis(20));
-        assert!(blobs.horizon(NONE) < SystemTime::now() - Duration::from_millis(10), "the pin holds it back");
+        assert!(blobs.horizon(NONE) < now() - Duration::from_millis(10), "the pin holds it back");
         assert!(blobs.horizon(NONE) >= before - 2 * COARSE);
         assert_eq!(blobs.sweep(&HashSet::new(), blobs.horizon(NONE)).unwrap().young, 1);
         drop(pin);

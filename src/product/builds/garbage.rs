@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::builder::Builder;
 use super::cache::Cache;
@@ -66,7 +66,7 @@ impl Builder {
                 continue;
             }
             let unused = entry.metadata().and_then(|m| m.modified()).ok();
-            let unused = unused.and_then(|at| SystemTime::now().duration_since(at).ok());
+            let unused = unused.and_then(|at| super::export::file_time().duration_since(at).ok());
             if unused.is_some_and(|since| since > RECIPE_KEPT) && entry.file_name() != base.as_str() {
                 forget(&path);
                 continue;

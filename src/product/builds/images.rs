@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use futures_util::StreamExt;
 use sha2::{Digest as _, Sha256};
@@ -472,7 +472,7 @@ impl Images {
         let facts = inspect(&self.blobs, &image).ok()?;
         let whole = facts.layers.iter().all(|layer| self.blobs.has(&layer.digest));
         // Its time is its last use.
-        let noted = std::fs::File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+        let noted = std::fs::File::open(&path).and_then(|file| file.set_modified(export::file_time()));
         if let Err(error) = noted {
             tracing::debug!(path = %path.display(), %error, "the use of a recipe could not be noted");
         }

@@ -22,14 +22,14 @@ pub async fn an_image_goes_only_when_nothing_is_of_it(rig: &dyn Rig) {
     }
     // Its base may have gone with it.
     engine.load(rig.archive(true)).await.expect("a later one is loaded as ever");
-    assert_eq!(engine.images().await.expect("images"), [rig.other_image()]);
+    assert_eq!(engine.images().await.expect("images"), vec![rig.other_image()]);
 }
 
 pub async fn a_network_goes_only_when_nobody_is_in_it(rig: &dyn Rig) {
     let engine = rig.engine();
     let spec = workload(rig, &["sleep", "1000"]);
     started(engine, &spec).await;
-    assert_eq!(engine.networks().await.expect("networks"), [spec.space.clone()]);
+    assert_eq!(engine.networks().await.expect("networks"), vec![spec.space.clone()]);
     assert!(!engine.remove_network(&spec.space).await.expect("an answer"), "a replica is in it");
     engine.retire(&spec.id, spec.generation.next()).await.expect("retire");
     for _ in 0..2 {
@@ -37,7 +37,7 @@ pub async fn a_network_goes_only_when_nobody_is_in_it(rig: &dyn Rig) {
         assert!(engine.networks().await.expect("networks").is_empty());
     }
     started(engine, &spec).await;
-    assert_eq!(engine.networks().await.expect("networks"), [spec.space.clone()], "it is made again when needed");
+    assert_eq!(engine.networks().await.expect("networks"), vec![spec.space.clone()], "it is made again when needed");
 }
 
 pub async fn sandboxes_are_measured(rig: &dyn Rig) {
