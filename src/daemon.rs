@@ -24,6 +24,7 @@ use crate::machinery::runtime::{Engine, docker::Docker};
 use crate::product::builds::Builder;
 use crate::product::converge::{Converger, EngineObservatory};
 use crate::product::deploy::{ActivateWork, ClearWork, CommandKeeper, CronKeeper, Desk, PushWork, Sweeper};
+use crate::product::disk::{Disk, DiskKeeper};
 use crate::product::insight::{self, Collector, Insight, Sampler};
 use crate::product::{Ctx, accounts};
 use crate::state::jobs::{Queue, Runner};
@@ -77,6 +78,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         observatory: Arc::new(observatory),
         desk: Arc::new(Desk::new(Arc::clone(&engine), Arc::clone(&builder))),
         insight: Insight::open(&dir, &config).map_err(told)?,
+        disk: Arc::new(Disk::new(Arc::clone(&engine), Arc::clone(&builder), blobs.clone(), dir.clone())),
     };
 
     // Listeners stop first, then the work behind them: what was accepted is still answered.
@@ -155,6 +157,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     }
     core_tasks.spawn(runner.run(core.clone()));
     core_tasks.spawn(sweeper.run(core.clone()));
+    core_tasks.spawn(DiskKeeper::new(ctx.clone()).run(core.clone()));
     core_tasks.spawn(keeper.run(core.clone()));
     core_tasks.spawn(crons.run(core.clone()));
     core_tasks.spawn(save_tables(table, table_file, core.clone()));

@@ -6,6 +6,7 @@ pub mod apps;
 pub mod builds;
 pub mod converge;
 pub mod deploy;
+pub mod disk;
 pub mod insight;
 pub mod routing;
 
@@ -36,6 +37,8 @@ pub struct Ctx {
     pub desk: Arc<deploy::Desk>,
     /// What people are told of running apps, and who waits to be told.
     pub insight: insight::Insight,
+    /// What lies on the disk, and what of it goes; the machines behind it are out of reach.
+    pub disk: Arc<disk::Disk>,
     pub config: Arc<Config>,
 }
 

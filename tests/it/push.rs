@@ -4,6 +4,7 @@
 mod apps;
 mod builds;
 mod crash;
+mod disk;
 mod environments;
 mod health;
 mod manifest;

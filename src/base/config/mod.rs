@@ -3,6 +3,7 @@
 
 mod build;
 mod data;
+mod disk;
 mod git;
 mod http;
 mod logs;
@@ -15,6 +16,7 @@ use serde::Deserialize;
 
 pub use build::Build;
 pub use data::Data;
+pub use disk::Disk;
 pub use git::Git;
 pub use http::Http;
 pub use logs::Logs;
@@ -30,6 +32,7 @@ pub struct Config {
     pub build: Build,
     pub runtime: Runtime,
     pub logs: Logs,
+    pub disk: Disk,
     pub outbound: Outbound,
 }
 
@@ -56,6 +59,7 @@ impl Config {
         config.build.validate(&mut faults);
         config.runtime.validate(&mut faults);
         config.logs.validate(&mut faults);
+        config.disk.validate(&mut faults);
         if faults.is_empty() { Ok(config) } else { Err(ConfigError(faults)) }
     }
 }
@@ -98,6 +102,10 @@ pub const KEYS: &[(&str, &str, bool)] = &[
     ("logs", "max_days", false),
     ("logs", "lines_per_second", false),
     ("logs", "access", false),
+    ("disk", "reserved_bytes", false),
+    ("disk", "keep_images", false),
+    ("disk", "grace_seconds", false),
+    ("disk", "cache_bytes", false),
     ("outbound", "private", false),
 ];
 

@@ -108,4 +108,6 @@ pub struct Release {
     pub description: String,
     pub created_by: Option<UserId>,
     pub created_at: Timestamp,
+    /// When its image was given up: from then on it is a record, and cannot be deployed.
+    pub image_gone_at: Option<Timestamp>,
 }

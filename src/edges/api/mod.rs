@@ -11,6 +11,7 @@ mod checks;
 mod commands;
 mod crons;
 mod deployments;
+mod disk;
 mod drains;
 mod environments;
 mod events;

@@ -6,7 +6,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{
-    ApiState, accounts, apps, builds, checks, commands, crons, deployments, drains, environments, events, logs,
+    ApiState, accounts, apps, builds, checks, commands, crons, deployments, disk, drains, environments, events, logs,
     metrics, platform, processes, releases, rollouts, scaling, sizes, variables, volumes, webhooks, why,
 };
 
@@ -83,6 +83,9 @@ pub(super) fn table() -> OpenApiRouter<ApiState> {
         .routes(routes!(deployments::list))
         .routes(routes!(deployments::show))
         .routes(routes!(deployments::output))
+        .routes(routes!(disk::show))
+        .routes(routes!(disk::clean))
+        .routes(routes!(disk::clear_cache))
         .routes(routes!(builds::list))
         .routes(routes!(builds::show))
         .routes(routes!(builds::output))

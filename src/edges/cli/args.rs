@@ -1,6 +1,7 @@
 //! The verbs and their words: `noun:verb`.
 
 mod commands;
+mod disk;
 mod outlets;
 mod volumes;
 mod words;
@@ -8,6 +9,7 @@ mod words;
 use clap::{Args, Parser, Subcommand};
 
 pub(super) use commands::{CommandVerb, replica_first};
+pub(super) use disk::DiskVerb;
 pub(super) use outlets::OutletVerb;
 pub(super) use volumes::VolumeVerb;
 pub(super) use words::{ChecksSet, KeysAdd, LogWords, Login, SeriesWords, Serve, Setup};
@@ -241,6 +243,8 @@ pub(super) enum Verb {
     },
     #[command(flatten)]
     Volume(VolumeVerb),
+    #[command(flatten)]
+    Disk(DiskVerb),
     /// Let the platform choose the number of replicas; --min 0 lets an idle app sleep.
     #[command(name = "ps:autoscale")]
     PsAutoscale {

@@ -56,6 +56,7 @@ pub(super) async fn releases(s: &mut Session, at: &AtWord, lines: i64) -> Result
         let mark = match held {
             _ if Some(r.number) == live => "live".to_owned(),
             Some((number, percent)) if number == r.number => format!("canary {percent} %"),
+            _ if r.image_gone_at.is_some() => "image gone".to_owned(),
             _ => String::new(),
         };
         vec![format!("v{}", r.number), mark, time(&r.created_at), r.description]
@@ -80,7 +81,8 @@ pub(super) async fn release(s: &mut Session, at: &AtFlag, release: Option<&str>)
         return Ok(s.io.json(&r).await?);
     }
     s.io.out(&format!("v{}  {}  ({})", r.number, r.description, time(&r.created_at))).await?;
-    s.io.out(&format!("image      {}", r.image)).await?;
+    let gone = r.image_gone_at.as_deref().map(|at| format!(" (removed {}: no way back to it)", time(at)));
+    s.io.out(&format!("image      {}{}", r.image, gone.unwrap_or_default())).await?;
     s.io.out(&format!("commit     {}", r.commit.as_deref().unwrap_or("none"))).await?;
     s.io.out(&format!("variables  version {}", r.variables_version)).await?;
     for (name, command) in &r.processes {

@@ -10,9 +10,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::args::Serve;
 use super::failure::{Failure, Result};
 use super::{Client, Session, Transport, serve};
+use crate::base::clock::{Clock, SystemClock};
 use crate::base::config::Config;
 
-const LEAST_FREE: u64 = 2 << 30;
+/// What a build of a usual app may take.
+const ROOMY: u64 = 2 << 30;
+/// Files of the future say that the clock was set back; of this much less is made nothing.
+const SKEW: Duration = Duration::from_secs(60);
+/// 2026-01-01T00:00:00Z: no clock that goes is before it.
+const NOT_BEFORE: Duration = Duration::from_secs(1_767_225_600);
 const ENGINE_PATIENCE: Duration = Duration::from_secs(5);
 const CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 
@@ -35,7 +41,9 @@ struct Finding {
 pub(super) async fn doctor(s: &mut Session, verb: &Serve) -> Result<()> {
     let config = serve::configuration(verb.config.as_deref()).map_err(|e| Failure::usage(format!("{e:#}")))?;
     let serves = serving(&config).await;
-    let mut findings = vec![data_dir(&config.data.dir), disk(&config.data.dir), engine(&config.runtime.engine).await];
+    let mut findings = vec![data_dir(&config.data.dir), disk(&config), engine(&config.runtime.engine).await];
+    findings.push(store(&config, serves));
+    findings.push(clock(&config.data.dir));
     findings.push(finding(
         "server",
         if serves { Verdict::Well } else { Verdict::Note },
@@ -98,18 +106,79 @@ fn data_dir(dir: &Path) -> Finding {
     }
 }
 
-fn disk(dir: &Path) -> Finding {
-    let there = dir.ancestors().find(|above| above.exists()).unwrap_or(Path::new("/"));
+fn disk(config: &Config) -> Finding {
+    let reserved = config.disk.reserved_bytes;
+    let there = config.data.dir.ancestors().find(|above| above.exists()).unwrap_or(Path::new("/"));
     match rustix::fs::statvfs(there) {
         Ok(stat) => {
             let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-            let text = format!("{:.1} GB free", free as f64 / 1e9);
-            match free < LEAST_FREE {
-                true => finding("disk", Verdict::Wrong, format!("{text}; builds need at least 2 GB")),
-                false => finding("disk", Verdict::Well, text),
-            }
+            let text = format!("{:.1} GB free, {:.1} GB are kept free", free as f64 / 1e9, reserved as f64 / 1e9);
+            let (verdict, text) = match free {
+                n if n < reserved => (
+                    Verdict::Wrong,
+                    format!(
+                        "{text}: pushes are refused; look with hythe disk, then hythe disk:clean, keep fewer images \
+                         (disk.keep_images), or get a larger disk"
+                    ),
+                ),
+                n if n < reserved.saturating_add(ROOMY) => {
+                    (Verdict::Note, format!("{text}; a large build may not fit: see what fills it with hythe disk"))
+                }
+                _ => (Verdict::Well, text),
+            };
+            finding("disk", verdict, text)
         }
         Err(e) => finding("disk", Verdict::Wrong, format!("cannot be asked: {e}")),
+    }
+}
+
+/// The server itself opens it; here is seen what would keep it from that.
+fn store(config: &Config, serves: bool) -> Finding {
+    let what = "database";
+    if serves {
+        return finding(what, Verdict::Well, "answers, as the server says");
+    }
+    if config.data.database_url.is_some() {
+        return finding(
+            what,
+            Verdict::Note,
+            "is PostgreSQL; hythe serve asks it when it starts, and says what is wrong",
+        );
+    }
+    let file = config.data.dir.join("hythe.db");
+    match std::fs::OpenOptions::new().read(true).write(true).open(&file) {
+        Ok(_) => finding(what, Verdict::Well, format!("{} can be written", file.display())),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            finding(what, Verdict::Note, format!("{} will be made at the first start", file.display()))
+        }
+        Err(e) => {
+            let text = format!("{} cannot be opened ({e}); run as its owner", file.display());
+            finding(what, Verdict::Wrong, text)
+        }
+    }
+}
+
+/// Jobs, tokens and certificates go by it.
+fn clock(dir: &Path) -> Finding {
+    let what = "clock";
+    let now = std::time::UNIX_EPOCH + Duration::from_millis(u64::try_from(SystemClock.now().0).unwrap_or_default());
+    if now < std::time::UNIX_EPOCH + NOT_BEFORE {
+        let text = "is years behind; set it, and let it be kept right: apt-get install systemd-timesyncd";
+        return finding(what, Verdict::Wrong, text);
+    }
+    let written = ["hythe.db", "hythe.db-wal", "lock"].map(|name| std::fs::metadata(dir.join(name))?.modified());
+    let ahead = written.into_iter().flatten().filter_map(|at| at.duration_since(now).ok()).max();
+    match ahead.filter(|ahead| *ahead > SKEW) {
+        Some(ahead) => {
+            let text = format!(
+                "is {} minutes behind what was last written in {}: it was set back; set it right, and let it be kept so: \
+                 apt-get install systemd-timesyncd",
+                ahead.as_secs() / 60,
+                dir.display()
+            );
+            finding(what, Verdict::Wrong, text)
+        }
+        None => finding(what, Verdict::Well, "is not behind what was last written"),
     }
 }
 

@@ -10,6 +10,7 @@ mod checks;
 mod commands;
 mod config;
 mod delivery;
+mod disk;
 mod doctor;
 mod environments;
 mod failure;
@@ -180,6 +181,7 @@ async fn run(s: &mut Session, verb: Verb) -> Result<()> {
         }
         Verb::PsScale { at, numbers } => processes::scale(s, &at, &numbers).await,
         Verb::Volume(verb) => volumes::run(s, verb).await,
+        Verb::Disk(verb) => disk::run(s, verb).await,
         Verb::PsRestart(at) => processes::restart(s, &at).await,
         Verb::PsStop(at) => processes::stop(s, &at, true).await,
         Verb::PsStart(at) => processes::stop(s, &at, false).await,

@@ -48,6 +48,12 @@ pub trait Access: Send + Sync {
     /// All tags of the repository, newest release first.
     async fn tags(&self, credentials: Option<&Credentials>, org: &str, app: &str) -> Result<Vec<Tag>>;
 
+    /// Images whose blobs may be fetched: those of all tags, and those that lost theirs a moment ago, so that a pull under way
+    /// ends as it began.
+    async fn images(&self, credentials: Option<&Credentials>, org: &str, app: &str) -> Result<Vec<ImageDigest>> {
+        Ok(self.tags(credentials, org, app).await?.into_iter().map(|tag| tag.image).collect())
+    }
+
     /// The image of one tag, or the one with this digest if a release of the app has it. `None`: the repository is
     /// visible but has no such image.
     async fn image(

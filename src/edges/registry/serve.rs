@@ -86,7 +86,16 @@ pub(super) async fn manifest(
     if !accepts_manifest(&headers) {
         return Err(Refusal::ManifestUnknown);
     }
-    let content = registry.blocking(move |blobs| blobs.read(&Digest::from(&image)).map(|bytes| (image, bytes))).await;
+    let this = registry.clone();
+    let content = registry.blocking(move |blobs| {
+        let bytes = blobs.read(&Digest::from(&image))?;
+        // Who pulls asks for these next: that they are found counts as their use, and they stay for a while.
+        for digest in this.named_by(&image)?.iter() {
+            let _ = blobs.has(digest);
+        }
+        Ok((image, bytes))
+    });
+    let content = content.await;
     match content {
         Ok((image, bytes)) => {
             let headers = [(CONTENT_TYPE, MANIFEST.to_owned()), (ETAG, format!("\"{image}\"")), (DIGEST, image.into())];
@@ -103,9 +112,10 @@ pub(super) async fn blob(
     Path((org, app, digest)): Path<(String, String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let images = registry.tags(caller.as_ref(), &org, &app).await?;
+    let images = registry.access.images(caller.as_ref(), &org, &app).await;
+    let images = images.map_err(|error| Refusal::of(error, caller.is_none()))?;
     let digest: Digest = digest.parse().map_err(|_| Refusal::DigestInvalid)?;
-    if !registry.is_named(images.into_iter().map(|(_, image)| image).collect(), digest).await? {
+    if !registry.is_named(images, digest).await? {
         return Err(Refusal::BlobUnknown);
     }
     let opened = registry.blocking(move |blobs| Ok((blobs.open_blob(&digest)?, blobs.size(&digest)?))).await;

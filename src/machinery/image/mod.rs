@@ -23,6 +23,7 @@ mod settle;
 mod source;
 mod spool;
 mod store;
+mod sweep;
 
 pub use archive::{ByteStream, docker_archive};
 pub use assemble::{AddedLayer, ImageFacts, ImageSpec, assemble, inspect};
@@ -33,6 +34,7 @@ pub use layer::{LayerWriter, write_layer};
 pub use pull::{Login, pull};
 pub use rules::{LayerRules, Owner};
 pub use store::{BlobStore, BlobWriter};
+pub use sweep::{Pin, StoredBlob, Swept};
 
 /// One uncompressed layer in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

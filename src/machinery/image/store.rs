@@ -3,16 +3,20 @@
 //! Below the store's directory: `incoming/` has what is being written and is emptied at every start; `fresh/<hex>` has blobs
 //! that are whole but perhaps not on the disk yet; `sha256/<hex>` those that are. So a crash, of the process or of the
 //! machine, never leaves wrong content under a digest's name, and readers need not verify.
+//!
+//! The modification time of a blob is its last use: whoever writes, finds, opens or reads it sets it. `sweep` goes by it.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utimensat};
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
 use super::settle::{Settler, fresh, recover, settled};
+use super::sweep::Pins;
 use super::{Digest, ImageError, Result};
 
 /// A handle; clones are the same store.
@@ -23,6 +27,10 @@ pub struct BlobStore(Arc<Inner>);
 struct Inner {
     dir: PathBuf,
     settler: Settler,
+    pins: Pins,
+    /// Held for reading while a blob is found and its use noted, for writing while one is judged and removed: so no blob
+    /// goes between the two.
+    judging: RwLock<()>,
 }
 
 impl BlobStore {
@@ -40,16 +48,19 @@ impl BlobStore {
             fs::create_dir_all(made).map_err(ImageError::store("make", made))?;
         }
         recover(dir)?;
-        Ok(Self(Arc::new(Inner { dir: dir.to_owned(), settler: Settler::start(dir.to_owned()) })))
+        let settler = Settler::start(dir.to_owned());
+        Ok(Self(Arc::new(Inner { dir: dir.to_owned(), settler, pins: Pins::default(), judging: RwLock::default() })))
     }
 
+    /// Finding it is a use of it.
     pub fn has(&self, digest: &Digest) -> bool {
         self.find(digest, |path| fs::metadata(path)).is_ok()
     }
 
-    /// Bytes.
+    /// Bytes; no use of it.
     pub fn size(&self, digest: &Digest) -> Result<u64> {
-        self.find(digest, |path| fs::metadata(path)).map(|metadata| metadata.len())
+        let _there = self.using();
+        self.look(digest, |path| fs::metadata(path)).map(|metadata| metadata.len())
     }
 
     pub fn open_blob(&self, digest: &Digest) -> Result<File> {
@@ -107,8 +118,35 @@ impl BlobStore {
         Ok(())
     }
 
-    /// Does `read` where the blob lies now.
+    pub(super) fn dir(&self) -> &Path {
+        &self.0.dir
+    }
+
+    pub(super) fn pins(&self) -> &Pins {
+        &self.0.pins
+    }
+
+    fn using(&self) -> RwLockReadGuard<'_, ()> {
+        self.0.judging.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nobody finds a blob while this is held.
+    pub(super) fn judging(&self) -> RwLockWriteGuard<'_, ()> {
+        self.0.judging.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does `read` where the blob lies now, and notes the use.
     fn find<T>(&self, digest: &Digest, read: impl Fn(&Path) -> io::Result<T>) -> Result<T> {
+        let _there = self.using();
+        self.look(digest, |path| {
+            let done = read(path)?;
+            note_use(path)?;
+            Ok(done)
+        })
+    }
+
+    /// Does `read` where the blob lies now.
+    fn look<T>(&self, digest: &Digest, read: impl Fn(&Path) -> io::Result<T>) -> Result<T> {
         let place = settled(&self.0.dir, digest);
         // the last look finds what moved between the first two
         for path in [&place, &fresh(&self.0.dir, digest), &place] {
@@ -119,6 +157,12 @@ impl BlobStore {
         }
         Err(ImageError::Missing(*digest))
     }
+}
+
+fn note_use(path: &Path) -> io::Result<()> {
+    let at = |tv_nsec| Timespec { tv_sec: 0, tv_nsec };
+    let times = Timestamps { last_access: at(UTIME_OMIT), last_modification: at(UTIME_NOW) };
+    Ok(utimensat(CWD, path, &times, AtFlags::empty())?)
 }
 
 /// Hashes what is written through it. Dropped without `finish`, it leaves nothing.

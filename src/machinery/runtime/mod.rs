@@ -10,6 +10,7 @@ pub mod probe;
 pub mod tarball;
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use futures_util::stream::BoxStream;
 
 use crate::base::clock::Timestamp;
 use crate::base::model::{
-    CommandId, Exit, Generation, ImageDigest, Limits, Replica, VolumeId, Window, WorkloadId, WorkloadSpec,
+    CommandId, Exit, Generation, ImageDigest, Limits, Replica, SpaceId, VolumeId, Window, WorkloadId, WorkloadSpec,
 };
 
 pub use command::{Attached, CommandSpec, Control, EnterSpec, SeenCommand};
@@ -253,4 +254,22 @@ pub trait Engine: Send + Sync {
 
     /// Names of the sandboxes that exist.
     async fn sandboxes(&self) -> Result<Vec<String>>;
+
+    /// Bytes that each sandbox holds beside its image. It walks through them: for people who ask and for rare loops.
+    async fn sandbox_sizes(&self) -> Result<BTreeMap<String, u64>>;
+
+    /// Those of ours that it has.
+    async fn images(&self) -> Result<Vec<ImageDigest>>;
+
+    /// `false`: something that exists, running or not, is of it, and it stays. Already gone is success.
+    async fn remove_image(&self, image: &ImageDigest) -> Result<bool>;
+
+    /// Spaces that have a network.
+    async fn networks(&self) -> Result<Vec<SpaceId>>;
+
+    /// `false`: something is in it, and it stays. It is made again when a replica of the space starts.
+    async fn remove_network(&self, space: &SpaceId) -> Result<bool>;
+
+    /// The directory in which it keeps what it has, if it is on this machine.
+    async fn place(&self) -> Result<Option<PathBuf>>;
 }

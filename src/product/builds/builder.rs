@@ -31,10 +31,10 @@ const RUN_PACKAGES: &str = "io.hythe.run-packages";
 type Shared = Arc<tokio::sync::Mutex<Place>>;
 
 pub struct Builder {
-    engine: Arc<dyn Engine>,
-    blobs: BlobStore,
-    images: Images,
-    caches: PathBuf,
+    pub(super) engine: Arc<dyn Engine>,
+    pub(super) blobs: BlobStore,
+    pub(super) images: Images,
+    pub(super) caches: PathBuf,
     timeout_seconds: u64,
     memory_bytes: i64,
     /// One app's phases never overlap.
@@ -68,12 +68,14 @@ impl Builder {
 
     /// Makes the base image and the generic build image if they are not there, and gives them to the engine; slow once.
     pub async fn ready(&self) -> Result<(), BuildFailure> {
+        let _pin = self.blobs.pin();
         let image = self.images.build_image(&BTreeSet::new(), &Silent).await?;
         self.images.load(&image).await
     }
 
     /// Best effort: wakes the app's sandbox while its source is still on the way.
     pub async fn warm(&self, app: &AppId) {
+        let _pin = self.blobs.pin();
         let place = self.place(app);
         let Ok(mut place) = place.try_lock() else { return };
         let ingredients = Cache::load(&self.caches, app).build_ingredients;
@@ -99,13 +101,19 @@ impl Builder {
         source: Source,
         log: Arc<dyn BuildLog>,
     ) -> Result<Detected, BuildFailure> {
+        let _pin = self.blobs.pin();
         let place = self.place(&request.app);
         let mut place = place.lock().await;
         if request.no_cache {
             place.close(&*self.engine).await;
             Cache::remove(&self.caches, &request.app);
         }
-        let ingredients = Cache::load(&self.caches, &request.app).build_ingredients;
+        let mut cache = Cache::load(&self.caches, &request.app);
+        if let Some(bytes) = cache.dropped.take() {
+            messages::cache_dropped(bytes).iter().for_each(|line| log.line(line));
+            cache.save(&self.caches, &request.app);
+        }
+        let ingredients = cache.build_ingredients;
         let image = self.images.build_image(&ingredients, &*log).await?;
         place.open(&*self.engine, &self.images, &image).await?;
         let mark = uuid::Uuid::now_v7().simple().to_string();
@@ -146,6 +154,7 @@ impl Builder {
         source: Source,
         log: Arc<dyn BuildLog>,
     ) -> Result<Built, BuildFailure> {
+        let _pin = self.blobs.pin();
         let image = self.images.build_image(&detected.build_ingredients, &*log).await?;
         let place = self.place(&request.app);
         let mut place = place.lock().await;
@@ -174,7 +183,8 @@ impl Builder {
         if outcome.processes.is_empty() {
             return Err(messages::no_process());
         }
-        Cache { build_ingredients: detected.build_ingredients.clone(), layers: kept.clone(), image: cache.image }
+        let build_ingredients = detected.build_ingredients.clone();
+        Cache { build_ingredients, layers: kept.clone(), image: cache.image, dropped: None }
             .save(&self.caches, &request.app);
         self.sleep_later(&request.app, place.uses);
         drop(place);
@@ -207,6 +217,7 @@ impl Builder {
         built: &Built,
         log: Arc<dyn BuildLog>,
     ) -> Result<Imaged, BuildFailure> {
+        let _pin = self.blobs.pin();
         let base = self.images.with(&built.run_packages, &*log).await?;
         let before = Cache::load(&self.caches, &request.app).image;
         if let Some(before) = &before {
@@ -233,6 +244,7 @@ impl Builder {
 
     /// Makes sure that the engine has the image.
     pub async fn load(&self, image: &ImageDigest) -> Result<(), BuildFailure> {
+        let _pin = self.blobs.pin();
         self.images.load(image).await
     }
 
@@ -473,7 +485,7 @@ impl Builder {
         }
     }
 
-    fn place(&self, app: &AppId) -> Shared {
+    pub(super) fn place(&self, app: &AppId) -> Shared {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = || Arc::new(tokio::sync::Mutex::new(Place::new(app)));
         Arc::clone(places.entry(app.clone()).or_insert_with(fresh))

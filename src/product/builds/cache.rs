@@ -18,6 +18,8 @@ pub(super) struct Cache {
     pub layers: Vec<KeptLayer>,
     /// The last image.
     pub image: Option<ImageDigest>,
+    /// Bytes of the cache before this one, which had outgrown its bound; until somebody was told.
+    pub dropped: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -58,6 +60,17 @@ impl Cache {
     pub fn remove(dir: &Path, app: &AppId) {
         // Already gone is as good.
         let _ = std::fs::remove_file(path(dir, app));
+    }
+
+    /// Apps of which something is remembered.
+    pub fn apps(dir: &Path) -> Vec<AppId> {
+        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".json")?.parse().ok()).collect()
+    }
+
+    /// Blobs of layers, for builds and for images.
+    pub fn blobs(&self) -> impl Iterator<Item = (Digest, u64)> {
+        self.layers.iter().filter_map(|layer| layer.blob)
     }
 
     pub fn layer(&self, path: &str) -> Option<&KeptLayer> {

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Buf, Bytes};
 use futures_util::StreamExt;
@@ -9,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::io::ReaderStream;
 
+use crate::base::clock::{Clock, SystemClock};
 use crate::machinery::image::{BlobStore, Digest, ImageError, Layer, LayerRules, write_layer};
 use crate::machinery::runtime::ByteStream;
 
@@ -86,6 +88,11 @@ impl Read for Pieces {
         self.now.copy_to_slice(&mut buffer[..length]);
         Ok(length)
     }
+}
+
+/// Now, as files are stamped.
+pub(super) fn file_time() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(SystemClock.now().0).unwrap_or_default())
 }
 
 /// Writes beside the place and renames into it.

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use futures_util::StreamExt;
 use sha2::{Digest as _, Sha256};
@@ -51,7 +52,7 @@ pub(super) struct Images {
     engine: Arc<dyn Engine>,
     blobs: BlobStore,
     config: config::Build,
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
     network: Network,
     pub buildpacks: Vec<Buildpack>,
     /// Build images by what is in them.
@@ -60,6 +61,8 @@ pub(super) struct Images {
     making: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// Stacks of layers that the engine was seen to have: the hash of a layer and all below it.
     known: Mutex<HashSet<[u8; 32]>>,
+    /// Images that the engine was given or seen to have, and when.
+    given: Mutex<HashMap<ImageDigest, Instant>>,
 }
 
 impl Images {
@@ -80,6 +83,7 @@ impl Images {
             made: Mutex::default(),
             making: Mutex::default(),
             known: Mutex::default(),
+            given: Mutex::default(),
         }
     }
 
@@ -192,6 +196,7 @@ impl Images {
         if !self.engine.has_image(image).await.map_err(|e| messages::engine(&e))? {
             self.send(image).await?;
         }
+        self.given().insert(image.clone(), Instant::now());
         Ok(())
     }
 
@@ -221,6 +226,7 @@ impl Images {
         };
         sent.map_err(|error| messages::engine(&error))?;
         self.known().extend(stacks);
+        self.given().insert(image.clone(), Instant::now());
         Ok(())
     }
 
@@ -427,7 +433,7 @@ impl Images {
         key(&words.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
-    fn base_key(&self) -> String {
+    pub(super) fn base_key(&self) -> String {
         if self.config.base == "debian" {
             let mirror = self.config.mirror.as_deref().unwrap_or("");
             key(&["debian", &self.config.suite, mirror, &BASE_PACKAGES.join(" ")])
@@ -436,8 +442,14 @@ impl Images {
         }
     }
 
-    fn made(&self) -> std::sync::MutexGuard<'_, HashMap<BTreeSet<Ingredient>, ImageDigest>> {
+    pub(super) fn made(&self) -> std::sync::MutexGuard<'_, HashMap<BTreeSet<Ingredient>, ImageDigest>> {
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a recipe whose key starts so is being made now.
+    pub(super) fn is_making(&self, start: &str) -> bool {
+        let making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        making.iter().any(|(key, lock)| key.starts_with(start) && lock.try_lock().is_err())
     }
 
     fn lock(&self, key: &str) -> Arc<tokio::sync::Mutex<()>> {
@@ -445,16 +457,26 @@ impl Images {
         Arc::clone(making.entry(key.to_owned()).or_default())
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, HashSet<[u8; 32]>> {
+    pub(super) fn given(&self) -> std::sync::MutexGuard<'_, HashMap<ImageDigest, Instant>> {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn known(&self) -> std::sync::MutexGuard<'_, HashSet<[u8; 32]>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The image of a recipe, if all of it is still in the store.
     fn recall(&self, key: &str) -> Option<ImageDigest> {
-        let text = std::fs::read_to_string(self.dir.join(format!("{key}.json"))).ok()?;
-        let image: ImageDigest = serde_json::from_str(&text).ok()?;
+        let path = self.dir.join(format!("{key}.json"));
+        let image: ImageDigest = serde_json::from_str(&std::fs::read_to_string(&path).ok()?).ok()?;
         let facts = inspect(&self.blobs, &image).ok()?;
-        facts.layers.iter().all(|layer| self.blobs.has(&layer.digest)).then_some(image)
+        let whole = facts.layers.iter().all(|layer| self.blobs.has(&layer.digest));
+        // Its time is its last use.
+        let noted = std::fs::File::open(&path).and_then(|file| file.set_modified(export::file_time()));
+        if let Err(error) = noted {
+            tracing::debug!(path = %path.display(), %error, "the use of a recipe could not be noted");
+        }
+        whole.then_some(image)
     }
 
     fn remember(&self, key: &str, image: &ImageDigest) -> Result<(), BuildFailure> {

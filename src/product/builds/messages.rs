@@ -335,6 +335,14 @@ pub(super) fn disk_full() -> BuildFailure {
         .into()
 }
 
+/// Lines of a log.
+pub(super) fn cache_dropped(bytes: u64) -> [String; 2] {
+    [
+        format!("-----> The build cache was dropped: it held {:.1} GB, more than one app may keep", bytes as f64 / 1e9),
+        "       This build starts without it, and is slower once (disk.cache_bytes is the bound).".to_owned(),
+    ]
+}
+
 pub(super) fn sandbox_lost() -> BuildFailure {
     copy(
         "the build environment was lost",

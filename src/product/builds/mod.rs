@@ -18,6 +18,7 @@ mod builder;
 mod cache;
 mod environment;
 mod export;
+mod garbage;
 mod images;
 mod lines;
 mod messages;
@@ -29,6 +30,7 @@ mod result;
 mod session;
 
 pub use builder::Builder;
+pub use garbage::{CacheCleared, Reached};
 use pack::Ingredient;
 
 /// Writes the source tree as a tar stream; called on a thread that may block.

@@ -56,6 +56,7 @@ pub async fn enqueue(
     order: Order,
     kind: DeploymentKind,
 ) -> Result<Deployment> {
+    releases::hold_with_image(tx, &order.source).await?;
     let id = DeploymentId::fresh();
     let payload = Payload { environment: environment.id.clone(), deployment: id.clone(), order };
     let payload = serde_json::to_value(payload).map_err(Error::internal)?;

@@ -109,6 +109,10 @@ pub async fn decide(
     };
     let known = environments.iter().map(|e| e.branch.as_str()).collect::<Vec<_>>().join(" or ");
     let held = environments.iter().find_map(super::guide::held_text);
+    let held = match held {
+        None => ctx.disk.too_full(ctx).await,
+        held => held,
+    };
     let mut accepted: Option<Accepted> = None;
     let mut reasons = Vec::with_capacity(updates.len());
     for (index, update) in updates.iter().enumerate() {

@@ -148,6 +148,17 @@ pub async fn rollback(
     Ok(deployment)
 }
 
+/// What a rollback without a number would go back to.
+pub async fn last_good(tx: &mut store::Tx, environment: &Environment) -> Result<Option<Release>> {
+    match &environment.spec.release {
+        Some(id) => match store::releases::find(tx, &Scope::Platform, id).await? {
+            Some(current) => releases::last_good_before(tx, &current).await,
+            None => Ok(None),
+        },
+        None => Ok(None),
+    }
+}
+
 async fn rollback_target(tx: &mut store::Tx, environment: &Environment, number: Option<i64>) -> Result<Release> {
     if let Some(number) = number {
         let found = store::releases::by_number(tx, &environment.id, number).await?;

@@ -3,7 +3,7 @@
 use super::shape::Shape;
 use crate::base::access::Scope;
 use crate::base::clock::Timestamp;
-use crate::base::error::Result;
+use crate::base::error::{Error, Result};
 use crate::base::model::{
     BuildId, DeploymentState, Environment, EnvironmentId, Id, ImageDigest, Manifest, Processes, Release, ReleaseId,
     ReleaseKind, UserId,
@@ -56,8 +56,33 @@ pub async fn draft(tx: &mut Tx, environment: &Environment, new: NewRelease, now:
         description: new.description,
         created_by: new.created_by,
         created_at: now,
+        image_gone_at: None,
     })
 }
+
+/// The release can be deployed, and stays so until this transaction has written down what needs it. Refused in clear words
+/// when its image was given up.
+pub async fn hold_with_image(tx: &mut Tx, id: &ReleaseId) -> Result<()> {
+    let absent = || Error::not_found("the release");
+    let environment = store::releases::find(tx, &Scope::Platform, id).await?.ok_or_else(absent)?.environment_id;
+    store::environments::hold(tx, &environment).await?;
+    // Read again: whoever held it before may have given the image up.
+    let release = store::releases::find(tx, &Scope::Platform, id).await?.ok_or_else(absent)?;
+    let Some(at) = release.image_gone_at else { return Ok(()) };
+    let kept = store::releases::with_image(tx, &environment).await?;
+    let kept: Vec<_> = kept.iter().map(|release| format!("v{}", release.number)).take(MOST_NAMED).collect();
+    let day = at.to_string().chars().take(10).collect::<String>();
+    Err(Error::conflict(format!(
+        "v{} cannot be deployed again: its image was removed on {day}, because only the newest are kept \
+         (disk.keep_images). Still kept: {}. To have this one back, push its commit{} again",
+        release.number,
+        kept.join(", "),
+        release.commit.as_deref().map(|commit| format!(" {}", &commit[..commit.len().min(12)])).unwrap_or_default(),
+    )))
+}
+
+/// Of releases in a text.
+const MOST_NAMED: usize = 20;
 
 /// The release that the environment shall run.
 pub async fn current(tx: &mut Tx, environment: &EnvironmentId) -> Result<Option<Release>> {

@@ -186,6 +186,7 @@ impl Work for ClearWork {
             Cleared::App(app) => clear(&self.builder, &self.repositories, &app).await?,
             Cleared::Branch { app, branch } => self.forget_branch(&app, &branch).await?,
         }
+        self.ctx.disk.wake();
         Ok(Value::Null)
     }
 

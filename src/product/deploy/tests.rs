@@ -1,5 +1,6 @@
 //! Commands and schedules in process: a clock that is moved by hand, an engine in memory, both databases.
 
+mod images;
 mod volumes;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use crate::machinery::runtime::Engine;
 use crate::machinery::runtime::fake::FakeEngine;
 use crate::product::apps::NoObservatory;
 use crate::product::builds::Builder;
+use crate::product::disk::Disk;
 use crate::product::insight::Insight;
 use crate::state::jobs::Queue;
 use crate::state::logs::{LogName, LogStore};
@@ -30,6 +32,7 @@ struct Server {
     ctx: Ctx,
     clock: ManualClock,
     engine: FakeEngine,
+    blobs: BlobStore,
     dir: tempfile::TempDir,
 }
 
@@ -52,7 +55,8 @@ impl Server {
         fake.add_image(&image());
         let engine: Arc<dyn Engine> = Arc::new(fake.clone());
         let blobs = BlobStore::open(&dir.path().join("blobs")).expect("blobs");
-        let builder = Builder::new(Arc::clone(&engine), blobs, &config::Build::default(), dir.path());
+        let builder = Builder::new(Arc::clone(&engine), blobs.clone(), &config::Build::default(), dir.path());
+        let builder = Arc::new(builder);
         let logs = LogStore::open(&dir.path().join("logs")).expect("logs");
         let ctx = Ctx {
             vault,
@@ -62,11 +66,12 @@ impl Server {
             clock: shared,
             wake: Arc::default(),
             observatory: Arc::new(NoObservatory),
-            desk: Arc::new(Desk::new(engine, Arc::new(builder))),
+            desk: Arc::new(Desk::new(Arc::clone(&engine), Arc::clone(&builder))),
             insight: Insight::open(dir.path(), &Config::default()).expect("insight"),
+            disk: Arc::new(Disk::new(engine, builder, blobs.clone(), dir.path().to_owned())),
             config: Arc::new(Config::default()),
         };
-        Self { ctx, clock: clock.clone(), engine: fake, dir }
+        Self { ctx, clock: clock.clone(), engine: fake, blobs, dir }
     }
 
     fn keeper(&self) -> CommandKeeper {
@@ -142,6 +147,7 @@ async fn live(store: &Store) -> Release {
         description: "push".into(),
         created_by: None,
         created_at: now,
+        image_gone_at: None,
     };
     environment.spec.release = Some(release.id.clone());
     store::customers::insert(&mut tx, &customer).await.expect("customer");

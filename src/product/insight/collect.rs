@@ -86,6 +86,15 @@ impl Collector {
     }
 }
 
+/// Removes kept lines that are too old, and those of environments that are gone.
+pub async fn sweep_logs(ctx: &Ctx) -> Result<()> {
+    let mut tx = ctx.store.read().await?;
+    let there: HashSet<_> = store::environments::all(&mut tx).await?.into_iter().map(|(e, _)| e.id).collect();
+    drop(tx);
+    let (logs, now) = (ctx.insight.logs.clone(), ctx.now());
+    tokio::task::spawn_blocking(move || logs.sweep(&there, now)).await.map_err(Error::internal)?
+}
+
 impl Shared {
     fn look(self: &Arc<Self>, replicas: &[Replica]) {
         let mut followed = self.followed();
@@ -138,12 +147,8 @@ impl Shared {
     }
 
     async fn sweep(&self) -> Result<()> {
+        sweep_logs(&self.ctx).await?;
         let now = self.ctx.now();
-        let mut tx = self.ctx.store.read().await?;
-        let there: HashSet<_> = store::environments::all(&mut tx).await?.into_iter().map(|(e, _)| e.id).collect();
-        drop(tx);
-        let logs = self.ctx.insight.logs.clone();
-        tokio::task::spawn_blocking(move || logs.sweep(&there, now)).await.map_err(Error::internal)??;
         let mut tx = self.ctx.store.begin().await?;
         let purged = store::events::purge(&mut tx, now.plus_millis(-EVENTS_AGE_MILLIS), MOST_EVENTS).await?;
         tx.commit().await?;

@@ -31,7 +31,7 @@ use crate::product::Ctx;
 use crate::state::logs::kept::{AppLogs, Bounds};
 
 pub use access::{BOOK, keep_access};
-pub use collect::Collector;
+pub use collect::{Collector, sweep_logs};
 pub use drains::{DrainHealth, add_drain, drains, remove_drain, run_drains};
 pub use events::{EventStream, events, follow_events};
 pub use logs::{LogQuery, logs};

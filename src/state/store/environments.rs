@@ -164,3 +164,10 @@ pub async fn set_branch(tx: &mut Tx, id: &EnvironmentId, branch: &BranchName) ->
     touched!(tx, c => sqlx::query(SQL).bind(id.as_str()).bind(branch.as_str()).execute(c))?;
     Ok(())
 }
+
+/// Until the end of the transaction nobody else who asks for it gets past here: what is read after it, in whichever
+/// database, is what such another has written. `false`: there is no such environment.
+pub async fn hold(tx: &mut Tx, id: &EnvironmentId) -> Result<bool> {
+    const SQL: &str = "UPDATE environments SET generation = generation WHERE id = $1";
+    Ok(touched!(tx, c => sqlx::query(SQL).bind(id.as_str()).execute(c))? == 1)
+}

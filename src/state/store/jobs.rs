@@ -123,6 +123,15 @@ pub async fn unfinished(tx: &mut Tx, subject: &str) -> Result<Vec<Job>> {
     many(on!(tx, c => sqlx::query_as::<_, Row>(SQL).bind(subject.as_ref()).fetch_all(c))?)
 }
 
+/// What unfinished jobs were given, and what their steps have handed on.
+pub async fn at_work_on(tx: &mut Tx) -> Result<Vec<serde_json::Value>> {
+    const SQL: &str = "SELECT payload FROM jobs WHERE state IN ('queued', 'running')
+        UNION ALL SELECT s.output FROM job_steps s JOIN jobs j ON j.id = s.job_id
+        WHERE j.state IN ('queued', 'running')";
+    let documents = on!(tx, c => sqlx::query_scalar::<_, String>(SQL).fetch_all(c))?;
+    documents.iter().map(|text| from_json(text)).collect()
+}
+
 /// No job waits longer for its next attempt; one that seems to was told its time before the clock was set back.
 const LONGEST_WAIT_MILLIS: i64 = 600_000;
 

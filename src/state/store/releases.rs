@@ -1,4 +1,4 @@
-//! Releases: written once, never changed.
+//! Releases: written once, never changed; but that their image is given up is noted.
 
 use sqlx::FromRow;
 
@@ -9,7 +9,7 @@ use super::dialect::{
 use crate::base::access::Scope;
 use crate::base::clock::Timestamp;
 use crate::base::error::{Error, Result};
-use crate::base::model::{EnvironmentId, Id, Release, ReleaseId};
+use crate::base::model::{AppId, EnvironmentId, Id, ImageDigest, Release, ReleaseId};
 
 #[derive(FromRow)]
 struct Row {
@@ -32,6 +32,7 @@ struct Row {
     description: String,
     created_by: Option<String>,
     created_at: i64,
+    image_gone_at: Option<i64>,
 }
 
 impl TryFrom<Row> for Release {
@@ -57,11 +58,12 @@ impl TryFrom<Row> for Release {
             description: row.description,
             created_by: parse_some(row.created_by.as_deref())?,
             created_at: Timestamp(row.created_at),
+            image_gone_at: row.image_gone_at.map(Timestamp),
         })
     }
 }
 
-/// Exists when the environment has a release of this number.
+/// Exists when the environment has a release of this number. Its image is there again for earlier releases, too.
 pub async fn insert(tx: &mut Tx, release: &Release) -> Result<()> {
     const SQL: &str = "INSERT INTO releases (id, environment_id, number, build_id, commit_id, image, processes,
             variables_version, formation, hosts, manifest, checks, kind, description, created_by, created_at, sizes, mounts,
@@ -92,7 +94,44 @@ pub async fn insert(tx: &mut Tx, release: &Release) -> Result<()> {
         .bind(mounts.as_str())
         .bind(scaling.as_str())
         .execute(c))?;
+    const AGAIN: &str = "UPDATE releases SET image_gone_at = NULL
+        WHERE environment_id = $1 AND image = $2 AND image_gone_at IS NOT NULL";
+    touched!(tx, c => sqlx::query(AGAIN)
+        .bind(release.environment_id.as_str())
+        .bind(release.image.as_str())
+        .execute(c))?;
     Ok(())
+}
+
+/// Newest first, those whose image is kept.
+pub async fn with_image(tx: &mut Tx, environment: &EnvironmentId) -> Result<Vec<Release>> {
+    const SQL: &str = "SELECT * FROM releases WHERE environment_id = $1 AND image_gone_at IS NULL
+        ORDER BY number DESC";
+    many(on!(tx, c => sqlx::query_as::<_, Row>(SQL).bind(environment.as_str()).fetch_all(c))?)
+}
+
+/// `false`: it was given up before.
+pub async fn give_up_image(tx: &mut Tx, id: &ReleaseId, at: Timestamp) -> Result<bool> {
+    const SQL: &str = "UPDATE releases SET image_gone_at = $2 WHERE id = $1 AND image_gone_at IS NULL";
+    Ok(touched!(tx, c => sqlx::query(SQL).bind(id.as_str()).bind(at.0).execute(c))? == 1)
+}
+
+/// Every image that a release keeps, with the app that it is of.
+pub async fn kept_images(tx: &mut Tx) -> Result<Vec<(AppId, ImageDigest)>> {
+    const SQL: &str = "SELECT DISTINCT e.app_id, r.image FROM releases r JOIN environments e ON e.id = r.environment_id
+        WHERE r.image_gone_at IS NULL ORDER BY e.app_id, r.image";
+    let rows = on!(tx, c => sqlx::query_as::<_, (String, String)>(SQL).fetch_all(c))?;
+    rows.iter().map(|(app, image)| Ok((parse(app)?, parse(image)?))).collect()
+}
+
+/// Those that deployments and commands under way are of.
+pub async fn under_way(tx: &mut Tx, environment: &EnvironmentId) -> Result<Vec<ReleaseId>> {
+    const SQL: &str = "SELECT release_id FROM deployments
+            WHERE environment_id = $1 AND release_id IS NOT NULL AND state = 'running'
+        UNION SELECT release_id FROM commands
+            WHERE environment_id = $1 AND release_id IS NOT NULL AND state IN ('queued', 'running')";
+    let ids = on!(tx, c => sqlx::query_scalar::<_, String>(SQL).bind(environment.as_str()).fetch_all(c))?;
+    ids.iter().map(|id| parse(id)).collect()
 }
 
 pub async fn find(tx: &mut Tx, scope: &Scope, id: &ReleaseId) -> Result<Option<Release>> {

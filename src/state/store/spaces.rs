@@ -59,3 +59,10 @@ pub async fn find_by_name(
         .bind(name.as_str())
         .fetch_optional(c))?)
 }
+
+/// Spaces in which there is an app.
+pub async fn with_apps(tx: &mut Tx) -> Result<Vec<SpaceId>> {
+    const SQL: &str = "SELECT DISTINCT space_id FROM apps ORDER BY space_id";
+    let ids = on!(tx, c => sqlx::query_scalar::<_, String>(SQL).fetch_all(c))?;
+    ids.iter().map(|id| parse(id)).collect()
+}

@@ -37,6 +37,8 @@ fn table() -> Vec<(&'static str, &'static str, Least, Value)> {
         ("get", "/v1/apps", Least::Caller, Value::Null),
         ("get", "/v1/sizes", Least::Caller, Value::Null),
         ("get", "/v1/volumes", Least::Caller, Value::Null),
+        ("get", "/v1/disk", Least::Caller, Value::Null),
+        ("delete", "/v1/apps/{app}/cache", Least::Developer, Value::Null),
         ("get", "/v1/apps/{app}", Least::Viewer, Value::Null),
         ("get", "/v1/events", Least::Caller, Value::Null),
         ("get", "/v1/apps/{app}/events", Least::Viewer, Value::Null),
@@ -104,8 +106,13 @@ fn table() -> Vec<(&'static str, &'static str, Least, Value)> {
 }
 
 /// Operations that are no one's after set-up, or whose answer is of a shape of its own; each has a test below.
-const APART: [(&str, &str); 4] =
-    [("post", "/v1/setup"), ("post", "/v1/apps"), ("get", "/metrics"), ("get", "/v1/host/metrics")];
+const APART: [(&str, &str); 5] = [
+    ("post", "/v1/setup"),
+    ("post", "/v1/apps"),
+    ("get", "/metrics"),
+    ("get", "/v1/host/metrics"),
+    ("post", "/v1/disk/clean"),
+];
 
 fn operations() -> Vec<(String, String)> {
     let document: Value = serde_json::from_str(&api::document()).expect("JSON");
@@ -338,8 +345,8 @@ async fn a_token_ends_when_it_expires_and_when_it_is_removed() {
 async fn measurements_of_the_platform_are_for_its_administrators() {
     for (who, status) in [("anonymous", 401), ("outsider", 404), ("owner", 404), ("administrator", 200)] {
         let (stage, person) = stage(who).await;
-        for path in ["/metrics", "/v1/host/metrics"] {
-            let answer = stage.api.call("GET", path, person.as_ref().map(|p| p.token.as_str()), None).await;
+        for (method, path) in [("GET", "/metrics"), ("GET", "/v1/host/metrics"), ("POST", "/v1/disk/clean")] {
+            let answer = stage.api.call(method, path, person.as_ref().map(|p| p.token.as_str()), None).await;
             assert_eq!(answer.status, status, "{who} {path}: {}", answer.text);
         }
     }

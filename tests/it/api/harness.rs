@@ -7,13 +7,18 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request};
 use hythe::base::access::{Actor, Role, Scope};
 use hythe::base::clock::{Clock, ManualClock};
-use hythe::base::config::Config;
+use hythe::base::config::{self, Config};
 use hythe::base::model::*;
 use hythe::edges::api;
+use hythe::machinery::image::BlobStore;
+use hythe::machinery::runtime::Engine;
+use hythe::machinery::runtime::fake::FakeEngine;
 use hythe::product::Ctx;
 use hythe::product::accounts::{self, NewOperator, NewToken};
 use hythe::product::apps::{self, NewApp, NoObservatory};
+use hythe::product::builds::Builder;
 use hythe::product::deploy;
+use hythe::product::disk::Disk;
 use hythe::state::jobs::Queue;
 use hythe::state::logs::{LogName, LogStore};
 use hythe::state::store::{self, Store};
@@ -57,6 +62,14 @@ pub struct Person {
     pub token: String,
 }
 
+/// Over an engine in memory.
+fn disk(dir: &std::path::Path) -> Disk {
+    let engine: Arc<dyn Engine> = Arc::new(FakeEngine::new());
+    let blobs = BlobStore::open(&dir.join("blobs")).expect("blobs");
+    let builder = Builder::new(Arc::clone(&engine), blobs.clone(), &config::Build::default(), dir);
+    Disk::new(engine, Arc::new(builder), blobs, dir.to_owned())
+}
+
 impl TestApi {
     /// Nobody is there yet.
     pub async fn empty() -> Self {
@@ -75,6 +88,7 @@ impl TestApi {
             observatory: Arc::new(NoObservatory),
             desk: Arc::new(hythe::product::deploy::Desk::closed()),
             insight: hythe::product::insight::Insight::open(dir.path(), &Config::default()).expect("insight"),
+            disk: Arc::new(disk(dir.path())),
             config: Arc::new(Config::default()),
         };
         Self { router: api::router(ctx.clone()), ctx, clock, _dir: dir }
@@ -187,6 +201,7 @@ impl TestApi {
             description: "push 1f0c1f0c".into(),
             created_by: None,
             created_at: self.ctx.now(),
+            image_gone_at: None,
         };
         store::releases::insert(&mut tx, &release).await.expect("a release");
         let deployment = Deployment {

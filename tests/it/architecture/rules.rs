@@ -55,8 +55,10 @@ pub struct Violation {
 
 /// Reading order; a room may import only the rooms before it. Routing stands before apps: making, renaming and
 /// destroying an app claims and frees its host.
-const PRODUCT: [&str; 11] =
-    ["accounts", "routing", "apps", "builds", "addons", "servers", "sites", "plans", "converge", "deploy", "insight"];
+const PRODUCT: [&str; 12] = [
+    "accounts", "routing", "apps", "builds", "addons", "servers", "sites", "plans", "converge", "deploy", "insight",
+    "disk",
+];
 
 /// What edges may import beside base, product and themselves.
 const EDGE_EXCEPTIONS: [(&str, &[&str]); 6] = [
@@ -69,7 +71,7 @@ const EDGE_EXCEPTIONS: [(&str, &[&str]); 6] = [
 ];
 
 /// Product rooms that may name the room of a machine; who is not listed asks one of them.
-const ENGINE_CALLERS: [&str; 6] = ["builds", "addons", "servers", "converge", "deploy", "insight"];
+const ENGINE_CALLERS: [&str; 7] = ["builds", "addons", "servers", "converge", "deploy", "insight", "disk"];
 const PROVIDER_CALLERS: [&str; 1] = ["servers"];
 
 const OWNERS: [(&str, &[&str]); 15] = [

@@ -93,7 +93,8 @@ fn an_engine_that_stays_away_fails_the_push_with_a_reason() {
 #[test]
 fn a_disk_that_is_full_during_a_push() {
     let disk = SmallDisk::mount(1500);
-    let app = Deployed::with(Settings { data: Some(disk.path().join("data")), ..Settings::default() });
+    let unreserved = Settings::with("HYTHE_DISK_RESERVED_BYTES", 0);
+    let app = Deployed::with(Settings { data: Some(disk.path().join("data")), ..unreserved });
     disk.fill(256 << 10);
     // More than is left, and nothing that compresses.
     let mut noise = Vec::with_capacity(4 << 20);

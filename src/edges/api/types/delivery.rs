@@ -42,6 +42,9 @@ pub struct ReleaseView {
     /// `rollout`: new replicas took over, or should have; `settings`: those of the release before run on.
     pub kind: String,
     pub created_at: String,
+    /// Since when its image is kept no more, so that it cannot be rolled back to; none while it can.
+    #[serde(default)]
+    pub image_gone_at: Option<String>,
 }
 
 impl From<&Release> for ReleaseView {
@@ -66,6 +69,7 @@ impl From<&Release> for ReleaseView {
                 ReleaseKind::Settings => "settings".into(),
             },
             created_at: release.created_at.to_string(),
+            image_gone_at: release.image_gone_at.as_ref().map(ToString::to_string),
         }
     }
 }

@@ -5,6 +5,7 @@ mod app;
 mod command;
 mod delivery;
 mod diff;
+mod disk;
 mod drain;
 pub mod frames;
 mod health;
@@ -23,6 +24,7 @@ pub use app::{
 pub use command::{AttachBody, CommandView, CronDetail, CronView, NewCommandBody, NewCronBody, TerminalBody};
 pub use delivery::{BuildView, DeploymentDetail, DeploymentView, ReleaseView, RollbackBody, StepView};
 pub use diff::{ChangeView, DiffView, NamesView, PromoteBody};
+pub use disk::{AppDiskView, CleanView, DiskView, PlatformDiskView};
 pub use drain::{DrainView, NewDrainBody};
 pub use health::{CheckBody, CheckItem, ProcessChecksBody};
 pub use held::HeldView;

@@ -4,6 +4,7 @@
 //! that runs programs and for one that does not.
 
 pub mod commands;
+pub mod garbage;
 mod images;
 mod replicas;
 mod sandboxes;
@@ -78,6 +79,13 @@ macro_rules! engine_contract {
                     $crate::machinery::runtime::contract::volumes::$name(&rig).await;
                 }
             };
+            (garbage::$name:ident) => {
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    let rig = $rig;
+                    $crate::machinery::runtime::contract::garbage::$name(&rig).await;
+                }
+            };
             (commands::$name:ident) => {
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $name() {
@@ -120,6 +128,9 @@ macro_rules! engine_contract {
         clause!(volumes::a_volume_outlives_its_replicas);
         clause!(volumes::a_volume_is_removed_only_when_nobody_has_it);
         clause!(volumes::a_replica_has_the_volumes_of_its_spec_and_no_others);
+        clause!(garbage::an_image_goes_only_when_nothing_is_of_it);
+        clause!(garbage::a_network_goes_only_when_nobody_is_in_it);
+        clause!(garbage::sandboxes_are_measured);
     };
 }
 

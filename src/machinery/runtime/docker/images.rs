@@ -60,7 +60,7 @@ impl Docker {
     }
 
     pub(super) async fn remove_all_images(&self) -> Result<()> {
-        let of_ours = vec![format!("{}/image", self.0.prefix), names::changes_repository(&self.0.prefix)];
+        let of_ours = vec![names::image_repository(&self.0.prefix), names::changes_repository(&self.0.prefix)];
         let options = ListImagesOptionsBuilder::new().filters(&HashMap::from([("reference", of_ours)])).build();
         let found =
             self.call("list", "images", QUICK, |api| async move { api.list_images(Some(options)).await }).await?;

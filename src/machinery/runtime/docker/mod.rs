@@ -15,6 +15,7 @@ mod enter;
 mod events;
 mod exec;
 mod faults;
+mod garbage;
 mod images;
 mod kernel;
 mod logs;
@@ -29,6 +30,7 @@ mod volumes;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -42,7 +44,7 @@ use super::{
 };
 use crate::base::clock::Timestamp;
 use crate::base::model::{
-    CommandId, Exit, Generation, ImageDigest, Replica, VolumeId, Window, WorkloadId, WorkloadSpec,
+    CommandId, Exit, Generation, ImageDigest, Replica, SpaceId, VolumeId, Window, WorkloadId, WorkloadSpec,
 };
 
 /// One Docker Engine, as seen by one platform. Cheap to clone; clones share what they know.
@@ -297,5 +299,29 @@ impl Engine for Docker {
 
     async fn sandboxes(&self) -> Result<Vec<String>> {
         self.sandbox_names().await
+    }
+
+    async fn sandbox_sizes(&self) -> Result<BTreeMap<String, u64>> {
+        self.measure_sandboxes().await
+    }
+
+    async fn images(&self) -> Result<Vec<ImageDigest>> {
+        self.image_digests().await
+    }
+
+    async fn remove_image(&self, image: &ImageDigest) -> Result<bool> {
+        self.drop_image(image).await
+    }
+
+    async fn networks(&self) -> Result<Vec<SpaceId>> {
+        self.space_networks().await
+    }
+
+    async fn remove_network(&self, space: &SpaceId) -> Result<bool> {
+        self.drop_network(space).await
+    }
+
+    async fn place(&self) -> Result<Option<PathBuf>> {
+        self.root().await
     }
 }

@@ -134,7 +134,11 @@ pub(super) fn build_network(prefix: &str) -> String {
 
 /// The image's digest as a tag: a loaded image has no digest of its own in the engine.
 pub(super) fn image(prefix: &str, image: &ImageDigest) -> String {
-    format!("{prefix}/image:{}", &image.as_str()["sha256:".len()..])
+    format!("{}:{}", image_repository(prefix), &image.as_str()["sha256:".len()..])
+}
+
+pub(super) fn image_repository(prefix: &str) -> String {
+    format!("{prefix}/image")
 }
 
 pub(super) fn changes_repository(prefix: &str) -> String {

@@ -52,7 +52,7 @@ impl Docker {
         Ok(())
     }
 
-    async fn has_network(&self, name: &str) -> Result<bool> {
+    pub(super) async fn has_network(&self, name: &str) -> Result<bool> {
         // The engine's name filter matches parts of names.
         let filters = HashMap::from([("name", vec![name])]);
         let options = ListNetworksOptionsBuilder::new().filters(&filters).build();

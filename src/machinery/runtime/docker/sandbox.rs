@@ -59,7 +59,9 @@ impl Docker {
 
     pub(super) async fn close(&self, sandbox: &str) -> Result<()> {
         let name = names::sandbox(&self.0.prefix, sandbox)?;
-        self.discard(&name).await
+        self.discard(&name).await?;
+        // What a crash left while somebody read the changes.
+        self.remove_image(&format!("{}:{sandbox}", names::changes_repository(&self.0.prefix))).await
     }
 
     pub(super) async fn sandbox_names(&self) -> Result<Vec<String>> {

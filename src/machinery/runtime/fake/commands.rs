@@ -11,12 +11,13 @@ use tokio::sync::{mpsc, watch};
 
 use super::super::{Attached, Channel, CommandSpec, Control, EngineError, EnterSpec, LogLine, Result, SeenCommand};
 use super::{FakeEngine, refused, toybox};
-use crate::base::model::{CommandId, EnvironmentId, Exit, Signal, Window};
+use crate::base::model::{CommandId, EnvironmentId, Exit, ImageDigest, Signal, Window};
 
 /// ETX (ECMA-48), what a terminal sends for Ctrl-C.
 const CTRL_C: u8 = 3;
 
 pub(super) struct Commanded {
+    pub(super) image: ImageDigest,
     environment: EnvironmentId,
     lines: Vec<LogLine>,
     exit: watch::Sender<Option<Exit>>,
@@ -122,8 +123,8 @@ impl FakeEngine {
             state.volumes.entry(mount.id.clone()).or_default();
         }
         let exit = watch::Sender::new(None);
-        let environment = spec.environment.clone();
-        let command = Commanded { environment, lines: Vec::new(), exit: exit.clone(), window };
+        let (environment, image) = (spec.environment.clone(), spec.image.clone());
+        let command = Commanded { image, environment, lines: Vec::new(), exit: exit.clone(), window };
         state.commands.insert(spec.id.clone(), command);
         Ok(exit)
     }

@@ -1,6 +1,7 @@
 //! The trait, over the state in memory.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,8 @@ use super::super::{
 use super::{FakeEngine, Files, Op, Sandbox, archive, refused, toybox};
 use crate::base::clock::Timestamp;
 use crate::base::model::{
-    CommandId, Exit, Generation, ImageDigest, Replica, ReplicaState, VolumeId, Window, WorkloadId, WorkloadSpec,
+    CommandId, Exit, Generation, ImageDigest, Replica, ReplicaState, SpaceId, VolumeId, Window, WorkloadId,
+    WorkloadSpec,
 };
 
 const REPOSITORY: &str = "fake/image";
@@ -306,6 +308,43 @@ impl Engine for FakeEngine {
 
     async fn sandboxes(&self) -> Result<Vec<String>> {
         Ok(self.enter_op(Op::Sandboxes)?.sandboxes.keys().cloned().collect())
+    }
+
+    async fn sandbox_sizes(&self) -> Result<BTreeMap<String, u64>> {
+        let state = self.enter_op(Op::Sandboxes)?;
+        Ok(state.sandboxes.iter().map(|(name, sandbox)| (name.clone(), sandbox.files.bytes())).collect())
+    }
+
+    async fn images(&self) -> Result<Vec<ImageDigest>> {
+        let mut all: Vec<_> = self.enter_op(Op::Images)?.images.iter().cloned().collect();
+        all.sort();
+        Ok(all)
+    }
+
+    async fn remove_image(&self, image: &ImageDigest) -> Result<bool> {
+        let mut state = self.enter_op(Op::RemoveImage)?;
+        if state.uses(image) {
+            return Ok(false);
+        }
+        state.images.remove(image);
+        Ok(true)
+    }
+
+    async fn networks(&self) -> Result<Vec<SpaceId>> {
+        Ok(self.enter_op(Op::Networks)?.networks.iter().cloned().collect())
+    }
+
+    async fn remove_network(&self, space: &SpaceId) -> Result<bool> {
+        let mut state = self.enter_op(Op::RemoveNetwork)?;
+        if state.replicas.values().any(|running| running.space == *space) {
+            return Ok(false);
+        }
+        state.networks.remove(space);
+        Ok(true)
+    }
+
+    async fn place(&self) -> Result<Option<PathBuf>> {
+        Ok(None)
     }
 }
 

@@ -10,7 +10,7 @@ mod engine;
 mod files;
 mod toybox;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -24,7 +24,7 @@ pub use files::Files;
 use super::{Channel, EngineError, Exec, ExecSpec, LogLine, Result, SandboxSpec, Usage, Witness};
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::model::{
-    CommandId, Generation, ImageDigest, Replica, ReplicaState, VolumeId, WorkloadId, WorkloadSpec,
+    CommandId, Generation, ImageDigest, Replica, ReplicaState, SpaceId, VolumeId, WorkloadId, WorkloadSpec,
 };
 
 /// Cheap to clone; clones are the same engine.
@@ -69,6 +69,10 @@ pub enum Op {
     Volumes,
     VolumeSizes,
     RemoveVolume,
+    Images,
+    RemoveImage,
+    Networks,
+    RemoveNetwork,
 }
 
 /// What a scripted call answers instead of doing its work.
@@ -109,6 +113,8 @@ struct State {
     commands: BTreeMap<CommandId, commands::Commanded>,
     /// With paths as its replicas see them.
     volumes: BTreeMap<VolumeId, Files>,
+    /// Spaces in which something was started.
+    networks: BTreeSet<SpaceId>,
     place: Arc<Place>,
     handler: Option<Arc<Handler>>,
     held: bool,
@@ -123,6 +129,8 @@ struct State {
 
 struct Running {
     replica: Replica,
+    image: ImageDigest,
+    space: SpaceId,
     /// What its variables were, `PORT` and `HYTHE_PROCESS` included.
     variables: BTreeMap<String, String>,
     command: Vec<String>,
@@ -164,6 +172,7 @@ impl FakeEngine {
             sandboxes: BTreeMap::new(),
             commands: BTreeMap::new(),
             volumes: BTreeMap::new(),
+            networks: BTreeSet::new(),
             place: Arc::new(|_, _, _| None),
             handler: None,
             held: false,
@@ -321,6 +330,13 @@ impl State {
         self.changed.send_modify(|count| *count += 1);
     }
 
+    /// Whether anything that exists is of the image.
+    fn uses(&self, image: &ImageDigest) -> bool {
+        self.replicas.values().any(|running| running.image == *image)
+            || self.sandboxes.values().any(|sandbox| sandbox.spec.image == *image)
+            || self.commands.values().any(|command| command.image == *image)
+    }
+
     fn start(&mut self, spec: &WorkloadSpec, ordinal: u32, now: crate::base::clock::Timestamp) {
         self.made += 1;
         let id = format!("{:064x}", self.made);
@@ -344,8 +360,9 @@ impl State {
         for mount in &spec.mounts {
             self.volumes.entry(mount.id.clone()).or_default();
         }
-        let command = spec.process.command.clone();
-        self.replicas.insert(id.clone(), Running { replica, variables, command, lines: Vec::new() });
+        self.networks.insert(spec.space.clone());
+        let (command, image, space) = (spec.process.command.clone(), spec.image.clone(), spec.space.clone());
+        self.replicas.insert(id.clone(), Running { replica, image, space, variables, command, lines: Vec::new() });
         if !self.held {
             self.run(&id, now);
         }

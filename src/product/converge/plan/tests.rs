@@ -46,6 +46,7 @@ fn desired(rollout: i64, live: i64, formation: &[(&str, u32)]) -> Desired {
         description: String::new(),
         created_by: None,
         created_at: NOW,
+        image_gone_at: None,
     };
     let formation: Formation = formation.iter().map(|(p, n)| (name(p), *n)).collect();
     let live_state = if live > 0 { EnvironmentState::Live } else { EnvironmentState::Empty };

@@ -144,6 +144,7 @@ impl Place {
             description: String::new(),
             created_by: None,
             created_at: Timestamp(0),
+            image_gone_at: None,
         };
         self.releases.push((release, nature));
         number - 1

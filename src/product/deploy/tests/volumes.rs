@@ -75,7 +75,7 @@ impl Stage {
     }
 }
 
-async fn person(tx: &mut store::Tx, app: &App, called: &str, scope: MembershipScope, role: Role) -> Actor {
+pub(super) async fn person(tx: &mut store::Tx, app: &App, called: &str, scope: MembershipScope, role: Role) -> Actor {
     let found = store::organizations::find(tx, &Scope::Platform, &app.organization_id).await.expect("find");
     let user = User {
         id: Id::fresh(),

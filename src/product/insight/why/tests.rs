@@ -30,6 +30,7 @@ fn release(number: i64) -> Release {
         description: String::new(),
         created_by: None,
         created_at: Timestamp(NOON),
+        image_gone_at: None,
     }
 }
 

@@ -55,6 +55,7 @@ fn release(environment: &EnvironmentId, number: i64) -> Release {
         description: "push cccc".into(),
         created_by: None,
         created_at: at(11),
+        image_gone_at: None,
     }
 }
 

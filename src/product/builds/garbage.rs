@@ -1,0 +1,144 @@
+//! What builds need of the blob store and of the engine, and build caches that go: with their app, by hand, or because
+//! they have outgrown their bound. A cache goes only while no phase of a build of its app runs.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::time::Duration;
+
+use super::builder::Builder;
+use super::cache::Cache;
+use super::{BuildFailure, export, messages};
+use crate::base::model::{AppId, ImageDigest};
+use crate::machinery::image::Digest;
+
+/// A recipe of packages that no build has asked for in so long is forgotten.
+const RECIPE_KEPT: Duration = Duration::from_secs(30 * 86_400);
+/// Sandboxes in which packages are installed, by the start of their recipe's key.
+const PACKAGES: &str = "packages-";
+const BUILD: &str = "build-";
+
+/// What builds need to begin where the last ones ended.
+#[derive(Debug, Default)]
+pub struct Reached {
+    /// Layers of caches.
+    pub blobs: HashSet<Digest>,
+    /// Bases, build images, the last image of each app.
+    pub images: HashSet<ImageDigest>,
+    /// Given to the engine a moment ago: whoever needs them may not have written so down.
+    pub young: HashSet<ImageDigest>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheCleared {
+    Done,
+    /// A build of the app uses it now.
+    Busy,
+}
+
+impl Builder {
+    /// Blocks for some reads of files. Recipes that nobody asks for any more are forgotten.
+    pub fn reached(&self, grace: Duration) -> Reached {
+        let mut reached = Reached::default();
+        for app in Cache::apps(&self.caches) {
+            let cache = Cache::load(&self.caches, &app);
+            reached.blobs.extend(cache.blobs().map(|(digest, _)| digest));
+            reached.images.extend(cache.image);
+        }
+        reached.images.extend(self.recipes());
+        reached.images.extend(self.images.made().values().cloned());
+        let mut given = self.images.given();
+        given.retain(|_, at| at.elapsed() < grace);
+        reached.young.extend(given.keys().cloned());
+        reached
+    }
+
+    /// Images that builds begin with, the platform's own.
+    pub fn bases(&self) -> Vec<ImageDigest> {
+        self.recipes().into_iter().chain(self.images.made().values().cloned()).collect()
+    }
+
+    fn recipes(&self) -> Vec<ImageDigest> {
+        let base = format!("{}.json", self.images.base_key());
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&self.images.dir).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.extension().is_none_or(|extension| extension != "json") {
+                continue;
+            }
+            let unused = entry.metadata().and_then(|m| m.modified()).ok();
+            let unused = unused.and_then(|at| super::export::file_time().duration_since(at).ok());
+            if unused.is_some_and(|since| since > RECIPE_KEPT) && entry.file_name() != base.as_str() {
+                forget(&path);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).ok();
+            found.extend(text.and_then(|text| serde_json::from_str::<ImageDigest>(&text).ok()));
+        }
+        found
+    }
+
+    /// The engine has lost images: which layers it has is found out anew.
+    pub fn engine_lost_images(&self) {
+        self.images.known().clear();
+    }
+
+    /// Apps that have a cache or a sandbox, and sandboxes that an installation of packages left when it was killed.
+    pub async fn leftovers(&self) -> Result<(HashSet<AppId>, Vec<String>), BuildFailure> {
+        let mut apps: HashSet<AppId> = Cache::apps(&self.caches).into_iter().collect();
+        let mut packages = Vec::new();
+        for name in self.engine.sandboxes().await.map_err(|error| messages::engine(&error))? {
+            if let Some(app) = name.strip_prefix(BUILD).and_then(|id| id.parse().ok()) {
+                apps.insert(app);
+            } else if name.starts_with(PACKAGES) {
+                packages.push(name);
+            }
+        }
+        packages.retain(|name| !self.images.is_making(name.trim_start_matches(PACKAGES)));
+        Ok((apps, packages))
+    }
+
+    pub async fn close_leftover(&self, sandbox: &str) -> Result<(), BuildFailure> {
+        self.engine.close_sandbox(sandbox).await.map_err(|error| messages::engine(&error))
+    }
+
+    /// What its last build left in the store for its next one.
+    pub fn cached(&self, app: &AppId) -> Vec<(Digest, u64)> {
+        Cache::load(&self.caches, app).blobs().collect()
+    }
+
+    /// Bytes of each app's cache: its sandbox, and layers that are for builds alone. It walks through the sandboxes.
+    pub async fn cache_sizes(&self) -> Result<Vec<(AppId, u64)>, BuildFailure> {
+        let sandboxes = self.engine.sandbox_sizes().await.map_err(|error| messages::engine(&error))?;
+        let mut apps: HashSet<AppId> = Cache::apps(&self.caches).into_iter().collect();
+        apps.extend(sandboxes.keys().filter_map(|name| name.strip_prefix(BUILD)?.parse().ok()));
+        let size = |app: AppId| {
+            let cache = Cache::load(&self.caches, &app);
+            let layers: u64 = cache.layers.iter().filter(|l| !l.launch).filter_map(|l| Some(l.blob?.1)).sum();
+            let sandbox = sandboxes.get(&format!("{BUILD}{app}")).copied().unwrap_or_default();
+            (app, sandbox + layers)
+        };
+        Ok(apps.into_iter().map(size).collect())
+    }
+
+    /// Forgets the sandbox and the layers of earlier builds; the next one starts from nothing. `outgrew`: so many bytes
+    /// were the reason, and the next build says so.
+    pub async fn clear_cache(&self, app: &AppId, outgrew: Option<u64>) -> Result<CacheCleared, BuildFailure> {
+        let place = self.place(app);
+        let Ok(mut place) = place.try_lock() else { return Ok(CacheCleared::Busy) };
+        place.remove(&*self.engine).await.map_err(|error| messages::engine(&error))?;
+        match outgrew {
+            Some(_) => Cache { dropped: outgrew, ..Cache::default() }.save(&self.caches, app),
+            None => Cache::remove(&self.caches, app),
+        }
+        Ok(CacheCleared::Done)
+    }
+}
+
+fn forget(path: &Path) {
+    match std::fs::remove_file(path) {
+        Ok(()) => tracing::info!(path = %path.display(), "a recipe that no build asks for any more was forgotten"),
+        Err(error) => {
+            tracing::warn!(path = %path.display(), error = %export::chain(&error), "an old recipe could not be forgotten");
+        }
+    }
+}
