@@ -122,12 +122,23 @@ pub struct ReplicaFailed {
     pub release: Option<i64>,
     /// What the check saw, or what it wrote; completes the sentence "it …".
     pub fault: String,
-    /// It wrote more to its own file system than it may; else its liveness check failed.
     #[serde(default)]
-    pub overfull: bool,
+    pub how: Failure,
     pub ran_millis: Option<i64>,
     /// The end of its log.
     pub lines: Vec<String>,
+}
+
+/// Why a replica that ran was replaced.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Failure {
+    #[default]
+    Liveness,
+    /// It was live and did not become ready in time.
+    Late,
+    /// It wrote more to its own file system than it may.
+    Overfull,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -330,7 +341,11 @@ impl Happened {
 impl ReplicaFailed {
     pub fn text(&self) -> String {
         let after = self.ran_millis.map_or_else(String::new, |ms| format!(" after {}", seconds(ms)));
-        let failed = if self.overfull { "has no more room" } else { "failed its liveness check" };
+        let failed = match self.how {
+            Failure::Liveness => "failed its liveness check",
+            Failure::Late => "did not become ready",
+            Failure::Overfull => "has no more room",
+        };
         format!("{}.{} {failed}{after} and is replaced: it {}", self.process, self.ordinal, self.fault)
     }
 }

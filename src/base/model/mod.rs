@@ -29,7 +29,9 @@ pub use command::{
 };
 pub use deployment::{Build, BuildState, Deployment, DeploymentKind, DeploymentState};
 pub use drain::Drain;
-pub use event::{CanaryHeld, Event, Happened, ReplicaExited, ReplicaFailed, ReplicaReady, Returned, Routed, seconds};
+pub use event::{
+    CanaryHeld, Event, Failure, Happened, ReplicaExited, ReplicaFailed, ReplicaReady, Returned, Routed, seconds,
+};
 pub use health::{Check, CheckKind, Checks, HealthCheck, MOST_CHECKS, overlaid};
 pub use ids::{
     AppId, BuildId, CommandId, CronId, CustomerId, DeploymentId, DrainId, EnvironmentId, EventId, Id, JobId,

@@ -15,8 +15,8 @@ use super::vital::{Death, overfull_text};
 use crate::base::clock::Timestamp;
 use crate::base::error::Result;
 use crate::base::model::{
-    CanaryHeld, Environment, EnvironmentId, EnvironmentState, EnvironmentStatus, Event, Generation, Happened, Release,
-    Replica, ReplicaExited, ReplicaFailed, ReplicaReady, ReplicaState, Returned, Routed,
+    CanaryHeld, Environment, EnvironmentId, EnvironmentState, EnvironmentStatus, Event, Failure, Generation, Happened,
+    Release, Replica, ReplicaExited, ReplicaFailed, ReplicaReady, ReplicaState, Returned, Routed,
 };
 use crate::machinery::runtime::Engine;
 use crate::product::Ctx;
@@ -136,7 +136,7 @@ impl Chronicle {
         }
         let fault = match death {
             Death::Overfull { bytes, most } => overfull_text(bytes, most),
-            Death::Check => {
+            Death::Check | Death::Late { .. } => {
                 let seen = memory.vitals.get(&replica.id).and_then(|vital| vital.standing.fault.clone());
                 seen.map_or_else(|| "gives no answer".to_owned(), |(_, text)| text)
             }
@@ -147,7 +147,11 @@ impl Chronicle {
             rollout: replica.generation.0,
             release: number(desired, replica),
             fault,
-            overfull: matches!(death, Death::Overfull { .. }),
+            how: match death {
+                Death::Check => Failure::Liveness,
+                Death::Late { .. } => Failure::Late,
+                Death::Overfull { .. } => Failure::Overfull,
+            },
             ran_millis: replica.started_at.map(|started| now.since(started).max(0)),
             lines: self.last_lines(&replica.id).await,
         };

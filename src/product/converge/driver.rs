@@ -123,8 +123,8 @@ impl Converger {
         let all = Desired::all(&mut tx).await?;
         drop(tx);
         let mut stamped = replicas.clone();
-        self.mind.weigh(&all, &replicas, &self.hands.ctx.insight.written());
         self.mind.take_in(&all, &mut replicas, (self.hands.steady.now(), self.hands.ctx.clock.now()));
+        self.mind.weigh(&all, &replicas, &self.hands.ctx.insight.written(), self.hands.steady.now());
         stamped.retain(|of| replicas.iter().any(|r| r.id == of.id));
         self.board.put_up(&self.mind.memory);
         self.chronicle.observed(&all, &stamped, &self.mind.memory, self.hands.steady.now()).await;

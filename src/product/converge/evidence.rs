@@ -77,6 +77,7 @@ impl Evidence<'_> {
                 }
             }
             Cause::Dead(Death::Overfull { bytes, most }) => format!("{process} {}", overfull_text(bytes, most)),
+            Cause::Dead(Death::Late { millis }) => format!("{process} was not ready within {} s", millis / 1000),
             Cause::Dead(Death::Check) => {
                 format!("{process} failed its liveness check before all of the release was ready")
             }
@@ -150,7 +151,7 @@ impl Evidence<'_> {
                 "Keep what it writes on a volume (hythe volumes:create), write less, or give it more (hythe sizes, then hythe ps:size {}=SIZE).",
                 self.process
             ),
-            Cause::Dead(Death::Check) => "See what its liveness check asks: hythe checks".into(),
+            Cause::Dead(Death::Check | Death::Late { .. }) => "See what its liveness check asks: hythe checks".into(),
             Cause::NotReady { .. } | Cause::Unsettled { .. } => match self.fault {
                 _ if listeners.iter().any(|l| l.port == port && l.only_inside) => {
                     format!("It listens on {port} for itself only: listen on 0.0.0.0.")

@@ -77,22 +77,6 @@ impl Mind {
         std::mem::take(&mut self.orders)
     }
 
-    /// Notes who wrote more to its own file system than its size allows: bytes by replica, as they were measured last.
-    pub(super) fn weigh(&mut self, all: &[Desired], replicas: &[Replica], written: &HashMap<String, u64>) {
-        let environments: HashMap<&EnvironmentId, &Desired> = all.iter().map(|d| (&d.environment.id, d)).collect();
-        for replica in replicas.iter().filter(|r| r.state == ReplicaState::Running) {
-            let Some(bytes) = written.get(&replica.id).copied() else { continue };
-            let release =
-                environments.get(&replica.workload.environment).and_then(|d| d.release_of(replica.generation));
-            let Some(release) = release else { continue };
-            let limits = self.runtime.limits_of(release.sizes.get(&replica.workload.process));
-            let most = u64::try_from(limits.disk_bytes).unwrap_or(0);
-            if bytes > most {
-                self.memory.overfull.entry(replica.id.clone()).or_insert(Death::Overfull { bytes, most });
-            }
-        }
-    }
-
     /// The first half of a look: what is gone is forgotten, and what the planner shall not see is left out.
     /// `now` is of a clock that goes on evenly, as are all times from here on; `wall` of the one that the engine stamps with.
     pub(super) fn take_in(
@@ -108,6 +92,50 @@ impl Mind {
         self.asked.iter().filter(|(id, _)| !runs(id)).for_each(|(_, (_, stop))| stop.cancel());
         self.count_crashes(all, replicas, now);
         self.orphans(all, replicas);
+    }
+
+    /// Notes who cannot stay although it runs: who wrote more to its own file system than its size allows (bytes by replica,
+    /// as they were measured last), and who is live and did not become ready in all the time that it has for it.
+    pub(super) fn weigh(
+        &mut self,
+        all: &[Desired],
+        replicas: &[Replica],
+        written: &HashMap<String, u64>,
+        now: Timestamp,
+    ) {
+        let began = *self.began.get_or_insert(now);
+        let environments: HashMap<&EnvironmentId, &Desired> = all.iter().map(|d| (&d.environment.id, d)).collect();
+        for replica in replicas.iter().filter(|r| r.state == ReplicaState::Running) {
+            let Some(desired) = environments.get(&replica.workload.environment) else { continue };
+            let late = self.overdue(desired, replica, began, now).map(|millis| Death::Late { millis });
+            let Some(death) = self.overfull(desired, replica, written).or(late) else { continue };
+            self.memory.deaths.entry(replica.id.clone()).or_insert(death);
+        }
+    }
+
+    fn overfull(&self, desired: &Desired, replica: &Replica, written: &HashMap<String, u64>) -> Option<Death> {
+        let bytes = written.get(&replica.id).copied()?;
+        let release = desired.release_of(replica.generation)?;
+        let limits = self.runtime.limits_of(release.sizes.get(&replica.workload.process));
+        let most = u64::try_from(limits.disk_bytes).unwrap_or(0);
+        (bytes > most).then_some(Death::Overfull { bytes, most })
+    }
+
+    /// How long a live replica had to become ready, if it did not within that. A life of the platform that just began asks
+    /// anew, so it begins to count anew.
+    fn overdue(&self, desired: &Desired, replica: &Replica, began: Timestamp, now: Timestamp) -> Option<i64> {
+        let (vital, live) = (self.memory.vitals.get(&replica.id)?, desired.status().live);
+        if live != replica.generation || vital.standing.passed {
+            return None;
+        }
+        let processes = match live == desired.rollout() {
+            true => desired.processes(),
+            false => desired.live_processes(&desired.status().scaled),
+        };
+        let process = processes.iter().find(|p| p.id == replica.workload && replica.ordinal <= p.count)?;
+        let (to_start, to_be_ready) = process.patience_millis(&self.settings);
+        let millis = if vital.standing.started { to_be_ready } else { to_start };
+        (now.since(replica.started_at?.max(began)) > millis).then_some(millis)
     }
 
     /// The second half: plans, orders what is not under way yet, and publishes.
@@ -201,7 +229,10 @@ impl Mind {
                 Change::Remove { replica } => {
                     let Some(replica) = find(&replica) else { continue };
                     let busy = Busy::Remove(replica.workload.clone(), replica.id.clone());
-                    self.order(busy, Order::Remove { replica });
+                    let (id, workload, state) = (replica.id.clone(), replica.workload.clone(), replica.state.clone());
+                    if self.order(busy, Order::Remove { replica }) && state == ReplicaState::Running {
+                        self.memory.doomed.insert(id, workload);
+                    }
                 }
                 Change::GiveUp { replica, cause } => {
                     let replica = replica.as_deref().and_then(find);

@@ -119,8 +119,8 @@ pub struct Memory {
     pub stamps: HashMap<String, Stamps>,
     /// Replicas whose stop is under way, as surplus of their workload. What was decided since then does not save them.
     pub doomed: HashMap<String, WorkloadId>,
-    /// Replicas that were measured to have written more than they may; nothing that they take back saves them.
-    pub overfull: HashMap<String, Death>,
+    /// Replicas that run and cannot stay, for what no check of theirs says; nothing that they do later saves them.
+    pub deaths: HashMap<String, Death>,
 }
 
 /// As the engine has it, and by the clock that is not set.
@@ -142,7 +142,7 @@ impl Memory {
         self.vitals.retain(|id, _| held(id));
         self.leaving.retain(|id, _| held(id));
         self.doomed.retain(|id, _| held(id));
-        self.overfull.retain(|id, _| held(id));
+        self.deaths.retain(|id, _| held(id));
         self.stamps.retain(|id, _| held(id));
     }
 
@@ -188,8 +188,8 @@ impl Memory {
 
     /// Why it has to be replaced although it runs.
     pub fn death(&self, replica: &str) -> Option<Death> {
-        let overfull = self.overfull.get(replica).copied();
-        overfull.or_else(|| self.vitals.get(replica).and_then(|vital| vital.standing.dead))
+        let other = self.deaths.get(replica).copied();
+        other.or_else(|| self.vitals.get(replica).and_then(|vital| vital.standing.dead))
     }
 
     /// `routed` tells what the proxy knows of a replica that has or had a route.
@@ -212,7 +212,7 @@ impl Memory {
             let lost = exited || self.doomed.contains_key(&replica.id);
             let vital = self.vitals.get(&replica.id).filter(|_| !lost);
             let mut standing = vital.map(|vital| vital.standing.clone()).unwrap_or_default();
-            if let Some(death) = self.overfull.get(&replica.id).filter(|_| !lost) {
+            if let Some(death) = self.deaths.get(&replica.id).filter(|_| !lost) {
                 (standing.dead, standing.ready) = (Some(*death), false);
             }
             Seen { replica: replica.clone(), standing, traffic, answers: routed.map(|r| r.answers).unwrap_or_default() }

@@ -78,14 +78,13 @@ impl<'a> Planner<'a> {
                 !self.aborted(&mut status) && self.bring_up(rollout, before.live, &staged.processes, &mut status);
             let all_ready = stage_ready && staged.whole;
             let stopped = self.desired.environment.spec.stopped;
+            let sleeps = processes.iter().any(|p| p.has_port && status.scaled.get(&p.id.process) == Some(&0));
             status.state = match (all_ready, &self.desired.release) {
                 _ if status.state == EnvironmentState::Blocked => EnvironmentState::Blocked,
                 (_, None) => EnvironmentState::Empty,
                 (true, _) if stopped => EnvironmentState::Stopped,
-                // What needs no request goes on meanwhile.
-                (true, _) if processes.iter().any(|p| p.has_port && status.scaled.get(&p.id.process) == Some(&0)) => {
-                    EnvironmentState::Asleep
-                }
+                // What needs no request goes on meanwhile, or is started anew.
+                (ready, _) if (ready || rollout == before.live) && sleeps && !stopped => EnvironmentState::Asleep,
                 (true, _) => EnvironmentState::Live,
                 (false, _) => EnvironmentState::Converging,
             };

@@ -57,7 +57,7 @@ impl Publisher {
     ) -> Self {
         let saved = Arc::clone(&sender.borrow());
         let upstreams = saved.upstreams().map(|u| (u.replica().to_owned(), Arc::clone(u))).collect();
-        let ids = |target: &Target| target.upstreams.iter().map(|u| u.replica().to_owned()).collect();
+        let ids = |target: &Target| target.all().map(|u| u.replica().to_owned()).collect();
         let shown = |t: &Target| Shown { app: t.app.clone(), routed: ids(t), share: None, state: t.state };
         let picture = saved.routes().map(|(host, target)| (host.to_string(), shown(target))).collect();
         let (meters, bells) = (HashMap::new(), HashMap::new());

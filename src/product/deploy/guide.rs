@@ -17,6 +17,9 @@ pub async fn proceed(ctx: &Ctx, actor: &Actor, app: &App, environment: &Environm
     let held = environment.status.canary.clone().filter(|canary| {
         environment.status.state == EnvironmentState::Holding && canary.rollout == environment.spec.rollout
     });
+    if environment.spec.guidance.as_ref().is_some_and(|said| said.aborted && said.rollout == environment.spec.rollout) {
+        return Err(Error::conflict("somebody ended this rollout already; to try it again, push it again"));
+    }
     let Some(canary) = held else {
         return Err(Error::conflict(match environment.status.canary {
             Some(_) => "the next step is being brought up already; see it with: hythe ps",

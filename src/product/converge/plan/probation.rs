@@ -3,7 +3,7 @@
 use super::{Cause, JUDGED_EVERY_MILLIS, Planner};
 use crate::base::model::{EnvironmentState, EnvironmentStatus, Generation, ReplicaState, Watch, WorkloadId};
 use crate::product::converge::desired::DesiredProcess;
-use crate::product::converge::observed::{Answers, Seen};
+use crate::product::converge::observed::{Answers, Seen, Traffic};
 use crate::product::converge::verdict;
 
 impl Planner<'_> {
@@ -70,7 +70,12 @@ impl Planner<'_> {
                 .or(here.first())
                 .map(|s| s.replica.id.clone())
         };
-        for process in processes {
+        // It does badly; to go back to what does not answer at all would be worse still.
+        let stands_ready = |s: &Seen| s.replica.generation == watched.previous && s.is_ready();
+        let back = self.observed.replicas.iter().any(stands_ready);
+        let serves = |s: &Seen| s.replica.generation == rollout && s.runs() && s.traffic == Traffic::Routed;
+        let may_go_back = back || !self.observed.replicas.iter().any(serves);
+        for process in processes.iter().filter(|_| may_go_back) {
             let crashes = self.observed.crashes.get(&process.id);
             if let Some(c) = crashes.filter(|c| c.generation == rollout && verdict::loops(c)) {
                 return Some((worst(&process.id), Cause::Loops { times: c.count, seconds }));
@@ -85,9 +90,6 @@ impl Planner<'_> {
         if self.is_called_off() && !self.observed.replicas.iter().any(unasked) {
             return Some((None, Cause::Aborted));
         }
-        // It answers badly; to go back to what does not answer at all would be worse still.
-        let stands_ready = |s: &Seen| s.replica.generation == watched.previous && s.is_ready();
-        let back = self.observed.replicas.iter().any(stands_ready);
         if let Some(cause) = self.compared(rollout, watched.previous, seconds, 100).filter(|_| back) {
             return Some((web(), cause));
         }
@@ -96,7 +98,7 @@ impl Planner<'_> {
                 .iter()
                 .find(|p| self.of(&p.id, rollout).iter().filter(|s| s.is_ready()).count() < p.count as usize)
         };
-        unsettled.then(|| (unready().and_then(|p| worst(&p.id)), Cause::Unsettled { seconds }))
+        (unsettled && may_go_back).then(|| (unready().and_then(|p| worst(&p.id)), Cause::Unsettled { seconds }))
     }
 
     /// What the new rollout does worse than the old one, both as far as their answers are known.

@@ -29,7 +29,11 @@ impl Planner<'_> {
             let want = process.count as usize;
             let within = here.iter().filter(|s| s.runs() && s.replica.ordinal <= process.count).count();
             all_ready &= ready >= want;
-            match here.iter().find_map(|s| Some((*s, lost(s)?))) {
+            // Nobody takes the place of one beyond the number.
+            let surplus = |s: &Seen| rollout == live && s.replica.ordinal > process.count;
+            let gone = here.iter().filter(|s| surplus(s) && matches!(s.replica.state, ReplicaState::Exited { .. }));
+            self.list.extend(gone.map(|s| Change::Remove { replica: s.replica.id.clone() }));
+            match here.iter().filter(|s| !surplus(s)).find_map(|s| Some((*s, lost(s)?))) {
                 Some((seen, cause)) if rollout != live => {
                     self.give_up(Some(seen.replica.id.clone()), as_canary(cause, status), status);
                     return false;
@@ -135,6 +139,7 @@ fn lost_text(seen: &Seen, cause: Cause, wait: i64) -> String {
         Cause::Exited { out_of_memory: true, .. } => "was killed: out of memory".to_owned(),
         Cause::Exited { code, .. } => format!("exited with {code}"),
         Cause::Dead(Death::Overfull { bytes, most }) => overfull_text(bytes, most),
+        Cause::Dead(Death::Late { millis }) => format!("was not ready within {} s{}", millis / 1000, fault()),
         _ => format!("fails its liveness check{}", fault()),
     };
     let then = if wait > 0 { format!("restarting in {} s", (wait + 999) / 1000) } else { "restarting".to_owned() };

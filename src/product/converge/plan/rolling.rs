@@ -16,7 +16,8 @@ impl<'a> Planner<'a> {
     pub(super) fn mixes(&self, before: &EnvironmentStatus) -> bool {
         let spec = &self.desired.environment.spec;
         let rolls = self.is_rolling() && spec.rollout != before.live && before.live != Generation::default();
-        !spec.stopped && (rolls || !before.beside.is_empty())
+        // What has a volume to itself never serves beside another rollout.
+        !spec.stopped && !self.is_exclusive() && (rolls || !before.beside.is_empty())
     }
 
     /// The numbers that `target` can have now beside what else is there, and whether they are all that it shall have.

@@ -68,8 +68,12 @@ impl World {
             let none_wanted =
                 to_zero || place.desired().processes().iter().filter(|p| p.has_port).all(|p| p.count == 0);
             if served > 0 && !new.iter().any(answers) && !excused && !none_wanted {
+                let of_it = replicas.iter().filter(|r| r.workload.environment == place.environment.id);
+                let there: Vec<_> = of_it
+                    .map(|r| (&r.id, r.workload.process.as_str(), r.generation.0, r.ordinal, &r.state, answers(&r.id)))
+                    .collect();
                 faults.push(format!(
-                    "app {number}: {old:?} served, and the table has {new:?} ({state:?}) in their place"
+                    "app {number}: {old:?} served, and the table has {new:?} ({state:?}) in their place; there are {there:?}"
                 ));
             }
         }

@@ -121,7 +121,8 @@ impl World {
     /// As `deploy::guide::proceed`.
     pub fn proceed(&mut self, place: usize) {
         let (spec, status) = (&self.places[place].environment.spec, &self.places[place].environment.status);
-        let held = status.state == EnvironmentState::Holding;
+        let off = spec.guidance.as_ref().is_some_and(|said| said.aborted && said.rollout == spec.rollout);
+        let held = status.state == EnvironmentState::Holding && !off;
         let canary = status.canary.as_ref().filter(|canary| held && canary.rollout == spec.rollout);
         if let Some(said) = canary.map(|c| Guidance { rollout: c.rollout, steps: c.step + 1, aborted: false }) {
             let spec = EnvironmentSpec { guidance: Some(said), ..spec.clone() };

@@ -132,6 +132,7 @@ impl World {
         let before = Arc::clone(&platform.table.borrow());
         let mut replicas = std::mem::take(&mut platform.snapshot);
         platform.mind.take_in(&all, &mut replicas, (now, wall));
+        platform.mind.weigh(&all, &replicas, &Default::default(), now);
         let decided = platform.mind.decide(&all, &replicas, &Measured::default(), now);
         let orders = platform.mind.orders();
         platform.look_again_at = decided.look_again_at;

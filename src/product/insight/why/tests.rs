@@ -1,8 +1,8 @@
 use super::*;
 use crate::base::model::{
     AppId, CanaryHeld, DeploymentId, DeploymentKind, EnvironmentId, EnvironmentSpec, EnvironmentState,
-    EnvironmentStatus, EventId, Formation, Generation, Happened, Id, Process, ReleaseId, ReplicaExited, ReplicaFailed,
-    ReplicaReady, ReplicaState, Routed, UserId,
+    EnvironmentStatus, EventId, Failure, Formation, Generation, Happened, Id, Process, ReleaseId, ReplicaExited,
+    ReplicaFailed, ReplicaReady, ReplicaState, Routed, UserId,
 };
 
 /// 2026-01-31 12:00:00.
@@ -238,7 +238,7 @@ fn a_replica_that_was_replaced_for_its_liveness_is_a_word_beside_what_is_well() 
         rollout: 7,
         release: Some(42),
         fault: "answers GET /live with 500".into(),
-        overfull: false,
+        how: Failure::Liveness,
         ran_millis: Some(180_000),
         lines: vec!["deadlock".into()],
     };
