@@ -135,7 +135,7 @@ pub struct ReplicaFailed {
 pub enum Failure {
     #[default]
     Liveness,
-    /// It was live and did not become ready in time.
+    /// It was live and did not start in time.
     Late,
     /// It wrote more to its own file system than it may.
     Overfull,
@@ -343,7 +343,7 @@ impl ReplicaFailed {
         let after = self.ran_millis.map_or_else(String::new, |ms| format!(" after {}", seconds(ms)));
         let failed = match self.how {
             Failure::Liveness => "failed its liveness check",
-            Failure::Late => "did not become ready",
+            Failure::Late => "did not start in time",
             Failure::Overfull => "has no more room",
         };
         format!("{}.{} {failed}{after} and is replaced: it {}", self.process, self.ordinal, self.fault)

@@ -21,6 +21,9 @@ use crate::base::model::{
 };
 use crate::machinery::runtime::EngineError;
 
+/// What starts slowly where all start at once is let go on for many times what a rollout would have given it.
+const LONG_OVERDUE: i64 = 5;
+
 /// A workload that the engine refused is asked for again after this long.
 const REFUSED_PAUSE_MILLIS: i64 = 5_000;
 
@@ -95,7 +98,7 @@ impl Mind {
     }
 
     /// Notes who cannot stay although it runs: who wrote more to its own file system than its size allows (bytes by replica,
-    /// as they were measured last), and who is live and did not become ready in all the time that it has for it.
+    /// as they were measured last), and who is live and did not start in all the time that it has for it.
     pub(super) fn weigh(
         &mut self,
         all: &[Desired],
@@ -121,11 +124,12 @@ impl Mind {
         (bytes > most).then_some(Death::Overfull { bytes, most })
     }
 
-    /// How long a live replica had to become ready, if it did not within that. A life of the platform that just began asks
+    /// How long a live replica had to start, if it did not within that. A life of the platform that just began asks
     /// anew, so it begins to count anew.
     fn overdue(&self, desired: &Desired, replica: &Replica, began: Timestamp, now: Timestamp) -> Option<i64> {
         let (vital, live) = (self.memory.vitals.get(&replica.id)?, desired.status().live);
-        if live != replica.generation || vital.standing.passed {
+        // What readiness says takes a replica out of the route and never away.
+        if live != replica.generation || vital.standing.started {
             return None;
         }
         let processes = match live == desired.rollout() {
@@ -133,8 +137,7 @@ impl Mind {
             false => desired.live_processes(&desired.status().scaled),
         };
         let process = processes.iter().find(|p| p.id == replica.workload && replica.ordinal <= p.count)?;
-        let (to_start, to_be_ready) = process.patience_millis(&self.settings);
-        let millis = if vital.standing.started { to_be_ready } else { to_start };
+        let millis = process.patience_millis(&self.settings).0 * LONG_OVERDUE;
         (now.since(replica.started_at?.max(began)) > millis).then_some(millis)
     }
 

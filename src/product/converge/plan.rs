@@ -109,6 +109,7 @@ impl<'a> Planner<'a> {
         let routed = if routed.is_empty() { self.left_routed(&processes, &status) } else { routed };
         self.adopt(&status);
         self.clear_away(rollout, &status, &routed, gave_up);
+        self.spare_the_routed(&routed);
         let (holds, look_again_at) = (routed.is_empty() && self.comes_back(&status), self.look_again_at);
         Changes { list: std::mem::take(&mut self.list), routed, share, status, holds, look_again_at }
     }
@@ -160,10 +161,32 @@ impl<'a> Planner<'a> {
             return Vec::new();
         }
         let has = |s: &&Seen| {
-            let of_it = s.replica.generation == self.desired.rollout() && s.traffic == Traffic::Routed;
-            of_it && s.runs() && s.replica.address.is_some() && s.standing.dead.is_none()
+            let answers = s.runs() && s.replica.address.is_some() && s.standing.dead.is_none();
+            answers && s.traffic == Traffic::Routed
         };
-        self.observed.replicas.iter().filter(has).map(|s| s.replica.id.clone()).collect()
+        let all = || self.observed.replicas.iter().filter(has);
+        let ids = |of: &mut dyn Iterator<Item = &Seen>| of.map(|s| s.replica.id.clone()).collect::<Vec<_>>();
+        let desired = ids(&mut all().filter(|s| s.replica.generation == self.desired.rollout()));
+        // One that was to take over and shall not any more: better that one than none, until what is live is there.
+        if desired.is_empty() { ids(&mut all().filter(|s| s.is_ready())) } else { desired }
+    }
+
+    /// What this plan routes it does not stop, whatever was decided before it was known that nobody else can be routed.
+    fn spare_the_routed(&mut self, routed: &[String]) {
+        let kept: Vec<&Replica> =
+            self.observed.replicas.iter().map(|s| &s.replica).filter(|r| routed.contains(&r.id)).collect();
+        self.list.retain_mut(|change| match change {
+            Change::Ensure { workload, generation, count } => {
+                let of_it = kept.iter().filter(|r| r.workload == *workload && r.generation == *generation);
+                *count = of_it.map(|r| r.ordinal).max().unwrap_or(0).max(*count);
+                true
+            }
+            Change::Retire { workload, below } => {
+                !kept.iter().any(|r| r.workload == *workload && r.generation < *below)
+            }
+            Change::Stop { replica } | Change::Remove { replica } => !routed.contains(replica),
+            Change::Probe { .. } | Change::GiveUp { .. } => true,
+        });
     }
 
     fn routed(

@@ -47,7 +47,12 @@ impl World {
                 let is_new = self.boots.last().is_some_and(|at| self.now - at < JUST_NOW);
                 let fault = Serving { is_new, place, status: status.unwrap_or(&place.environment.status), replicas }
                     .fault(target);
-                faults.extend(fault.map(|text| format!("app {number}: {text}")));
+                // Nobody of what is live is ready: who served serves on until somebody is.
+                let live = status.unwrap_or(&place.environment.status).live;
+                let ready = |r: &Replica| r.generation == live && platform.mind.memory.is_ready(&r.id);
+                let of_it = |r: &&Replica| r.workload.environment == place.environment.id && r.address.is_some();
+                let stands_in = new.iter().all(|id| old.contains(id)) && !replicas.iter().filter(of_it).any(ready);
+                faults.extend(fault.filter(|_| !stands_in).map(|text| format!("app {number}: {text}")));
             }
             let answers = |id: &String| self.engine.bodies.get(id).is_some_and(|b| b.answers(self.now));
             let state = after.target(&place.host).map(|t| t.state);

@@ -17,13 +17,19 @@ impl World {
         for (number, place) in self.places.iter().enumerate() {
             let environment = &place.environment;
             let mine = self.engine.ours().filter(|b| b.replica.workload.environment == environment.id);
+            // Who fell ill is noticed where somebody asks.
+            let desired = place.desired();
+            let asked = |b: &Body| {
+                let of_it = desired.processes().into_iter().find(|p| p.id == b.replica.workload);
+                of_it.is_none_or(|process| process.is_watched())
+            };
             let mut here: Vec<_> = mine
                 .map(|b| {
                     (
                         b.replica.workload.process.to_string(),
                         b.replica.generation,
                         b.replica.ordinal,
-                        b.is_ready(self.now) || !b.port && b.is_running(),
+                        b.is_ready(self.now) || b.is_running() && (!b.port || b.sick && !asked(b)),
                     )
                 })
                 .collect();

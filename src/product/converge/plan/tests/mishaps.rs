@@ -383,3 +383,65 @@ fn a_lost_replica_waits_for_room_while_rollouts_stand_side_by_side() {
     let gone: Vec<Seen> = web.into_iter().filter(|s| s.replica.id != "web.2.1" && s.replica.id != "web.2.2").collect();
     assert!(ensures(&run(&wanted, &with(gone))).contains(&("web".to_owned(), 3)));
 }
+
+#[test]
+fn one_beyond_the_number_that_ended_is_cleared_away_and_not_replaced() {
+    let wanted = desired(1, 1, &[("web", 1)]);
+    let all = vec![seen(&wanted, "web", 1, 1, true), exited(seen(&wanted, "web", 1, 2, true), 137)];
+    let changes = run(&wanted, &with(all));
+    assert!(changes.list.contains(&Change::Remove { replica: "web.1.2".into() }), "{changes:?}");
+    assert!(ensures(&changes).is_empty() && changes.status.reason.is_none(), "{changes:?}");
+}
+
+#[test]
+fn one_that_is_missing_within_the_number_is_started_though_the_number_is_right() {
+    let wanted = desired(1, 1, &[("web", 2)]);
+    let all = vec![seen(&wanted, "web", 1, 2, true), seen(&wanted, "web", 1, 3, true)];
+    assert_eq!(ensures(&run(&wanted, &with(all))), [("web".to_owned(), 2)]);
+}
+
+#[test]
+fn a_watch_does_not_go_back_to_what_nobody_has_asked_yet() {
+    let (wanted, both) = watched();
+    let [mut before, new] = both.clone();
+    before.standing = Standing::default();
+    let lost = exited(seen(&wanted, "worker", 2, 1, true), 1);
+    let mut wanted = wanted;
+    wanted.environment.spec.formation.insert(name("worker"), 1);
+    let later = NOW.plus_millis(31_000);
+    let unasked = plan(&wanted, &with(vec![before, routed(new.clone()), lost.clone()]), later, &SETTINGS);
+    assert_eq!((unasked.status.live, unasked.routed.as_slice()), (Generation(2), ["web.2.1".to_owned()].as_slice()));
+    let asked = plan(&wanted, &with(vec![both[0].clone(), routed(new), lost]), later, &SETTINGS);
+    assert_eq!(asked.status.live, Generation(1), "{asked:?}");
+}
+
+#[test]
+fn an_app_sleeps_though_its_worker_is_started_anew() {
+    let mut wanted = sleepy(1, 1);
+    wanted.environment.spec.formation.insert(name("worker"), 1);
+    let worker = exited(seen(&wanted, "worker", 1, 1, true), 1);
+    assert_eq!(run(&wanted, &loaded(vec![worker], 0, i64::MAX)).status.state, EnvironmentState::Asleep);
+}
+
+#[test]
+fn what_served_and_shall_not_any_more_serves_on_until_what_is_live_is_there() {
+    let wanted = desired(1, 1, &[]);
+    let dead = exited(seen(&wanted, "web", 1, 1, true), 137);
+    let other = routed(seen(&wanted, "web", 2, 1, true));
+    let changes = run(&wanted, &with(vec![dead, other]));
+    assert_eq!(changes.routed, ["web.2.1"]);
+    assert!(!changes.list.contains(&Change::Remove { replica: "web.2.1".into() }), "{changes:?}");
+    assert_eq!(ensures(&changes), [("web".to_owned(), 1)]);
+}
+
+#[test]
+fn a_replica_of_a_rollout_that_goes_does_not_take_those_that_stand_by_with_it() {
+    let (mut wanted, both) = watched();
+    let watch = wanted.environment.status.watch.as_mut().expect("a watch");
+    watch.previous = Generation(1);
+    (wanted.environment.spec.rollout, wanted.environment.status.live) = (Generation(3), Generation(3));
+    let live = seen(&wanted, "web", 3, 1, true);
+    let changes = run(&wanted, &with(vec![both[0].clone(), both[1].clone(), live]));
+    assert!(changes.list.contains(&Change::Stop { replica: "web.2.1".into() }), "{changes:?}");
+    assert!(changes.list.iter().all(|change| !matches!(change, Change::Retire { .. })), "{changes:?}");
+}
