@@ -153,8 +153,8 @@ impl<'a> Planner<'a> {
         processes.iter().map(|p| (p.id.process.clone(), u32::try_from(count(p)).unwrap_or(u32::MAX))).collect()
     }
 
-    /// Where nothing that is live can be routed: what has the route and is of the desired rollout. The life of the platform
-    /// before this one may have ended between its table and its word that this is live.
+    /// Where nothing that is live can be routed: what has the route and is of the desired rollout, since the life of the platform
+    /// before this one may have ended between its table and its word that this is live; else whoever has it and is ready.
     fn left_routed(&self, processes: &[DesiredProcess], status: &EnvironmentStatus) -> Vec<String> {
         let wanted = processes.iter().any(|p| p.has_port && p.count > 0) && status.state != EnvironmentState::Blocked;
         if !wanted || self.is_called_off() || self.is_exclusive() {

@@ -34,7 +34,7 @@ pub struct Standing {
 pub enum Death {
     /// A liveness check failed as often as it may.
     Check,
-    /// It is live and had not started within that time.
+    /// It is live and had not passed its startup check within that time.
     Late { millis: i64 },
     /// It wrote more to its own file system than it may.
     Overfull { bytes: u64, most: u64 },
