@@ -206,7 +206,7 @@ impl Mind {
                     if self.order(Busy::Ensure(workload.clone()), order) {
                         let of_it = |r: &&Replica| r.workload == workload && r.generation == generation;
                         let surplus = replicas.iter().filter(of_it).filter(|r| r.ordinal > count);
-                        self.memory.doomed.extend(surplus.map(|r| (r.id.clone(), workload.clone())));
+                        surplus.for_each(|r| self.memory.doom(r, &Busy::Ensure(workload.clone())));
                     }
                 }
                 Change::Probe { replica } => {
@@ -218,23 +218,22 @@ impl Mind {
                     let order = Order::Retire { workload: workload.clone(), below };
                     if self.order(Busy::Retire(workload.clone()), order) {
                         let goes = replicas.iter().filter(|r| r.workload == workload && r.generation < below);
-                        self.memory.doomed.extend(goes.map(|r| (r.id.clone(), workload.clone())));
+                        goes.for_each(|r| self.memory.doom(r, &Busy::Retire(workload.clone())));
                     }
                 }
                 Change::Stop { replica } => {
                     let Some(replica) = find(&replica) else { continue };
                     let busy = Busy::Remove(replica.workload.clone(), replica.id.clone());
-                    let (id, workload) = (replica.id.clone(), replica.workload.clone());
-                    if self.order(busy, Order::Stop { replica }) {
-                        self.memory.doomed.insert(id, workload);
+                    if self.order(busy.clone(), Order::Stop { replica: replica.clone() }) {
+                        self.memory.doom(&replica, &busy);
                     }
                 }
                 Change::Remove { replica } => {
                     let Some(replica) = find(&replica) else { continue };
                     let busy = Busy::Remove(replica.workload.clone(), replica.id.clone());
-                    let (id, workload, state) = (replica.id.clone(), replica.workload.clone(), replica.state.clone());
-                    if self.order(busy, Order::Remove { replica }) && state == ReplicaState::Running {
-                        self.memory.doomed.insert(id, workload);
+                    let runs = replica.state == ReplicaState::Running;
+                    if self.order(busy.clone(), Order::Remove { replica: replica.clone() }) && runs {
+                        self.memory.doom(&replica, &busy);
                     }
                 }
                 Change::GiveUp { replica, cause } => {
@@ -298,14 +297,7 @@ impl Mind {
 
     pub(super) fn finished(&mut self, busy: Busy, outcome: Outcome, now: Timestamp) -> Option<News> {
         self.busy.remove(&busy);
-        if let Busy::Ensure(workload) | Busy::Retire(workload) = &busy {
-            // Whatever is still there was not stopped after all, unless its own stop is under way.
-            let own = |id: &String| self.busy.contains(&Busy::Remove(workload.clone(), id.clone()));
-            self.memory.doomed.retain(|id, of| of != workload || own(id));
-        }
-        if let Busy::Remove(_, replica) = &busy {
-            self.memory.doomed.remove(replica);
-        }
+        self.memory.spare(&busy);
         match outcome {
             Outcome::Done => {
                 if let Busy::Ensure(workload) = &busy {

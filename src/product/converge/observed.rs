@@ -2,8 +2,9 @@
 //! the truth about replicas; what is kept here beside it (readiness, routes, crashes) can be lost
 //! and is found again by looking.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
+use super::apply::Busy;
 use super::scale::{Demand, Load};
 use super::vital::{Death, Standing, Vital};
 use crate::base::clock::Timestamp;
@@ -117,8 +118,8 @@ pub struct Memory {
     pub demands: HashMap<EnvironmentId, Demand>,
     /// When replicas started and ended, by the clock of the converger; see `restamp`.
     pub stamps: HashMap<String, Stamps>,
-    /// Replicas whose stop is under way, as surplus of their workload. What was decided since then does not save them.
-    pub doomed: HashMap<String, WorkloadId>,
+    /// Replicas whose stop is under way, and what stops them. What was decided since then does not save them.
+    pub doomed: HashMap<String, HashSet<Busy>>,
     /// Replicas that run and cannot stay, for what no check of theirs says; nothing that they do later saves them.
     pub deaths: HashMap<String, Death>,
 }
@@ -165,6 +166,15 @@ impl Memory {
     /// When it ended, by the clock that goes on evenly.
     pub fn ended(&self, replica: &str) -> Option<Timestamp> {
         self.stamps.get(replica)?.ended.map(|(_, steady)| steady)
+    }
+
+    pub fn doom(&mut self, replica: &Replica, by: &Busy) {
+        self.doomed.entry(replica.id.clone()).or_default().insert(by.clone());
+    }
+
+    /// That has ended: whoever is still there was not stopped by it after all.
+    pub fn spare(&mut self, ended: &Busy) {
+        self.doomed.retain(|_, by| !(by.remove(ended) && by.is_empty()));
     }
 
     /// What is left of it is for its stop to clear away: no crash, and nothing to replace.
@@ -230,4 +240,36 @@ pub struct Routed {
     pub now: bool,
     pub in_flight: usize,
     pub answers: Answers,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::model::{Id, ReleaseId};
+
+    #[test]
+    fn who_is_stopped_for_two_reasons_is_spared_when_both_have_ended() {
+        let workload = WorkloadId { environment: EnvironmentId::fresh(), process: "web".parse().expect("name") };
+        let (ensure, retire) = (Busy::Ensure(workload.clone()), Busy::Retire(workload.clone()));
+        let replica = Replica {
+            id: "web.2".into(),
+            workload,
+            generation: Generation(5),
+            release: ReleaseId::fresh(),
+            ordinal: 2,
+            state: ReplicaState::Exited { code: 0, out_of_memory: false, at: Timestamp(1) },
+            started_at: None,
+            volumes: Vec::new(),
+            address: None,
+        };
+        let mut memory = Memory::default();
+        memory.doom(&replica, &ensure);
+        memory.spare(&retire);
+        assert!(memory.has_been_stopped(&replica), "the other one is under way still");
+        memory.doom(&replica, &retire);
+        memory.spare(&ensure);
+        assert!(memory.has_been_stopped(&replica));
+        memory.spare(&retire);
+        assert!(!memory.has_been_stopped(&replica));
+    }
 }

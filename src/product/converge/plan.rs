@@ -106,7 +106,7 @@ impl<'a> Planner<'a> {
             Some(mixed) => (mixed, None),
             None => self.with_canary(self.routed(status.live, &processes, &status.scaled), &status),
         };
-        let routed = if routed.is_empty() { self.left_routed(&processes, &status) } else { routed };
+        let routed = if routed.is_empty() { self.left_routed(&processes) } else { routed };
         self.adopt(&status);
         self.clear_away(rollout, &status, &routed, gave_up);
         self.spare_the_routed(&routed);
@@ -154,9 +154,9 @@ impl<'a> Planner<'a> {
     }
 
     /// Where nothing that is live can be routed: what has the route and is of the desired rollout, since the life of the platform
-    /// before this one may have ended between its table and its word that this is live; else whoever has it and is ready.
-    fn left_routed(&self, processes: &[DesiredProcess], status: &EnvironmentStatus) -> Vec<String> {
-        let wanted = processes.iter().any(|p| p.has_port && p.count > 0) && status.state != EnvironmentState::Blocked;
+    /// before this one may have ended between its table and its word that this is live; else whoever has it, the ready ones first.
+    fn left_routed(&self, processes: &[DesiredProcess]) -> Vec<String> {
+        let wanted = processes.iter().any(|p| p.has_port && p.count > 0);
         if !wanted || self.is_called_off() || self.is_exclusive() {
             return Vec::new();
         }
@@ -167,8 +167,13 @@ impl<'a> Planner<'a> {
         let all = || self.observed.replicas.iter().filter(has);
         let ids = |of: &mut dyn Iterator<Item = &Seen>| of.map(|s| s.replica.id.clone()).collect::<Vec<_>>();
         let desired = ids(&mut all().filter(|s| s.replica.generation == self.desired.rollout()));
-        // One that was to take over and shall not any more: better that one than none, until what is live is there.
-        if desired.is_empty() { ids(&mut all().filter(|s| s.is_ready())) } else { desired }
+        if !desired.is_empty() {
+            return desired;
+        }
+        // One that was to take over and shall not any more: better that one than none, until what is live is there. After a
+        // restart of the platform nobody has asked it yet.
+        let ready = ids(&mut all().filter(|s| s.is_ready()));
+        if ready.is_empty() { ids(&mut all()) } else { ready }
     }
 
     /// What this plan routes it does not stop, whatever was decided before it was known that nobody else can be routed.

@@ -74,6 +74,8 @@ impl Vital {
             Track { check: check.clone(), due: started_at.plus_millis(least), failures: 0, holds: passed }
         };
         self.tracks = checks.iter().map(track).collect();
+        // Where nobody asked whether it started, it has not said so.
+        self.standing.started &= passed;
         self.settle();
     }
 
@@ -251,6 +253,18 @@ mod tests {
         vital.answered(1, no(), T0);
         vital.answered(1, no(), T0);
         assert!(!vital.standing.ready);
+    }
+
+    #[test]
+    fn checks_taken_away_leave_one_that_was_never_ready_to_prove_itself() {
+        let mut vital = Vital::default();
+        vital.follow(&[check(CheckKind::Readiness)], T0);
+        vital.answered(0, no(), T0);
+        vital.follow(&[HealthCheck::new(CheckKind::Startup, Check::Tcp)], T0);
+        assert!(!vital.standing.passed && !vital.standing.ready);
+        assert_eq!(due(&vital, T0), [CheckKind::Startup]);
+        vital.answered(0, Ok(()), T0);
+        assert!(vital.standing.ready);
     }
 
     #[test]

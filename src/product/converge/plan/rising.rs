@@ -49,6 +49,8 @@ impl Planner<'_> {
                         self.replace(process, rollout);
                     }
                 }
+                // Those of another rollout have to go before one more can come.
+                None if running < want && !left_over && !self.has_spare(rollout) => {}
                 // Surplus replicas leave the route before they stop.
                 None if (running != want || left_over) && self.surplus_is_idle(process, rollout) => {
                     self.ensure(process, rollout);

@@ -114,7 +114,8 @@ impl<'a> Planner<'a> {
 
     /// A replica that takes the place of a lost one is one more, too, while rollouts stand side by side.
     pub(super) fn has_spare(&self, generation: Generation) -> bool {
-        if !self.mixes(self.desired.status()) {
+        let alone = !self.observed.replicas.iter().any(|s| s.replica.generation != generation && s.runs());
+        if alone || !self.mixes(self.desired.status()) {
             return true;
         }
         let processes = match generation == self.desired.rollout() {

@@ -58,6 +58,10 @@ impl Planner<'_> {
         if gives_up || !runs || live == self.desired.rollout() || live == Generation::default() {
             return;
         }
+        // It has just taken other settings, which the next look reads.
+        if live == before.live && status.live_release != before.live_release {
+            return self.look_again_in(1);
+        }
         let mut processes = self.desired.live_processes(&status.scaled);
         // What has a volume to itself stops for the new one, and comes back only when that fails (`exclusive`).
         processes.retain(|process| process.alone.is_empty() || spec.stopped);

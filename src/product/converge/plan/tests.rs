@@ -277,6 +277,7 @@ fn at_the_fixpoint_there_is_nothing_to_do() {
     assert_eq!(first, second);
 }
 
+mod aftermath;
 mod counted;
 mod exclusive;
 mod health;

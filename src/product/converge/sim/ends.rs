@@ -67,8 +67,10 @@ impl World {
             }
             let desired = place.desired();
             let serves = spec.release.is_some() && status.live > Generation::default();
-            let mut wanted: Vec<_> = desired
-                .processes()
+            // What goes on where a rollout was given up has its own numbers.
+            let stands_back = status.state == EnvironmentState::Blocked && status.live != spec.rollout;
+            let processes = if stands_back { desired.live_processes(&status.scaled) } else { desired.processes() };
+            let mut wanted: Vec<_> = processes
                 .into_iter()
                 .filter(|_| serves)
                 .flat_map(|p| (1..=p.count).map(move |n| (p.id.process.to_string(), status.live, n, true)))

@@ -18,7 +18,9 @@ impl World {
         if (&of.environment.spec.formation, &of.environment.spec.scaling) != (&spec.formation, &spec.scaling) {
             of.numbers_since = now;
         }
-        if of.environment.spec.strategy != spec.strategy {
+        // What the rollout before this one has under way is not called back.
+        let (old, live) = (&of.environment.spec, of.environment.status.live);
+        if old.strategy != spec.strategy || old.rollout != spec.rollout && old.rollout != live {
             of.rolls_since = now;
         }
         of.environment.spec = spec;

@@ -28,7 +28,7 @@ pub struct Place {
     pub asked_since: i64,
     /// When the numbers of replicas were last changed by anybody.
     pub numbers_since: i64,
-    /// When another way of taking over was last asked for.
+    /// When another way of taking over was last asked for, or another rollout before the one under way was live.
     pub rolls_since: i64,
     /// Rollouts that somebody ended, and that were not live when the converger read so.
     pub called_off: BTreeSet<Generation>,

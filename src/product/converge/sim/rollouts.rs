@@ -99,7 +99,8 @@ impl World {
         let here = self.engine.ours().filter(|b| b.replica.workload.environment == made.id.environment);
         let here: Vec<&Replica> = here.map(|b| &b.replica).filter(|r| runs(r)).collect();
         let others = here.iter().filter(|r| r.generation != made.generation).count();
-        if here.len() > wanted.max(others) + 1 {
+        // Nothing is side by side: what is beyond the number stands in for what is not there yet.
+        if others > 0 && here.len() > wanted.max(others) + 1 {
             let number = place.number;
             let names: Vec<String> =
                 here.iter().map(|r| format!("{} {}.{}", r.generation, r.workload.process, r.ordinal)).collect();

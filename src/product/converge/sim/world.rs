@@ -341,7 +341,12 @@ impl World {
             let releases = place.releases.iter_mut().filter(|(release, _)| serve.contains(&release.id));
             releases.for_each(|(_, nature)| *nature = Nature::Good(100));
             let ours = self.engine.bodies.values_mut().filter(|b| b.owner == OURS);
-            for body in ours.filter(|b| b.replica.generation == place.environment.status.live) {
+            let live = |b: &&mut super::engine::Body| b.replica.generation == place.environment.status.live;
+            // Who was found dead has its pause before it is replaced, and does not rise.
+            let memory = self.platform.as_ref().map(|platform| &platform.mind.memory);
+            let dead =
+                |b: &&mut super::engine::Body| memory.is_some_and(|memory| memory.death(&b.replica.id).is_some());
+            for body in ours.filter(|b| live(b) && !dead(b)) {
                 if body.replica.workload.environment == place.environment.id {
                     body.nature = Nature::Good(100);
                     body.able_from = body.able_from.min(now + 100);
