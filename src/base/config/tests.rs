@@ -48,9 +48,10 @@ fn sizes_are_a_list_whose_names_are_taken_once() {
     let own = "[[runtime.sizes]]\nname = \"one\"\nmemory_bytes = 33554432\ncpu_millis = 100\npids = 16\n";
     let own = file(own).expect("loads").runtime;
     assert_eq!((own.sizes.len(), own.limits_of(Some(&small))), (1, own.limits()), "one that is no more counts as none");
-    let twice = "[[runtime.sizes]]\nname = \"default\"\nmemory_bytes = 1\ncpu_millis = 1\npids = 1\n";
-    let fault = file(twice).expect_err("three faults").to_string();
-    for part in ["\"default\" is taken", "runtime.sizes[0].memory_bytes", "runtime.sizes[0].cpu_millis"] {
+    let twice = "[[runtime.sizes]]\nname = \"default\"\nmemory_bytes = 1\ncpu_millis = 1\npids = 1\n\
+                 disk_bytes = 1048575\n";
+    let fault = file(twice).expect_err("four faults").to_string();
+    for part in ["\"default\" is taken", "sizes[0].memory_bytes", "sizes[0].cpu_millis", "sizes[0].disk_bytes"] {
         assert!(fault.contains(part), "{part}: {fault}");
     }
 }

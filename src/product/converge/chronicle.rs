@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 
 use super::desired::Desired;
-use super::observed::Memory;
+use super::observed::{Memory, of};
 use super::table::Entry;
 use super::vital::{Death, overfull_text};
 use crate::base::clock::Timestamp;
@@ -65,7 +65,7 @@ impl Chronicle {
     }
 
     /// Exits, delays, readiness and new rollouts, before anything of it is cleared away.
-    /// `replicas` as the engine stamped them; `steady` is the time that `memory` goes by.
+    /// `replicas` as the engine stamped them, `by_environment`; `steady` is the time that `memory` goes by.
     pub async fn observed(&mut self, all: &[Desired], replicas: &[Replica], memory: &Memory, steady: Timestamp) {
         let now = self.ctx.now();
         let mut tales = Vec::new();
@@ -76,12 +76,13 @@ impl Chronicle {
                 let happened = Happened::RolloutStarted { release: release.number, rollout: rollout.0 };
                 tales.push(tale(desired, now, happened, format!("v{}", release.number), None, Some(once)));
             }
-            for replica in replicas.iter().filter(|r| concerns(desired, r)) {
+            let here = of(replicas, &desired.environment.id);
+            for replica in here.iter().filter(|r| concerns(desired, r)) {
                 tales.extend(self.exit(desired, replica).await);
                 tales.extend(self.ready(desired, replica, memory));
                 tales.extend(self.failure(desired, replica, memory).await);
             }
-            tales.extend(self.delays(desired, replicas, memory, steady));
+            tales.extend(self.delays(desired, here, memory, steady));
         }
         let ids: HashSet<&str> = replicas.iter().map(|r| r.id.as_str()).collect();
         self.told.retain(|once| once.split_once('/').is_none_or(|(id, _)| id.contains('_') || ids.contains(id)));
@@ -200,8 +201,9 @@ impl Chronicle {
         let routes = self.routes.get_or_insert_default();
         for (desired, entry) in all.iter().zip(entries) {
             let id = &desired.environment.id;
+            let here = of(replicas, id);
             let route = Routed {
-                rollout: rollout_of(&entry.routed, replicas, desired.status().live).0,
+                rollout: rollout_of(&entry.routed, here, desired.status().live).0,
                 hosts: entry.hosts.iter().map(ToString::to_string).collect(),
                 replicas: entry.routed.clone(),
             };
@@ -217,7 +219,7 @@ impl Chronicle {
             // Replicas that run and were not asked yet whether they are ready.
             let settling = !published
                 && now.since(self.began) < SETTLING_MILLIS
-                && replicas.iter().any(|r| r.workload.environment == *id && r.state == ReplicaState::Running);
+                && here.iter().any(|r| r.state == ReplicaState::Running);
             if stays || settling {
                 if let Some(before) = routes.get_mut(id).filter(|b| b.published && published) {
                     before.route = route;
@@ -241,7 +243,8 @@ impl Chronicle {
             tales.push(tale(desired, now, happened, subject, cause, None));
             routes.insert(id.clone(), Told { published, route });
         }
-        routes.retain(|id, _| all.iter().any(|d| d.environment.id == *id));
+        let known: HashSet<&EnvironmentId> = all.iter().map(|d| &d.environment.id).collect();
+        routes.retain(|id, _| known.contains(id));
         self.write(tales).await;
     }
 

@@ -1,6 +1,6 @@
 //! What people asked for, read from the store: the left side of every comparison.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::base::access::Scope;
 use crate::base::config;
@@ -55,23 +55,27 @@ impl DesiredProcess {
 const ALIVE_MILLIS: i64 = 1000;
 
 impl Desired {
-    pub async fn all(tx: &mut Tx) -> Result<Vec<Self>> {
+    /// `known` are the releases of the look before: nothing of them that is asked here ever changes.
+    pub async fn all(tx: &mut Tx, known: &mut HashMap<ReleaseId, Release>) -> Result<Vec<Self>> {
+        let mut before = std::mem::take(known);
         let mut hosts: BTreeMap<_, Vec<Host>> = BTreeMap::new();
         for route in store::routes::all(tx).await? {
             hosts.entry(route.environment_id).or_default().push(route.host);
         }
         let mut all = Vec::new();
         for (environment, app) in store::environments::all(tx).await? {
-            let release = match &environment.spec.release {
-                Some(id) => Some(release(tx, id).await?),
-                None => None,
-            };
-            let other =
-                environment.status.live_release.as_ref().filter(|id| environment.spec.release.as_ref() != Some(id));
-            let live = match other {
-                Some(id) => Some(self::release(tx, id).await?),
-                None => None,
-            };
+            let (asked, lives) = (environment.spec.release.as_ref(), environment.status.live_release.as_ref());
+            for id in asked.into_iter().chain(lives) {
+                if !known.contains_key(id) {
+                    let release = match before.remove(id) {
+                        Some(release) => release,
+                        None => self::release(tx, id).await?,
+                    };
+                    known.insert(id.clone(), release);
+                }
+            }
+            let release = asked.and_then(|id| known.get(id)).cloned();
+            let live = lives.filter(|id| asked != Some(id)).and_then(|id| known.get(id)).cloned();
             let hosts = hosts.remove(&environment.id).unwrap_or_default();
             all.push(Self { environment, app, release, live, hosts });
         }

@@ -1,6 +1,7 @@
 //! The loop around `mind`: look, decide, start what is not under way yet, publish, write the status. One look takes
 //! milliseconds; whatever takes longer runs as a task whose end is a wake-up.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,10 +16,11 @@ use super::board::Board;
 use super::chronicle::{self, Chronicle};
 use super::desired::{Desired, Settings};
 use super::mind::{Mind, News, blocked, can_never_be_live};
+use super::observed::by_environment;
 use super::table::Publisher;
 use crate::base::clock::{SteadyClock, Timestamp};
 use crate::base::error::{Error, Result};
-use crate::base::model::{EnvironmentId, EnvironmentStatus, Generation, Host, WorkloadId};
+use crate::base::model::{EnvironmentId, EnvironmentStatus, Generation, Host, Release, ReleaseId, WorkloadId};
 use crate::machinery::proxy::RouteTable;
 use crate::machinery::runtime::{Engine, EngineError};
 use crate::product::Ctx;
@@ -37,6 +39,8 @@ pub struct Converger {
     board: Board,
     tasks: JoinSet<(Busy, Outcome)>,
     engine_lost: bool,
+    /// Of the last look.
+    releases: HashMap<ReleaseId, Release>,
 }
 
 impl Converger {
@@ -59,6 +63,7 @@ impl Converger {
             board: Board::default(),
             tasks: JoinSet::new(),
             engine_lost: false,
+            releases: HashMap::new(),
         }
     }
 
@@ -120,12 +125,14 @@ impl Converger {
             }
         };
         let mut tx = self.hands.ctx.store.read().await?;
-        let all = Desired::all(&mut tx).await?;
+        let all = Desired::all(&mut tx, &mut self.releases).await?;
         drop(tx);
         let mut stamped = replicas.clone();
         self.mind.take_in(&all, &mut replicas, (self.hands.steady.now(), self.hands.ctx.clock.now()));
         self.mind.weigh(&all, &replicas, &self.hands.ctx.insight.written(), self.hands.steady.now());
-        stamped.retain(|of| replicas.iter().any(|r| r.id == of.id));
+        let taken: HashSet<&str> = replicas.iter().map(|r| r.id.as_str()).collect();
+        stamped.retain(|of| taken.contains(of.id.as_str()));
+        by_environment(&mut stamped);
         self.board.put_up(&self.mind.memory);
         self.chronicle.observed(&all, &stamped, &self.mind.memory, self.hands.steady.now()).await;
         let decided = self.mind.decide(&all, &replicas, &self.hands.ctx.insight.measured(), self.hands.steady.now());

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::apply::{Busy, Order, Outcome};
 use super::desired::{Desired, DesiredProcess, Settings, default_check};
-use super::observed::Memory;
+use super::observed::{Memory, by_environment, of};
 use super::plan::{self, Change, Changes};
 use super::scale::{Demand, Load, by_use, used};
 use super::table::{Entry, Publisher};
@@ -38,6 +38,8 @@ pub(super) struct Mind {
     counted_crashes: HashSet<String>,
     refused: BTreeMap<WorkloadId, (Timestamp, String)>,
     busy: HashSet<Busy>,
+    /// How many of its replicas are being removed, one by one.
+    removes: HashMap<WorkloadId, u32>,
     /// Which checks each replica is being asked, and how to end that.
     asked: HashMap<String, (Vec<HealthCheck>, CancellationToken)>,
     /// What is to be carried out, each as a task of its own whose end is told to `finished`.
@@ -70,6 +72,7 @@ impl Mind {
             counted_crashes: HashSet::new(),
             refused: BTreeMap::new(),
             busy: HashSet::new(),
+            removes: HashMap::new(),
             asked: HashMap::new(),
             orders: Vec::new(),
         }
@@ -91,8 +94,11 @@ impl Mind {
         self.memory.keep_only(replicas);
         replicas.retain(|replica| !self.memory.has_been_stopped(replica));
         replicas.iter_mut().for_each(|replica| self.memory.restamp(replica, now, wall));
-        let runs = |id: &String| replicas.iter().any(|r| r.id == *id && r.state == ReplicaState::Running);
-        self.asked.iter().filter(|(id, _)| !runs(id)).for_each(|(_, (_, stop))| stop.cancel());
+        by_environment(replicas);
+        let running = replicas.iter().filter(|r| r.state == ReplicaState::Running);
+        let running: HashSet<&str> = running.map(|r| r.id.as_str()).collect();
+        let ended = self.asked.iter().filter(|(id, _)| !running.contains(id.as_str()));
+        ended.for_each(|(_, (_, stop))| stop.cancel());
         self.count_crashes(all, replicas, now);
         self.orphans(all, replicas);
     }
@@ -153,8 +159,9 @@ impl Mind {
         let mut entries = Vec::new();
         let mut statuses = Vec::new();
         for (place, desired) in all.iter().enumerate() {
-            let mut observed = self.memory.observe(&desired.environment.id, replicas, |id| self.publisher.traffic(id));
-            observed.load = self.load(desired, replicas, measured, now);
+            let here = of(replicas, &desired.environment.id);
+            let mut observed = self.memory.observe(&desired.environment.id, here, |id| self.publisher.traffic(id));
+            observed.load = self.load(desired, here, measured, now);
             observed.began = *self.began.get_or_insert(now);
             let changes = plan::plan(desired, &observed, now, &self.settings);
             look_again_at = earliest(look_again_at, changes.look_again_at);
@@ -167,7 +174,7 @@ impl Mind {
                 // Requests wait for the one that was stopped to make room for one that failed.
                 state: if changes.holds { EnvironmentState::Converging } else { changes.status.state },
             });
-            self.start(desired, &changes, replicas, now);
+            self.start(desired, &changes, here, now);
             let mut status = changes.status;
             let gives_up = changes.list.iter().any(|c| matches!(c, Change::GiveUp { .. }));
             if status.reason.is_none() {
@@ -194,7 +201,7 @@ impl Mind {
                         continue;
                     }
                     // Its successor would be given the name of one that is not quite gone; the end of that brings us back.
-                    if self.busy.iter().any(|busy| matches!(busy, Busy::Remove(of, _) if *of == workload)) {
+                    if self.removes.contains_key(&workload) {
                         continue;
                     }
                     let of_live = generation != desired.rollout();
@@ -283,6 +290,9 @@ impl Mind {
     fn order(&mut self, busy: Busy, order: Order) -> bool {
         let is_new = self.busy.insert(busy.clone());
         if is_new {
+            if let Busy::Remove(workload, _) = &busy {
+                *self.removes.entry(workload.clone()).or_default() += 1;
+            }
             self.orders.push((busy, order));
         }
         is_new
@@ -291,12 +301,19 @@ impl Mind {
     /// A task is lost, and with it which one it was: let all of them be planned anew.
     pub(super) fn lost_count(&mut self) {
         self.busy.clear();
+        self.removes.clear();
         self.memory.doomed.clear();
         self.asked.clear();
     }
 
     pub(super) fn finished(&mut self, busy: Busy, outcome: Outcome, now: Timestamp) -> Option<News> {
-        self.busy.remove(&busy);
+        if self.busy.remove(&busy)
+            && let Busy::Remove(workload, _) = &busy
+            && let Some(number) = self.removes.get_mut(workload)
+        {
+            *number -= 1;
+            self.removes.retain(|_, number| *number > 0);
+        }
         self.memory.spare(&busy);
         match outcome {
             Outcome::Done => {
@@ -338,7 +355,7 @@ impl Mind {
             return None;
         }
         let (mut in_flight, mut entered) = (0, 0);
-        for replica in replicas.iter().filter(|r| r.workload.environment == environment.id) {
+        for replica in replicas {
             in_flight += self.publisher.traffic(&replica.id).map_or(0, |routed| routed.in_flight);
             entered += self.publisher.entered(&replica.id);
         }
@@ -352,12 +369,11 @@ impl Mind {
         let fresh = || Demand::new(asleep, borne.max().unwrap_or(0), now);
         let demand = self.memory.demands.entry(environment.id.clone()).or_insert_with(fresh);
         demand.sample(now, u32::try_from(in_flight).unwrap_or(u32::MAX), entered, was_rung);
-        let here: Vec<&Replica> = replicas.iter().filter(|r| r.workload.environment == environment.id).collect();
         demand.measure(measured.at, now, || {
             let number = |(process, scaling): (&&ProcessName, &&Scaling)| {
                 let size = desired.release_of(environment.status.live).and_then(|release| release.sizes.get(*process));
                 let of_it = |r: &&Replica| r.workload.process == **process && r.generation == environment.status.live;
-                let live = here.iter().copied().filter(of_it);
+                let live = replicas.iter().filter(of_it);
                 let used = used(measured, &environment.id, live, self.runtime.limits_of(size));
                 ((*process).clone(), by_use(scaling, &used))
             };
@@ -396,7 +412,8 @@ impl Mind {
                 }
             }
         }
-        self.counted_crashes.retain(|id| replicas.iter().any(|r| r.id == *id));
+        let ids: HashSet<&str> = replicas.iter().map(|r| r.id.as_str()).collect();
+        self.counted_crashes.retain(|id| ids.contains(id.as_str()));
     }
 
     /// Replicas of environments that are no more.

@@ -7,6 +7,8 @@ mod apply;
 mod asking;
 mod board;
 mod chronicle;
+#[cfg(test)]
+mod crowd;
 mod desired;
 mod driver;
 mod evidence;

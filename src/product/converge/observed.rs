@@ -109,6 +109,18 @@ pub struct Observed {
     pub began: Timestamp,
 }
 
+/// So that those of an environment stand together, else as they were.
+pub fn by_environment(replicas: &mut [Replica]) {
+    replicas.sort_by(|a, b| a.workload.environment.cmp(&b.workload.environment));
+}
+
+/// Those of the environment, of all as `by_environment` has them.
+pub fn of<'a>(replicas: &'a [Replica], environment: &EnvironmentId) -> &'a [Replica] {
+    let first = replicas.partition_point(|r| r.workload.environment < *environment);
+    let after = replicas.partition_point(|r| r.workload.environment <= *environment);
+    replicas.get(first..after).unwrap_or_default()
+}
+
 /// What this process remembers between two looks.
 #[derive(Default)]
 pub struct Memory {
@@ -139,7 +151,8 @@ const FORGIVEN_AFTER_MILLIS: i64 = 300_000;
 impl Memory {
     /// Forgets what the engine no longer holds.
     pub fn keep_only(&mut self, replicas: &[Replica]) {
-        let held = |id: &String| replicas.iter().any(|r| r.id == *id);
+        let ids: HashSet<&str> = replicas.iter().map(|r| r.id.as_str()).collect();
+        let held = |id: &String| ids.contains(id.as_str());
         self.vitals.retain(|id, _| held(id));
         self.leaving.retain(|id, _| held(id));
         self.doomed.retain(|id, _| held(id));
@@ -202,14 +215,14 @@ impl Memory {
         other.or_else(|| self.vitals.get(replica).and_then(|vital| vital.standing.dead))
     }
 
-    /// `routed` tells what the proxy knows of a replica that has or had a route.
+    /// `replicas` are those of the environment; `routed` tells what the proxy knows of one that has or had a route.
     pub fn observe(
         &self,
         environment: &EnvironmentId,
         replicas: &[Replica],
         routed: impl Fn(&str) -> Option<Routed>,
     ) -> Observed {
-        let seen = replicas.iter().filter(|r| r.workload.environment == *environment).map(|replica| {
+        let seen = replicas.iter().map(|replica| {
             let routed = routed(&replica.id);
             let traffic = match (&routed, self.leaving.get(&replica.id)) {
                 (Some(Routed { now: true, .. }), _) => Traffic::Routed,

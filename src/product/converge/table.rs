@@ -1,7 +1,7 @@
 //! From what shall receive traffic to the proxy's immutable table. Upstreams outlive tables, so
 //! that their counters of requests in flight and their connections do.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use tokio::sync::{Notify, watch};
@@ -40,6 +40,8 @@ pub struct Publisher {
     upstreams: HashMap<String, Arc<Upstream>>,
     meters: HashMap<EnvironmentId, Arc<Meter>>,
     picture: Picture,
+    /// Ids of all that the picture has.
+    shown: HashSet<String>,
     /// Whether the picture is of a table of this process, and not of the one that was saved before it.
     published: bool,
     /// One for each environment, in every table.
@@ -58,10 +60,11 @@ impl Publisher {
         let saved = Arc::clone(&sender.borrow());
         let upstreams = saved.upstreams().map(|u| (u.replica().to_owned(), Arc::clone(u))).collect();
         let ids = |target: &Target| target.all().map(|u| u.replica().to_owned()).collect();
-        let shown = |t: &Target| Shown { app: t.app.clone(), routed: ids(t), share: None, state: t.state };
-        let picture = saved.routes().map(|(host, target)| (host.to_string(), shown(target))).collect();
+        let target = |t: &Target| Shown { app: t.app.clone(), routed: ids(t), share: None, state: t.state };
+        let picture = saved.routes().map(|(host, of)| (host.to_string(), target(of))).collect();
         let (meters, bells) = (HashMap::new(), HashMap::new());
-        Self { sender, api, upstreams, meters, picture, published: false, bells, listener }
+        let shown = shown_in(&picture);
+        Self { sender, api, upstreams, meters, picture, shown, published: false, bells, listener }
     }
 
     /// Requests that went into the replica since it was first routed.
@@ -76,7 +79,7 @@ impl Publisher {
 
     pub fn traffic(&self, replica: &str) -> Option<Routed> {
         let upstream = self.upstreams.get(replica)?;
-        let routed = self.picture.values().any(|shown| shown.routed.iter().any(|i| i == replica));
+        let routed = self.shown.contains(replica);
         let (requests, faults, latency) = (upstream.requests(), upstream.faults(), upstream.latency());
         let answers = Answers { requests, faults, latency };
         Some(Routed { now: routed, in_flight: upstream.in_flight(), answers })
@@ -127,16 +130,15 @@ impl Publisher {
                 routes.insert(host.clone(), Arc::clone(&target));
             }
         }
-        self.bells.retain(|id, _| entries.iter().any(|entry| entry.environment == *id));
-        self.meters.retain(|id, _| entries.iter().any(|entry| entry.environment == *id));
+        let known: HashSet<&EnvironmentId> = entries.iter().map(|entry| &entry.environment).collect();
+        self.bells.retain(|id, _| known.contains(id));
+        self.meters.retain(|id, _| known.contains(id));
         self.sender.send_replace(Arc::new(RouteTable::new(self.api.clone(), routes)));
         self.published = true;
-        let before = std::mem::replace(&mut self.picture, picture);
-        let now = self.picture.values().flat_map(|shown| &shown.routed).collect::<Vec<_>>();
-        let mut left: Vec<String> =
-            before.into_values().flat_map(|shown| shown.routed).filter(|id| !now.contains(&id)).collect();
+        self.picture = picture;
+        let before = std::mem::replace(&mut self.shown, shown_in(&self.picture));
+        let mut left: Vec<String> = before.into_iter().filter(|id| !self.shown.contains(id)).collect();
         left.sort();
-        left.dedup();
         // From here on nothing enters them, so that no request in flight means none to come.
         left.iter().filter_map(|id| self.upstreams.get(id)).for_each(|upstream| upstream.retire());
         self.forget_gone(replicas);
@@ -144,8 +146,13 @@ impl Publisher {
     }
 
     fn forget_gone(&mut self, replicas: &[Replica]) {
-        self.upstreams.retain(|id, _| replicas.iter().any(|r| r.id == *id));
+        let ids: HashSet<&str> = replicas.iter().map(|r| r.id.as_str()).collect();
+        self.upstreams.retain(|id, _| ids.contains(id.as_str()));
     }
+}
+
+fn shown_in(picture: &Picture) -> HashSet<String> {
+    picture.values().flat_map(|shown| &shown.routed).cloned().collect()
 }
 
 fn target_state(entry: &Entry) -> TargetState {
@@ -158,5 +165,33 @@ fn target_state(entry: &Entry) -> TargetState {
             TargetState::Starting
         }
         _ => TargetState::Live,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The table that a life of the platform left to the next one: a canary beside what is live.
+    #[test]
+    fn who_had_the_route_before_has_it_in_the_next_life_a_canary_too() {
+        let upstream = |port: u16, id: &str| Upstream::new(([127, 0, 0, 1], port).into(), id.to_owned());
+        let canary = Portion { percent: 10, upstreams: vec![upstream(2, "new")] };
+        let listener = Arc::new(Notify::new());
+        let target = Target {
+            app: "shop".into(),
+            upstreams: vec![upstream(1, "old")],
+            canary: Some(canary),
+            state: TargetState::Live,
+            bell: Arc::new(Bell::new(Arc::clone(&listener))),
+            meter: Arc::new(Meter::new("env".to_owned())),
+        };
+        let host: Host = "shop.example.com".parse().expect("a host");
+        let saved = RouteTable::new(None, HashMap::from([(host, Arc::new(target))]));
+        let publisher = Publisher::new(watch::channel(Arc::new(saved)).0, None, listener);
+        for id in ["old", "new"] {
+            assert!(publisher.traffic(id).is_some_and(|routed| routed.now), "{id}");
+        }
+        assert!(publisher.traffic("another").is_none());
     }
 }

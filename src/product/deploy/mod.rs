@@ -213,4 +213,4 @@ pub fn formation_text(counts: &std::collections::BTreeMap<ProcessName, u32>) -> 
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::product) mod tests;

@@ -1,5 +1,6 @@
 //! Commands and schedules in process: a clock that is moved by hand, an engine in memory, both databases.
 
+mod guide;
 mod images;
 mod volumes;
 
@@ -7,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::*;
-use crate::base::clock::{Clock, ManualClock, Timestamp};
+use crate::base::clock::{Clock, ManualClock, SystemClock, Timestamp};
 use crate::base::config::{self, Config};
 use crate::base::model::*;
 use crate::machinery::image::BlobStore;
@@ -28,10 +29,11 @@ const NEW_YEAR: i64 = 1_767_225_600_000;
 const MINUTE: i64 = 60_000;
 
 /// One server: its own data directory and engine, the database perhaps shared.
-struct Server {
-    ctx: Ctx,
+pub(in crate::product) struct Server {
+    pub ctx: Ctx,
     clock: ManualClock,
-    engine: FakeEngine,
+    pub engine: FakeEngine,
+    pub builder: Arc<Builder>,
     blobs: BlobStore,
     dir: tempfile::TempDir,
 }
@@ -49,8 +51,18 @@ impl Server {
         Self::with(store, &self.clock, dir, self.ctx.vault.clone())
     }
 
+    /// On the clock of the machine.
+    pub async fn at_work(store: Store) -> Self {
+        let dir = tempfile::tempdir().expect("directory");
+        let vault = Vault::open(dir.path(), &store).await.expect("vault");
+        Self::by(Arc::new(SystemClock), store, &ManualClock::at(NEW_YEAR), dir, vault)
+    }
+
     fn with(store: Store, clock: &ManualClock, dir: tempfile::TempDir, vault: Vault) -> Self {
-        let shared: Arc<dyn Clock> = Arc::new(clock.clone());
+        Self::by(Arc::new(clock.clone()), store, clock, dir, vault)
+    }
+
+    fn by(shared: Arc<dyn Clock>, store: Store, clock: &ManualClock, dir: tempfile::TempDir, vault: Vault) -> Self {
         let fake = FakeEngine::with_clock(Arc::clone(&shared));
         fake.add_image(&image());
         let engine: Arc<dyn Engine> = Arc::new(fake.clone());
@@ -68,10 +80,10 @@ impl Server {
             observatory: Arc::new(NoObservatory),
             desk: Arc::new(Desk::new(Arc::clone(&engine), Arc::clone(&builder))),
             insight: Insight::open(dir.path(), &Config::default()).expect("insight"),
-            disk: Arc::new(Disk::new(engine, builder, blobs.clone(), dir.path().to_owned())),
+            disk: Arc::new(Disk::new(engine, Arc::clone(&builder), blobs.clone(), dir.path().to_owned())),
             config: Arc::new(Config::default()),
         };
-        Self { ctx, clock: clock.clone(), engine: fake, blobs, dir }
+        Self { ctx, clock: clock.clone(), engine: fake, builder, blobs, dir }
     }
 
     fn keeper(&self) -> CommandKeeper {
@@ -98,6 +110,36 @@ fn image() -> ImageDigest {
 
 fn parsed<T: std::str::FromStr<Err = NameError>>(text: &str) -> T {
     text.parse().expect("a name")
+}
+
+/// So many apps, each with a release that asks for two process types without a port; and one without any.
+pub(in crate::product) async fn crowd(store: &Store, apps: usize) {
+    let first = live(store).await;
+    let mut tx = store.begin().await.expect("begin");
+    let find = store::environments::find(&mut tx, &Scope::Platform, &first.environment_id).await.expect("find");
+    let mut environment = find.expect("an environment");
+    let app = store::apps::find(&mut tx, &Scope::Platform, &environment.app_id).await.expect("find").expect("an app");
+    let process = |command: &str| Process { command: vec![command.into()], working_dir: None };
+    let names = ["worker", "clock"].map(parsed::<ProcessName>);
+    for number in 0..apps {
+        let app = App { id: Id::fresh(), name: parsed(&format!("shop-{number}")), ..app.clone() };
+        let id = EnvironmentId::fresh();
+        let release = Release {
+            id: Id::fresh(),
+            environment_id: id.clone(),
+            processes: names.iter().map(|name| (name.clone(), process(name.as_str()))).collect(),
+            formation: names.iter().map(|name| (name.clone(), 1)).collect(),
+            ..first.clone()
+        };
+        environment = Environment { id, app_id: app.id.clone(), ..environment };
+        environment.spec.release = Some(release.id.clone());
+        environment.spec.rollout = Generation(1);
+        environment.spec.formation.clone_from(&release.formation);
+        store::apps::insert(&mut tx, &app).await.expect("app");
+        store::environments::insert(&mut tx, &environment).await.expect("environment");
+        store::releases::insert(&mut tx, &release).await.expect("release");
+    }
+    tx.commit().await.expect("commit");
 }
 
 /// An app whose release is live.

@@ -212,8 +212,12 @@ impl RealServer {
 
     /// `GET /` of an app through the proxy.
     pub fn get(&self, app: &str) -> Answer {
+        self.ask(app, "/")
+    }
+
+    pub fn ask(&self, app: &str, path: &str) -> Answer {
         let host = format!("{app}.localhost:{}", self.proxy_port);
-        self.curl(&["--resolve", &format!("{host}:127.0.0.1"), &format!("http://{host}/")])
+        self.curl(&["--resolve", &format!("{host}:127.0.0.1"), &format!("http://{host}{path}")])
     }
 
     pub fn curl(&self, words: &[&str]) -> Answer {

@@ -175,3 +175,33 @@ fn a_worker_is_checked_by_a_command_and_restarted() {
     eventually("another one runs", || worker().filter(|name| ids(&app).contains(&id(name)) && id(name) != before));
     assert_eq!(app.server.get("hello"), ok("first"), "web is not touched by it");
 }
+
+/// Answers, unless it was left a note that it shall not; a note is read once.
+const MOODY: &str = "const fs = require('fs');\n\
+    process.on('SIGTERM', () => process.exit(0));\n\
+    if (fs.existsSync('/data/mute')) { fs.rmSync('/data/mute'); setInterval(() => {}, 1000); }\n\
+    else require('http').createServer((q, r) => {\n\
+      if (q.url === '/mute') { fs.writeFileSync('/data/mute', ''); process.exit(3); }\n\
+      r.end('first');\n\
+    }).listen(process.env.PORT);\n";
+
+const IMPATIENT: &str =
+    r#"{"healthchecks": {"web": [{"type": "startup", "path": "/up", "wait": 0.2, "attempts": 10, "timeout": 1}]}}"#;
+
+#[test]
+fn a_live_replica_that_never_starts_again_is_replaced() {
+    let app = Deployed::new();
+    app.verb(&["volumes:create", "mood"]);
+    app.verb(&["volumes:mount", "mood", "/data"]);
+    app.repo.commit(&[("server.js", MOODY), ("app.json", IMPATIENT)]);
+    app.repo.push("main").accepted();
+    let first = ids(&app);
+    let _ = app.server.ask("hello", "/mute");
+    eventually("another one runs, and does not answer", || (ids(&app).is_disjoint(&first)).then_some(()));
+    let mute = ids(&app);
+    eventually("that one is replaced", || (app.server.get("hello") == ok("first")).then_some(()));
+    assert!(ids(&app).is_disjoint(&mute));
+    let events = app.verb(&["events"]);
+    assert!(events.contains("did not start in time"), "{events}");
+    app.nothing_left();
+}

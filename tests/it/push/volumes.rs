@@ -1,7 +1,7 @@
 //! Volumes: what is in them outlives everything but their own end, and no two releases are ever in one at a time.
 
 use super::{Deployed, ok};
-use crate::harness::{Answer, Load, RealServer, Repo, Settings, docker, eventually};
+use crate::harness::{Load, Repo, Settings, docker, eventually};
 
 /// Answers its text and the notes in the volume, and adds one on `/add/…`. Whoever starts beside another that has the
 /// volume leaves a mark there.
@@ -19,11 +19,6 @@ require('http').createServer((q, r) => {{
     )
 }
 
-fn ask(server: &RealServer, app: &str, path: &str) -> Answer {
-    let host = format!("{app}.localhost:{}", server.proxy_port);
-    server.curl(&["--resolve", &format!("{host}:127.0.0.1"), &format!("http://{host}{path}")])
-}
-
 /// An app whose web process has the volume `store` at /data.
 fn with_volume(settings: Settings) -> Deployed {
     let app = Deployed::with(settings);
@@ -31,7 +26,7 @@ fn with_volume(settings: Settings) -> Deployed {
     app.repo.push("main").accepted();
     app.verb(&["volumes:create", "store"]);
     app.verb(&["volumes:mount", "store", "/data"]);
-    assert_eq!(ask(&app.server, "hello", "/add/a"), ok("one a -"), "its user may write there");
+    assert_eq!(app.server.ask("hello", "/add/a"), ok("one a -"), "its user may write there");
     app
 }
 
@@ -49,7 +44,7 @@ fn what_is_in_a_volume_outlives_replicas_releases_and_its_own_tombstone() {
     let mut app = with_volume(Settings::default());
     app.repo.commit(&[("server.js", &keeper("two"))]);
     app.repo.push("main").accepted();
-    assert_eq!(ask(&app.server, "hello", "/add/b"), ok("two ab -"), "after a push");
+    assert_eq!(app.server.ask("hello", "/add/b"), ok("two ab -"), "after a push");
 
     app.server.kill();
     app.server.boot();

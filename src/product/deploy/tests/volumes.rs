@@ -8,16 +8,16 @@ use crate::machinery::runtime::fake::{Fault, Op};
 
 const DAY: i64 = 86_400_000;
 
-struct Stage {
-    server: Server,
-    actor: Actor,
-    app: App,
-    environment: Environment,
+pub(super) struct Stage {
+    pub server: Server,
+    pub actor: Actor,
+    pub app: App,
+    pub environment: Environment,
     release: Release,
 }
 
 impl Stage {
-    async fn on(store: &Store) -> Self {
+    pub async fn on(store: &Store) -> Self {
         let server = Server::on(store.clone(), &ManualClock::at(NEW_YEAR)).await;
         let release = live(store).await;
         let mut tx = store.begin().await.expect("begin");
@@ -31,7 +31,7 @@ impl Stage {
         Self { server, actor, app, environment, release }
     }
 
-    fn ctx(&self) -> &Ctx {
+    pub fn ctx(&self) -> &Ctx {
         &self.server.ctx
     }
 
