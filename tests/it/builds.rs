@@ -3,6 +3,7 @@
 
 mod fixtures;
 mod lab;
+mod languages;
 mod rebuilds;
 mod running;
 mod trouble;

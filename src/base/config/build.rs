@@ -15,6 +15,16 @@ pub struct Build {
     pub npm_registry: Option<String>,
     /// Index that pip uses in builds; none means pip's own.
     pub pip_index: Option<String>,
+    /// Module proxy that Go uses in builds; none means Go's own.
+    pub go_proxy: Option<String>,
+    /// Mirror that Bundler uses in builds for all sources of gems.
+    pub gem_mirror: Option<String>,
+    /// Composer repository that is used in builds in place of Composer's own.
+    pub composer_mirror: Option<String>,
+    /// Registry that cargo uses in builds in place of its own; `sparse+http://…` or `http://…`.
+    pub cargo_registry: Option<String>,
+    /// Repository that Maven and Gradle use in builds in place of all others.
+    pub maven_mirror: Option<String>,
     pub memory_bytes: i64,
     pub cpu_millis: i64,
     pub timeout_seconds: u64,
@@ -28,6 +38,11 @@ impl Default for Build {
             mirror: None,
             npm_registry: None,
             pip_index: None,
+            go_proxy: None,
+            gem_mirror: None,
+            composer_mirror: None,
+            cargo_registry: None,
+            maven_mirror: None,
             memory_bytes: 2 << 30,
             cpu_millis: 2000,
             timeout_seconds: 1800,
@@ -42,12 +57,24 @@ impl Build {
         {
             faults.push("build.suite: must be the name of a Debian suite, such as bookworm".into());
         }
-        for (key, url) in
-            [("mirror", &self.mirror), ("npm_registry", &self.npm_registry), ("pip_index", &self.pip_index)]
-        {
+        for (key, url) in [
+            ("mirror", &self.mirror),
+            ("npm_registry", &self.npm_registry),
+            ("pip_index", &self.pip_index),
+            ("go_proxy", &self.go_proxy),
+            ("gem_mirror", &self.gem_mirror),
+            ("composer_mirror", &self.composer_mirror),
+            ("maven_mirror", &self.maven_mirror),
+        ] {
             if url.as_ref().is_some_and(|u| !u.starts_with("http://") && !u.starts_with("https://")) {
                 faults.push(format!("build.{key}: must start with http:// or https://"));
             }
+        }
+        if self.cargo_registry.as_ref().is_some_and(|u| {
+            let u = u.strip_prefix("sparse+").unwrap_or(u);
+            !u.starts_with("http://") && !u.starts_with("https://")
+        }) {
+            faults.push("build.cargo_registry: must start with http://, https:// or sparse+".into());
         }
         if self.memory_bytes < 64 << 20 {
             faults.push("build.memory_bytes: must be at least 67108864".into());

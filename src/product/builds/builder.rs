@@ -382,7 +382,6 @@ impl Builder {
         cache: &Cache,
     ) -> Result<Vec<KeptLayer>, BuildFailure> {
         let mut kept = Vec::new();
-        let mut is_new = false;
         for layer in outcome.layers.iter().filter(|layer| layer.launch || layer.build || layer.cache) {
             let before = cache.layer(&layer.path());
             let known = before.and_then(|before| before.blob).filter(|(digest, _)| self.blobs.has(digest));
@@ -392,12 +391,12 @@ impl Builder {
                 // A layer for launch without content is the one of the last image (buildpack specification).
                 known if layer.launch && !layer.has_directory => known,
                 Some(known) if layer.launch && is_as_before => Some(known),
-                _ if layer.launch => {
-                    is_new = true;
-                    Some(self.fetch_layer(place, layer).await?)
-                }
+                _ if layer.launch => Some(self.fetch_layer(place, layer).await?),
                 // No fingerprint is made of it: it is taken to change only together with what it says of itself.
-                known => known.filter(|_| before.is_some_and(|before| before.metadata == layer.metadata)),
+                Some(known) if before.is_some_and(|before| before.metadata == layer.metadata) => Some(known),
+                // That build was slow anyway. Without the blob, a build in a fresh sandbox is slower.
+                _ if layer.cache && layer.has_directory => self.fetch_layer(place, layer).await.ok(),
+                _ => None,
             };
             kept.push(KeptLayer {
                 buildpack: layer.buildpack.clone(),
@@ -408,16 +407,6 @@ impl Builder {
                 fingerprint: layer.fingerprint.clone(),
                 blob,
             });
-        }
-        if is_new {
-            // This build was slow anyway: now is the time to store what only builds need. Without it they are slower.
-            let found = outcome.layers.iter().filter(|layer| layer.cache && !layer.launch && layer.has_directory);
-            for layer in found {
-                let blob = self.fetch_layer(place, layer).await.ok();
-                if let Some(kept) = kept.iter_mut().find(|kept| kept.path() == layer.path()) {
-                    kept.blob = blob;
-                }
-            }
         }
         Ok(kept)
     }

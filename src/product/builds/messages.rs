@@ -8,6 +8,8 @@ use super::lines::clean;
 use super::pack::Buildpack;
 use crate::machinery::runtime::EngineError;
 
+mod languages;
+
 const PROBLEM: &str = " !     ";
 /// Lines of evidence in one message.
 const EVIDENCE: usize = 15;
@@ -253,11 +255,11 @@ fn reported(buildpack: &str, report: &Report) -> Option<Copy> {
         .remedy("Each line is \"type: command\", for example:  web: node server.js"),
 
         "" => return None,
-        code => copy(
+        code => languages::reported(report).unwrap_or_else(|| copy(
             format!("{buildpack} failed ({})", code.chars().take(60).collect::<String>()),
             format!("The buildpack {buildpack} failed; the lines above are what it said."),
         )
-        .evidence(&report.evidence),
+        .evidence(&report.evidence)),
     })
 }
 

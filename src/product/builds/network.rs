@@ -48,11 +48,20 @@ impl Network {
         if bundle.is_some() {
             variables.extend(BUNDLE_NAMES.map(|name| (name.to_owned(), format!("/{BUNDLE}"))));
         }
-        if let Some(registry) = &config.npm_registry {
-            variables.insert("NPM_CONFIG_REGISTRY".to_owned(), registry.clone());
-        }
-        if let Some(index) = &config.pip_index {
-            variables.insert("PIP_INDEX_URL".to_owned(), index.clone());
+        let mirrors = [
+            ("NPM_CONFIG_REGISTRY", &config.npm_registry),
+            ("PIP_INDEX_URL", &config.pip_index),
+            ("GOPROXY", &config.go_proxy),
+            // Their tools have no variable for it: the buildpacks make it a file.
+            ("HYTHE_GEM_MIRROR", &config.gem_mirror),
+            ("HYTHE_COMPOSER_MIRROR", &config.composer_mirror),
+            ("HYTHE_CARGO_REGISTRY", &config.cargo_registry),
+            ("HYTHE_MAVEN_MIRROR", &config.maven_mirror),
+        ];
+        for (name, address) in mirrors {
+            if let Some(address) = address {
+                variables.insert(name.to_owned(), address.clone());
+            }
         }
         Self { variables, bundle }
     }

@@ -12,6 +12,7 @@ use crate::machinery::image::{BlobStore, ImageError, Layer, LayerWriter};
 #[derive(RustEmbed)]
 #[folder = "buildpacks/"]
 #[include = "driver"]
+#[include = "lib/*"]
 #[include = "*/buildpack.toml"]
 #[include = "*/versions.json"]
 #[include = "*/bin/*"]
@@ -20,7 +21,11 @@ use crate::machinery::image::{BlobStore, ImageError, Layer, LayerWriter};
 struct Files;
 
 /// Tried one after the other; the first group whose buildpacks all pass builds. `true` marks the optional ones.
-pub(super) const ORDER: [&[(&str, bool)]; 4] = [
+/// Trees of the languages before Node.js may have a package.json beside, for their assets.
+pub(super) const ORDER: [&[(&str, bool)]; 7] = [
+    &[("hythe/ruby", false), ("hythe/procfile", true)],
+    &[("hythe/php", false), ("hythe/procfile", true)],
+    &[("hythe/go", false), ("hythe/procfile", true)],
     &[("hythe/nodejs", false), ("hythe/procfile", true)],
     &[("hythe/python", false), ("hythe/procfile", true)],
     &[("hythe/static", false)],
@@ -146,6 +151,10 @@ pub(super) fn layer(blobs: &BlobStore, buildpacks: &[Buildpack]) -> Result<Layer
     }
     writer.file("cnb/driver", 0o755, ROOT, &content("driver"))?;
     for path in Files::iter().filter(|path| path.contains('/')) {
+        if path.starts_with("lib/") {
+            writer.file(&format!("cnb/{path}"), 0o644, ROOT, &content(&path))?;
+            continue;
+        }
         let (folder, rest) = path.split_once('/').expect("filtered for it");
         let Some(buildpack) = buildpacks.iter().find(|b| b.id.ends_with(&format!("/{folder}"))) else { continue };
         let mode = if rest.starts_with("bin/") { 0o755 } else { 0o644 };
@@ -162,7 +171,10 @@ mod tests {
     fn every_buildpack_parses_and_stands_in_the_order() {
         let embedded = embedded();
         let ids: Vec<_> = embedded.iter().map(|b| b.id.as_str()).collect();
-        assert_eq!(ids, ["hythe/nodejs", "hythe/procfile", "hythe/python", "hythe/static"]);
+        assert_eq!(
+            ids,
+            ["hythe/go", "hythe/nodejs", "hythe/php", "hythe/procfile", "hythe/python", "hythe/ruby", "hythe/static"]
+        );
         for (id, _) in ORDER.iter().copied().flatten() {
             assert!(ids.contains(id), "{id}");
         }
@@ -173,7 +185,7 @@ mod tests {
 
     #[test]
     fn programs_and_driver_are_embedded() {
-        for name in ["nodejs", "python", "static", "procfile"] {
+        for name in ["go", "nodejs", "php", "python", "ruby", "static", "procfile"] {
             for program in ["detect", "build"] {
                 assert!(Files::get(&format!("{name}/bin/{program}")).is_some(), "{name}/{program}");
             }

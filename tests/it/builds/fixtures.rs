@@ -2,7 +2,7 @@
 
 use super::{App, Tree};
 
-fn builds(fixture: &str, processes: &[&str], says: &[&str]) {
+pub fn builds(fixture: &str, processes: &[&str], says: &[&str]) {
     let done = App::new().build(&Tree::of(&format!("buildpacks/{fixture}")));
     let found: Vec<_> = done.imaged.processes.iter().map(|(n, p)| format!("{n}: {}", p.command.join(" "))).collect();
     assert_eq!(found, processes);
@@ -11,7 +11,7 @@ fn builds(fixture: &str, processes: &[&str], says: &[&str]) {
     }
 }
 
-fn fails(fixture: &str, reason: &str, says: &[&str]) {
+pub fn fails(fixture: &str, reason: &str, says: &[&str]) {
     let (failure, _) = App::new().fail(&Tree::of(&format!("buildpacks/{fixture}")));
     assert_eq!(failure.reason, format!("build failed: {reason}"));
     let text = failure.lines.join("\n");

@@ -7,13 +7,13 @@ use super::lab::Done;
 use super::{App, Tree};
 use crate::harness::{docker, eventually, program, run};
 
-struct Container {
+pub struct Container {
     id: String,
     port: u16,
 }
 
 impl Container {
-    fn start(app: &App, done: &Done) -> Self {
+    pub fn start(app: &App, done: &Done) -> Self {
         let web = &done.imaged.processes[&"web".parse().expect("name")];
         let image = app.lab.engine.image_reference(&done.imaged.image);
         let port = TcpListener::bind("127.0.0.1:0").expect("port").local_addr().expect("address").port();
@@ -27,7 +27,7 @@ impl Container {
     }
 
     /// Status, headers in lower case, body.
-    fn get(&self, path: &str, headers: &[&str]) -> (u16, String, String) {
+    pub fn get(&self, path: &str, headers: &[&str]) -> (u16, String, String) {
         let url = format!("http://127.0.0.1:{}{path}", self.port);
         eventually(&format!("{url} answers"), || {
             let mut command = program("curl");
@@ -42,12 +42,12 @@ impl Container {
         })
     }
 
-    fn body(&self, path: &str) -> String {
+    pub fn body(&self, path: &str) -> String {
         self.get(path, &[]).2
     }
 
     /// Exit code after SIGTERM; 137 would be SIGKILL after the grace.
-    fn stop(&self) -> String {
+    pub fn stop(&self) -> String {
         docker(&["stop", "-t", "20", &self.id]).expect("docker stop");
         docker(&["inspect", "-f", "{{.State.ExitCode}}", &self.id]).expect("docker inspect").trim().to_owned()
     }

@@ -1,0 +1,48 @@
+use super::*;
+use crate::harness::docker;
+
+const MODULE: &str = "go/fixtures/module";
+
+#[test]
+fn a_module_of_the_standard_library_alone() {
+    let (app, first) = answers(MODULE, "<p>from a module</p>", &["-----> Go 1.19.8 (go.mod \"go 1.19\")"]);
+    // The image has the program and what it reads, and neither compiler nor source.
+    let image = app.lab.engine.image_reference(&first.imaged.image);
+    let found = docker(&["run", "--rm", &image, "find", "/workspace", "/layers", "-type", "f"]).expect("find");
+    let mut files: Vec<_> = found.lines().filter(|file| !file.contains("/env.launch/")).collect();
+    files.sort_unstable();
+    assert_eq!(files, ["/workspace/bin/hello", "/workspace/templates/page.html"]);
+}
+
+#[test]
+fn vendored_modules_need_no_network() {
+    answers("go/fixtures/vendored", "from a vendored module", &["modules: vendor/"]);
+}
+
+#[test]
+fn several_programs_and_c() {
+    answers("go/fixtures/commands", "one of two commands", &["-----> Compiling web worker (go build)"]);
+    answers("go/fixtures/cgo", "by C: 42", &[]);
+    let processes = ["web: bash -c worker one", "worker: bash -c one"];
+    let app = App::new();
+    let tree = Tree::of("buildpacks/go/fixtures/several").file("Procfile", "web: worker one\nworker: one\n");
+    let done = app.build(&tree);
+    let found: Vec<_> = done.imaged.processes.iter().map(|(n, p)| format!("{n}: {}", p.command.join(" "))).collect();
+    assert_eq!(found, processes);
+}
+
+#[test]
+fn what_fails() {
+    fails("go/fixtures/newer", "Go 1.99.1 is not available", &["go.mod", "1.19.8", "build.go_proxy"]);
+    fails("go/fixtures/no-program", "nothing says how to start the app", &["package main"]);
+    fails("go/fixtures/several", "several programs, and nothing says which one serves", &["one, two", "web: bin/one"]);
+    fails("go/fixtures/broken", "go exited 1", &["\"go build example.org/broken\""]);
+    fails("go/fixtures/unreachable", "go exited 1", &["go mod vendor", "build.go_proxy"]);
+}
+
+#[test]
+fn equal_trees_give_equal_programs() {
+    let (one, other) = (App::new(), App::new());
+    let tree = || Tree::of(&format!("buildpacks/{MODULE}"));
+    assert_eq!(one.build(&tree()).imaged.image, other.build(&tree()).imaged.image);
+}
