@@ -66,6 +66,12 @@ pub(super) fn reported(report: &Report) -> Option<Copy> {
             if is_temporary { copy.temporary() } else { copy }
         }
 
+        "wrapper_missing" => copy(
+            "the Gradle wrapper is missing",
+            format!("{file} says that Gradle builds this tree, and there is no gradlew."),
+        )
+        .remedy("Run \"gradle wrapper\" on your machine, commit gradlew and gradle/wrapper, and push again."),
+
         "compile_failed" => copy(
             format!("{tool} exited {}", fact("exit")),
             format!("\"{}\" failed with code {}; its output is above.", fact("command"), fact("exit")),
