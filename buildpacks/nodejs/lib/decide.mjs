@@ -111,6 +111,65 @@ async function provideNode(wanted) {
   }
 }
 
+// --- which package manager ------------------------------------------------------------------------------------------
+
+// What `packageManager` of package.json says, else what the lock file is of.
+function managerOf(manifest, lock) {
+  const named = /^(npm|yarn|pnpm)@(\d+\.\d+\.\d+[^+]*)/.exec(manifest.packageManager ?? '');
+  if (manifest.packageManager !== undefined && !named) {
+    fail('version_syntax', { file: 'package.json', field: 'packageManager', text: JSON.stringify(manifest.packageManager) });
+  }
+  if (named && named[1] !== 'npm') return { name: named[1], range: named[2], file: lockOf(named[1]) };
+  if (lock || named) return { name: 'npm' };
+  if (exists('pnpm-lock.yaml')) {
+    const format = /^lockfileVersion: *'?(\d+)/m.exec(fs.readFileSync('pnpm-lock.yaml', 'utf8'))?.[1];
+    return { name: 'pnpm', range: { 5: '^7', 6: '^8' }[format] ?? '^10', file: 'pnpm-lock.yaml' };
+  }
+  if (exists('yarn.lock')) {
+    const modern = fs.readFileSync('yarn.lock', 'utf8').includes('\n__metadata:');
+    return { name: 'yarn', range: modern ? '^4' : '^1.22', file: 'yarn.lock' };
+  }
+  return { name: 'npm' };
+}
+
+function lockOf(name) {
+  const file = name === 'yarn' ? 'yarn.lock' : 'pnpm-lock.yaml';
+  return exists(file) ? file : undefined;
+}
+
+// Makes the layer `manager` with bin/yarn or bin/pnpm; gives its version.
+async function provideManager({ name, range }) {
+  // A release that is kept in the tree, as Yarn proposes it.
+  const kept = name === 'yarn' && exists('.yarnrc.yml') && /^yarnPath: *["']?([\w./-]+)/m.exec(fs.readFileSync('.yarnrc.yml', 'utf8'))?.[1];
+  let version = kept && exists(kept) ? `kept-${/(\d+\.\d+\.\d+)/.exec(kept)?.[1] ?? '4'}` : null;
+  let described;
+  const origin = name === 'yarn' && !semver.intersects(range, '1') ? '@yarnpkg/cli-dist' : name;
+  try {
+    if (!version) {
+      described = await registry.describe(origin);
+      version = semver.maxSatisfying(Object.keys(described.versions ?? {}), range);
+      if (!version) fail('manager_unknown', { file: 'package.json', name, range });
+    }
+    if (layerText('manager').includes(`"${name} ${version}"`) && exists(`${layers}/manager/bin/${name}`)) return version;
+    fs.rmSync(`${layers}/manager`, { recursive: true, force: true });
+    fs.mkdirSync(`${layers}/manager/bin`, { recursive: true });
+    let program = `/workspace/${kept}`;
+    if (!version.startsWith('kept-')) {
+      console.log(`-----> Fetching ${name} ${version}`);
+      const at = await registry.fetchPackage(origin, version, described.versions[version].dist.integrity);
+      place(at, `${layers}/manager/lib`);
+      registry.discard(at);
+      const names = name === 'yarn' ? ['bin/yarn.js'] : ['bin/pnpm.cjs', 'bin/pnpm.mjs'];
+      program = names.map((file) => `${layers}/manager/lib/${file}`).find(exists);
+    }
+    fs.writeFileSync(`${layers}/manager/bin/${name}`, `#!/bin/sh\nexec node ${program} "$@"\n`, { mode: 0o755 });
+    return version;
+  } catch (error) {
+    if (!(error instanceof Unreachable)) throw error;
+    fail('npm_unreachable', { cause: error.message });
+  }
+}
+
 async function provideNpm() {
   const held = `${layers}/npm/lib/package.json`;
   if (exists(held) && readJson(held).version === pins.npm) return;
@@ -154,37 +213,39 @@ const production = count('dependencies') + count('optionalDependencies') + count
 const development = count('devDependencies');
 const hasBuild = Boolean(text(scripts.build, 'scripts.build'));
 const lock = ['npm-shrinkwrap.json', 'package-lock.json'].find(exists);
-const linked = Boolean(manifest.workspaces) ||
+const linked = Boolean(manifest.workspaces) || exists('pnpm-workspace.yaml') ||
   Object.values({ ...manifest.dependencies, ...manifest.devDependencies }).some((v) => /^(file|link):/.test(String(v)));
 const command = startOf(scripts);
 if (!command && !exists('Procfile')) fail('no_start', { file: 'package.json' });
 
 const wanted = asked(manifest);
 const node = await provideNode(wanted);
-const dependencies = production > 0 || (development > 0 && hasBuild) || Boolean(manifest.workspaces);
-const vendored = !lock && exists('node_modules') && !fs.lstatSync('node_modules').isSymbolicLink();
-const runsScripts = hasBuild || /(^|[^\w.-])np[mx]([^\w.-]|$)/.test((command ?? []).join(' ') + (exists('Procfile') ? fs.readFileSync('Procfile', 'utf8') : ''));
+const dependencies = production > 0 || (development > 0 && hasBuild) || Boolean(manifest.workspaces) || exists('pnpm-workspace.yaml');
+const vendored = !lock && !exists('yarn.lock') && !exists('pnpm-lock.yaml') && exists('node_modules') && !fs.lstatSync('node_modules').isSymbolicLink();
+const runsScripts = hasBuild || /(^|[^\w.-])(np[mx]|yarn|pnpm)([^\w.-]|$)/.test((command ?? []).join(' ') + (exists('Procfile') ? fs.readFileSync('Procfile', 'utf8') : ''));
 if ((dependencies && !vendored) || runsScripts) await provideNpm();
 
-let note = node.note;
-for (const [file, tool] of [['yarn.lock', 'Yarn'], ['pnpm-lock.yaml', 'pnpm']]) {
-  if (dependencies && !lock && exists(file)) note = `${file} is not read: npm chooses the versions anew; add a package-lock.json to fix them, or remove ${tool}'s file`;
-}
+const manager = managerOf(manifest, lock);
+const locked = manager.name === 'npm' ? lock : manager.file;
+const managed = dependencies && !vendored && manager.name !== 'npm' ? await provideManager(manager) : pins.npm;
 const modulesKey = createHash('sha256').update(JSON.stringify([
-  node.version, pins.npm, lock ? fs.readFileSync(lock, 'utf8') : null, exists('.npmrc') ? fs.readFileSync('.npmrc', 'utf8') : null,
+  node.version, manager.name, managed, locked ? fs.readFileSync(locked, 'utf8') : null,
+  exists('.yarnrc.yml') ? fs.readFileSync('.yarnrc.yml', 'utf8') : null, exists('.npmrc') ? fs.readFileSync('.npmrc', 'utf8') : null,
   manifest.dependencies, manifest.optionalDependencies, manifest.peerDependencies, manifest.devDependencies, manifest.overrides,
 ])).digest('hex');
 const values = {
   version: node.version,
   source: node.source,
   asked: wanted.text,
-  note,
+  note: node.note,
+  manager: manager.name,
+  manager_version: managed,
   npm_runs_on: semver.satisfies(node.version, '^18.17 || >=20.5') ? 'app' : 'builder',
   dependencies: dependencies ? 'yes' : 'no',
   development: development > 0 && hasBuild ? 'yes' : 'no',
   layered: linked || vendored ? 'no' : 'yes',
-  how: lock ? 'ci' : vendored ? 'vendored' : 'install',
-  dependency_file: lock ?? 'package.json',
+  how: vendored ? 'vendored' : locked ? 'ci' : 'install',
+  dependency_file: locked ?? 'package.json',
   modules_key: modulesKey,
   scripts: ['preinstall', 'install', 'postinstall', 'prepare'].filter((name) => text(scripts[name], `scripts.${name}`)).join(' ') || '-',
   build: hasBuild ? 'yes' : 'no',

@@ -41,7 +41,7 @@ async function base() {
 export async function fetchPackage(name, version, integrity) {
   const at = fs.mkdtempSync('/tmp/package-');
   const file = path.join(at, 'package.tgz');
-  curl('-o', file, `${await base()}/${name}/-/${name}-${version}.tgz`);
+  curl('-o', file, `${await base()}/${name}/-/${name.split('/').pop()}-${version}.tgz`);
   const [algorithm, expected] = integrity.split(/-(.*)/s);
   const found = createHash(algorithm).update(fs.readFileSync(file)).digest('base64');
   if (found !== expected) throw new Tampered({ what: `${name}@${version}`, expected, found });

@@ -151,6 +151,9 @@ pub(super) fn buildpack_failed(buildpack: &str, exit: i64, report: &Report, memo
 }
 
 fn reported(buildpack: &str, report: &Report) -> Option<Copy> {
+    if let Some(copy) = languages::reported(report) {
+        return Some(copy);
+    }
     let fact = |key| report.fact(key);
     let file = fact("file");
     Some(match report.code.as_str() {
@@ -178,7 +181,7 @@ fn reported(buildpack: &str, report: &Report) -> Option<Copy> {
             format!("{} asks for {}, which is no version or range of versions.", fact("field"), fact("text")),
         )
         .and(format!("file: {file}"))
-        .remedy("Write a version such as 24, 24.1.0 or >=22 (Node.js), 3.11 (Python)."),
+        .remedy("Write a version such as 24, 24.1.0 or >=22 (Node.js), 3.11 (Python), 1.24 (Go), 3.3 (Ruby), 21 (Java)."),
 
         "node_unknown" => copy(
             "no such version of Node.js",
@@ -222,17 +225,17 @@ fn reported(buildpack: &str, report: &Report) -> Option<Copy> {
         .remedy("Add a Procfile, for example:  web: gunicorn --bind 0.0.0.0:$PORT app:app"),
 
         "npm_failed" => copy(
-            format!("npm exited {}", fact("exit")),
+            format!("{} exited {}", manager(report), fact("exit")),
             format!("\"{}\" failed with code {}; it installs what {file} asks for.", fact("command"), fact("exit")),
         )
         .evidence(&report.evidence)
         .remedy(npm_remedy(report)),
 
         "script_failed" => copy(
-            format!("npm run {} exited {}", fact("script"), fact("exit")),
+            format!("{} run {} exited {}", manager(report), fact("script"), fact("exit")),
             format!("The script \"{}\" in {file} failed with code {}; its output is above.", fact("script"), fact("exit")),
         )
-        .remedy(format!("Run \"npm run {}\" on your machine, mend what it says, commit, and push again.", fact("script"))),
+        .remedy(format!("Run \"{} run {}\" on your machine, mend what it says, commit, and push again.", manager(report), fact("script"))),
 
         "python_unavailable" => copy(
             format!("Python {} is not available", fact("wanted")),
@@ -255,23 +258,34 @@ fn reported(buildpack: &str, report: &Report) -> Option<Copy> {
         .remedy("Each line is \"type: command\", for example:  web: node server.js"),
 
         "" => return None,
-        code => languages::reported(report).unwrap_or_else(|| copy(
+        code => copy(
             format!("{buildpack} failed ({})", code.chars().take(60).collect::<String>()),
             format!("The buildpack {buildpack} failed; the lines above are what it said."),
         )
-        .evidence(&report.evidence)),
+        .evidence(&report.evidence),
     })
+}
+
+fn manager(report: &Report) -> &str {
+    report.facts.get("tool").map_or("npm", String::as_str)
 }
 
 fn npm_remedy(report: &Report) -> String {
     let says = |text: &str| report.evidence.iter().any(|line| line.contains(text));
+    if says("ERR_PNPM_OUTDATED_LOCKFILE")
+        || says("lockfile needs to be updated")
+        || says("lockfile would have been modified")
+    {
+        let file = report.fact("file");
+        return format!("Run \"{} install\" on your machine, commit {file}, and push again.", manager(report));
+    }
     if says("can only install") || says("in sync") {
         "Run \"npm install\" on your machine, commit package-lock.json, and push again.".to_owned()
     } else if says("ENOTFOUND") || says("ETIMEDOUT") || says("ECONNREFUSED") || says("EAI_AGAIN") {
         "The package registry does not answer: push again later, or have the operator set build.npm_registry."
             .to_owned()
     } else {
-        "Try it on your machine, mend package.json, commit with package-lock.json, and push again.".to_owned()
+        "Try it on your machine, mend package.json, commit with its lock file, and push again.".to_owned()
     }
 }
 

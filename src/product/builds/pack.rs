@@ -22,10 +22,12 @@ struct Files;
 
 /// Tried one after the other; the first group whose buildpacks all pass builds. `true` marks the optional ones.
 /// Trees of the languages before Node.js may have a package.json beside, for their assets.
-pub(super) const ORDER: [&[(&str, bool)]; 7] = [
+pub(super) const ORDER: [&[(&str, bool)]; 9] = [
     &[("hythe/ruby", false), ("hythe/procfile", true)],
     &[("hythe/php", false), ("hythe/procfile", true)],
     &[("hythe/go", false), ("hythe/procfile", true)],
+    &[("hythe/java", false), ("hythe/procfile", true)],
+    &[("hythe/rust", false), ("hythe/procfile", true)],
     &[("hythe/nodejs", false), ("hythe/procfile", true)],
     &[("hythe/python", false), ("hythe/procfile", true)],
     &[("hythe/static", false)],
@@ -173,7 +175,8 @@ mod tests {
         let ids: Vec<_> = embedded.iter().map(|b| b.id.as_str()).collect();
         assert_eq!(
             ids,
-            ["hythe/go", "hythe/nodejs", "hythe/php", "hythe/procfile", "hythe/python", "hythe/ruby", "hythe/static"]
+            ["go", "java", "nodejs", "php", "procfile", "python", "ruby", "rust", "static"]
+                .map(|id| format!("hythe/{id}"))
         );
         for (id, _) in ORDER.iter().copied().flatten() {
             assert!(ids.contains(id), "{id}");
@@ -185,7 +188,7 @@ mod tests {
 
     #[test]
     fn programs_and_driver_are_embedded() {
-        for name in ["go", "nodejs", "php", "python", "ruby", "static", "procfile"] {
+        for name in ["go", "java", "nodejs", "php", "python", "ruby", "rust", "static", "procfile"] {
             for program in ["detect", "build"] {
                 assert!(Files::get(&format!("{name}/bin/{program}")).is_some(), "{name}/{program}");
             }

@@ -1,8 +1,12 @@
 //! The languages whose runtime or compiler comes as a layer of Debian packages: each fixture built, and run where it is to run.
 
 mod go;
+mod java;
+mod nodejs;
 mod php;
+mod python;
 mod ruby;
+mod rust;
 
 use super::fixtures::fails;
 use super::lab::Done;

@@ -66,6 +66,12 @@ pub(super) fn reported(report: &Report) -> Option<Copy> {
             if is_temporary { copy.temporary() } else { copy }
         }
 
+        "manager_unknown" => copy(
+            format!("no such version of {}", fact("name")),
+            format!("No version of {} meets \"{}\", which packageManager in {file} asks for.", fact("name"), fact("range")),
+        )
+        .remedy(format!("Change it in {file}, commit, and push again.")),
+
         "wrapper_missing" => copy(
             "the Gradle wrapper is missing",
             format!("{file} says that Gradle builds this tree, and there is no gradlew."),
@@ -120,11 +126,14 @@ fn install_remedy(report: &Report) -> (String, bool) {
     };
     match (is_unreachable, vendor, setting) {
         (true, "", "") => ("The network does not answer: push again later.".to_owned(), true),
-        (true, "", setting) => {
-            (format!("The network does not answer: push again later, or have the operator set {setting} to a mirror."), true)
-        }
+        (true, "", setting) => (
+            format!("The network does not answer: push again later, or have the operator set {setting} to a mirror."),
+            true,
+        ),
         (true, vendor, setting) => (
-            format!("The network does not answer: push again later, have the operator set {setting} to a mirror, or bring the dependencies along ({vendor})."),
+            format!(
+                "The network does not answer: push again later, have the operator set {setting} to a mirror, or bring the dependencies along ({vendor})."
+            ),
             true,
         ),
         (false, ..) => (format!("Try it on your machine, mend {file}, commit, and push again."), false),

@@ -11,7 +11,9 @@ fn report(text: &str) -> String {
 
 #[test]
 fn a_tree_that_nobody_knows() {
-    let order = ["hythe/nodejs", "hythe/python", "hythe/static", "hythe/procfile"];
+    let mut seen = std::collections::BTreeSet::new();
+    let mut order: Vec<&str> = pack::ORDER.iter().copied().flatten().map(|(id, _)| *id).collect();
+    order.retain(|id| seen.insert(*id));
     insta::assert_snapshot!(shown(&unknown_tree(&pack::embedded(), &order)));
 }
 
@@ -34,6 +36,28 @@ fn failures_that_buildpacks_report() {
         "toml_syntax\nfile=pyproject.toml\ncause=Expected '=' after a key (at line 1, column 3)\n",
         "",
         "something_else\nx=y\n",
+    ];
+    insta::assert_snapshot!(reports.map(report).join("\n\n"));
+}
+
+#[test]
+fn failures_of_the_compiled_languages_and_their_kin() {
+    let reports = [
+        "version_unavailable\nlanguage=Go\nfile=go.mod\nwanted=1.24\navailable=1.19.8\nsetting=build.go_proxy\n| dial tcp: lookup: no such host\n",
+        "version_unavailable\nlanguage=PHP\nfile=composer.json\nwanted=^8.4\navailable=8.2.30\n",
+        "debian_failed\nwhat=ruby\n| E: Failed to fetch\n",
+        "packages_unknown\nfile=composer.json\nwanted=ext-oci8\navailable=bcmath bz2\n",
+        "no_start\nlanguage=Ruby\nwhat=there is no config.ru\nexample=a config.ru\n",
+        "program_choice\nlanguage=Go\nprograms=one, two\nexample=web: bin/one\n",
+        "document_root\nroot=htdoc\nfile=composer.json\n",
+        "install_failed\ntool=go\ncommand=go mod download\nexit=1\nfile=go.mod\n| dial tcp: lookup proxy: no such host\n",
+        "install_failed\ntool=mvn\ncommand=mvn package\nexit=1\nfile=pom.xml\n| Could not transfer artifact x\n",
+        "install_failed\ntool=bundle\ncommand=bundle install\nexit=7\nfile=Gemfile\n| Bundler could not find compatible versions\n",
+        "compile_failed\ntool=cargo\ncommand=cargo build --release\nexit=101\n",
+        "lock_outdated\nfile=Cargo.lock\nmanifest=Cargo.toml\ncommand=cargo update --workspace\n",
+        "manager_unknown\nfile=package.json\nname=pnpm\nrange=99.0.0\n",
+        "npm_failed\nexit=1\ncommand=pnpm install\ntool=pnpm\nfile=pnpm-lock.yaml\n| ERR_PNPM_OUTDATED_LOCKFILE  Cannot install\n",
+        "wrapper_missing\nfile=build.gradle\n",
     ];
     insta::assert_snapshot!(reports.map(report).join("\n\n"));
 }

@@ -1,0 +1,23 @@
+use super::*;
+
+#[test]
+fn a_wrapper_and_its_jar() {
+    answers(
+        "java/fixtures/wrapper",
+        "java 17, heap ",
+        &["-----> Java 17.", "(OpenJDK, pom.xml \"11\")", "repository reused", "target/app-1.0.jar"],
+    );
+}
+
+#[test]
+fn what_fails() {
+    fails("java/fixtures/newer", "Java 99 is not available", &["system.properties", "this platform has Java 17"]);
+    fails("java/fixtures/no-gradle", "the Gradle wrapper is missing", &["build.gradle", "gradle wrapper"]);
+    fails("java/fixtures/no-main", "nothing says how to start the app", &["Main-Class"]);
+    fails("java/fixtures/fails", "mvn exited 1", &["mvn package"]);
+    fails(
+        "java/fixtures/two",
+        "several programs, and nothing says which one serves",
+        &["app-1.0.jar", "other-1.0.jar"],
+    );
+}
