@@ -1,3 +1,5 @@
+//! Go: modules, vendored ones, several programs, C.
+
 use super::*;
 use crate::harness::docker;
 

@@ -1,3 +1,5 @@
+//! Java: a wrapper, its jar, which one starts.
+
 use super::*;
 
 #[test]

@@ -1,3 +1,5 @@
+//! Yarn, pnpm and workspaces; npm alone is in `fixtures`.
+
 use super::*;
 
 #[test]

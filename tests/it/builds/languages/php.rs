@@ -1,3 +1,5 @@
+//! PHP: files alone, Composer, extensions, document roots.
+
 use super::*;
 
 #[test]

@@ -1,3 +1,5 @@
+//! Lock files of uv, Poetry and Pipenv; Django.
+
 use super::*;
 
 #[test]

@@ -1,3 +1,5 @@
+//! Ruby: gems of the tree, assets, scripts.
+
 use super::*;
 
 #[test]

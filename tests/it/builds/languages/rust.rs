@@ -1,3 +1,5 @@
+//! Rust: what is compiled again and what is not, workspaces, registries.
+
 use super::*;
 
 #[test]
