@@ -38,7 +38,7 @@ fn what_fails() {
     fails("go/fixtures/newer", "Go 1.99.1 is not available", &["go.mod", "1.19.8", "build.go_proxy"]);
     fails("go/fixtures/no-program", "nothing says how to start the app", &["package main"]);
     fails("go/fixtures/several", "several programs, and nothing says which one serves", &["one, two", "web: bin/one"]);
-    fails("go/fixtures/broken", "go exited 1", &["\"go build example.org/broken\""]);
+    fails("go/fixtures/broken", "go exited 2", &["\"go build example.org/broken\""]);
     fails("go/fixtures/unreachable", "go exited 1", &["go mod vendor", "build.go_proxy"]);
 }
 
