@@ -9,38 +9,72 @@
 debian_status=/var/lib/dpkg/status-base
 [[ -f $debian_status ]] || debian_status=/var/lib/dpkg/status
 debian_at=/tmp/hythe-debian
+# What bin/prepare left in the build image: layers, made in the places that they have in a sandbox.
+debian_prepared=/opt/hythe$layers
 debian_triplet=$(uname -m)-linux-gnu
 
-# Makes or keeps the layer. Afterwards `debian_fresh` is yes or no. Words after `--` are packages that are not wanted
-# although something depends on them.
+# Makes or keeps the layer, or takes the prepared one. Afterwards `debian_fresh` is yes if it was made, and its maker has
+# to finish it. Words after `--` are packages that are not wanted although something depends on them.
 debian_layer() { # layer, types, package … [-- package …]
   local name=$1 types=$2 at=$layers/$1
   shift 2
   local key="$CNB_BUILDPACK_DIR $*"
   debian_fresh=no
   if [[ ! -d $at/usr || $(layer_value "$name" key) != "$key" ]]; then
-    debian_fresh=yes
     rm -rf "$at" "$at.toml"
-    debian_fetch "$@"
-    debian_unpack "$at"
-    debian_environment "$at"
+    if [[ $(layers=$debian_prepared layer_value "$name" key) == "$key" ]]; then
+      debian_take "$name" "$types"
+    else
+      debian_fresh=yes
+      debian_fetch "$@"
+      debian_unpack "$at"
+      debian_environment "$at"
+    fi
   fi
   layer "$name" "$types" "key = \"$key\""
 }
 
+# What an image is to hold has to be copied; for a build, links will do.
+debian_take() { # layer, types
+  local entry
+  mkdir -p "$layers/$1"
+  for entry in "$debian_prepared/$1"/*; do
+    if [[ $2 == *launch* ]]; then cp -a --no-preserve=ownership "$entry" "$layers/$1/"; else ln -s "$entry" "$layers/$1/"; fi
+  done
+}
+
+# For bin/prepare, which runs once, as root, when the build image is made: keeps there what these functions make as layers.
+debian_prepare() { # function …
+  export HYTHE_FAILURE=/tmp/failure
+  debian_preparing=yes
+  local make
+  trap '[[ ! -f $HYTHE_FAILURE ]] || cat "$HYTHE_FAILURE"' EXIT
+  for make; do "$make"; done
+  # What offers of packages were answered is there already.
+  mv "$layers"/* "$debian_prepared/"
+  chmod -R a+rX "$debian_prepared"
+}
+
 # Packages that apt knows by this regular expression, with their upstream versions, a line each.
 debian_offers() { # pattern
-  local name
-  debian_update >&2
-  while read -r name; do
-    printf '%s %s\n' "$name" "$(debian_apt_cache show --no-all-versions "$name" | sed -n 's/^Version: \([0-9]*:\)\?\([^-+~]*\).*/\2/p')"
-  done < <(debian_apt_cache search --names-only "^$1\$" | cut -d' ' -f1 | sort -V)
+  local name at=$debian_prepared/offers/${1//[^a-z0-9]/_}
+  if [[ ! -f $at ]]; then
+    debian_update >&2
+    [[ -n $debian_preparing ]] || at=/tmp/hythe-offers
+    mkdir -p "${at%/*}"
+    while read -r name; do
+      printf '%s %s\n' "$name" "$(debian_apt_cache show --no-all-versions "$name" | sed -n 's/^Version: \([0-9]*:\)\?\([^-+~]*\).*/\2/p')"
+    done < <(debian_apt_cache search --names-only "^$1\$" | cut -d' ' -f1 | sort -V) >"$at"
+  fi
+  cat "$at"
 }
 
 # --- how ------------------------------------------------------------------------------------------------------------
 
+debian_preparing=''
 debian_options=(-q -o Acquire::Retries=2 -o Dir::State="$debian_at/state" -o Dir::State::status="$debian_at/status"
-  -o Dir::Cache="$debian_at/cache" -o Dir::Log="$debian_at/log" -o APT::Install-Recommends=false -o Debug::NoLocking=true)
+  -o Dir::Cache="$debian_at/cache" -o Dir::Log="$debian_at/log" -o APT::Install-Recommends=false -o Debug::NoLocking=true
+  -o APT::Sandbox::User=root)
 
 debian_apt_cache() { apt-cache "${debian_options[@]}" "$@" 2>/dev/null; }
 

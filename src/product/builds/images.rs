@@ -141,7 +141,7 @@ impl Images {
         if ingredients.is_empty() {
             return Ok(base);
         }
-        let names: Vec<_> = ingredients.iter().filter_map(Ingredient::package).collect();
+        let names = self.names(ingredients);
         let key = self.recipe(&base, ingredients);
         let lock = self.lock(&key);
         let _making = lock.lock().await;
@@ -306,6 +306,18 @@ impl Images {
         }
     }
 
+    /// For people: what an image is prepared with.
+    fn names(&self, ingredients: &BTreeSet<Ingredient>) -> Vec<String> {
+        let name = |ingredient: &Ingredient| match ingredient {
+            Ingredient::Package(name) => name.clone(),
+            Ingredient::Prepared(id) => {
+                let buildpack = self.buildpacks.iter().find(|b| b.id == *id);
+                buildpack.map_or_else(|| id.clone(), |b| b.name.clone())
+            }
+        };
+        ingredients.iter().map(name).collect()
+    }
+
     // --- packages ---------------------------------------------------------------------------------------------------
 
     async fn install(
@@ -351,7 +363,11 @@ impl Images {
             "install",
             "--",
         ];
-        for command in [aside.to_vec(), update.to_vec(), [install.as_slice(), &packages].concat()] {
+        let mut commands = vec![aside.to_vec()];
+        if !packages.is_empty() {
+            commands.extend([update.to_vec(), [install.as_slice(), &packages].concat()]);
+        }
+        for command in commands {
             let ran = self.run(sandbox, &command, BTreeMap::new()).await;
             let (exit, tail) = ran.map_err(|error| messages::engine(&error))?;
             if exit != 0 {

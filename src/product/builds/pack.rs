@@ -100,10 +100,11 @@ impl Buildpack {
         packages.chain(prepared)
     }
 
-    /// Hash of all its files.
+    /// Hash of all files that it runs: its own, and what buildpacks have in common.
     pub fn content_hash(&self) -> String {
         let folder = self.id.rsplit('/').next().unwrap_or(&self.id);
-        let mut paths: Vec<_> = Files::iter().filter(|path| path.starts_with(&format!("{folder}/"))).collect();
+        let mut paths: Vec<_> =
+            Files::iter().filter(|path| path.starts_with(&format!("{folder}/")) || path.starts_with("lib/")).collect();
         paths.sort();
         let mut hasher = Sha256::new();
         for path in paths {
