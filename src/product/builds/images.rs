@@ -1,13 +1,13 @@
-//! Images that the platform prepares: the base, the base with the Debian packages that buildpacks need, and the build
-//! images on top of those. Each is made once per recipe and remembered in `<data>/base/<key>.json`; who asks meanwhile
-//! waits for it.
+//! Images that the platform prepares: the base, the base with what buildpacks need (`packages`), and the build images on
+//! top of those. Each is made once per recipe and remembered in `<data>/base/<key>.json`; who asks meanwhile waits for it.
+
+mod packages;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use futures_util::StreamExt;
 use sha2::{Digest as _, Sha256};
 
 use super::export::{self, Refused};
@@ -18,38 +18,13 @@ use super::{BuildFailure, BuildLog, messages};
 use crate::base::config;
 use crate::base::model::{ImageDigest, Limits};
 use crate::machinery::image::{
-    AddedLayer, BlobStore, Digest, ImageSpec, Layer, LayerRules, LayerWriter, Owner, Recipe, assemble, bootstrap,
-    docker_archive, inspect, pull,
+    AddedLayer, BlobStore, Digest, ImageSpec, Layer, LayerWriter, Recipe, assemble, bootstrap, docker_archive, inspect,
+    pull,
 };
-use crate::machinery::runtime::{Channel, Engine, EngineError, ExecSpec, Privileges, SandboxSpec};
+use crate::machinery::runtime::{Engine, EngineError};
 
 /// Packages of a base that is bootstrapped.
 const BASE_PACKAGES: [&str; 2] = ["ca-certificates", "tzdata"];
-/// Below the root of an image with packages: what only a package manager needs, and documentation.
-const LEFT_OUT: [&str; 17] = [
-    "cnb",
-    "layers",
-    "platform",
-    "workspace",
-    "home",
-    "etc/hythe",
-    "tmp",
-    "var/tmp",
-    "var/cache",
-    "var/log",
-    "var/lib/apt/lists",
-    "var/lib/dpkg/status-old",
-    "run",
-    "usr/share/doc",
-    "usr/share/man",
-    "usr/share/info",
-    "root",
-];
-/// The packages of the base: what an image has in any case, so that layers of packages need not bring it.
-const STATUS_OF_BASE: &str = "/var/lib/dpkg/status-base";
-/// Lines of a package manager that are kept as evidence.
-const TAIL: usize = 15;
-
 pub(super) struct Images {
     engine: Arc<dyn Engine>,
     blobs: BlobStore,
@@ -129,36 +104,6 @@ impl Images {
             ..Default::default()
         };
         self.blocking("the build image", move || assemble(&blobs, &spec)).await
-    }
-
-    /// The base with `ingredients`: also the image under an app.
-    pub async fn with(
-        &self,
-        ingredients: &BTreeSet<Ingredient>,
-        log: &dyn BuildLog,
-    ) -> Result<ImageDigest, BuildFailure> {
-        let base = self.base(log).await?;
-        if ingredients.is_empty() {
-            return Ok(base);
-        }
-        let names = self.names(ingredients);
-        let key = self.recipe(&base, ingredients);
-        let lock = self.lock(&key);
-        let _making = lock.lock().await;
-        if let Some(found) = self.recall(&key) {
-            return Ok(found);
-        }
-        log.line(&format!("-----> Preparing the image with {} (once)", names.join(", ")));
-        let layer = self.install(&base, &key, ingredients).await?;
-        let spec = ImageSpec {
-            base: Some(base),
-            layers: vec![AddedLayer { layer, created_by: format!("packages {}", names.join(" ")) }],
-            ..Default::default()
-        };
-        let blobs = self.blobs.clone();
-        let image = self.blocking("the image with packages", move || assemble(&blobs, &spec)).await?;
-        self.remember(&key, &image)?;
-        Ok(image)
     }
 
     pub async fn base(&self, log: &dyn BuildLog) -> Result<ImageDigest, BuildFailure> {
@@ -257,6 +202,11 @@ impl Images {
         self.engine.load(archive).await
     }
 
+    async fn buildpack_layer(&self) -> Result<Layer, BuildFailure> {
+        let blobs = self.blobs.clone();
+        self.blocking("the build image", move || pack::layer(&blobs, &pack::embedded())).await
+    }
+
     /// Puts this machine's bundle of certificate authorities into a new sandbox.
     pub async fn place_bundle(&self, sandbox: &str) -> Result<(), BuildFailure> {
         let Some(path) = self.network.bundle.clone() else { return Ok(()) };
@@ -306,138 +256,6 @@ impl Images {
         }
     }
 
-    /// For people: what an image is prepared with.
-    fn names(&self, ingredients: &BTreeSet<Ingredient>) -> Vec<String> {
-        let name = |ingredient: &Ingredient| match ingredient {
-            Ingredient::Package(name) => name.clone(),
-            Ingredient::Prepared(id) => {
-                let buildpack = self.buildpacks.iter().find(|b| b.id == *id);
-                buildpack.map_or_else(|| id.clone(), |b| b.name.clone())
-            }
-        };
-        ingredients.iter().map(name).collect()
-    }
-
-    // --- packages ---------------------------------------------------------------------------------------------------
-
-    async fn install(
-        &self,
-        base: &ImageDigest,
-        key: &str,
-        ingredients: &BTreeSet<Ingredient>,
-    ) -> Result<Layer, BuildFailure> {
-        self.load(base).await?;
-        let sandbox = format!("packages-{}", &key[..12]);
-        let spec = SandboxSpec {
-            name: sandbox.clone(),
-            image: base.clone(),
-            limits: self.limits(),
-            variables: BTreeMap::new(),
-            privileges: Privileges::Packages,
-        };
-        let engine = |error: EngineError| messages::engine(&error);
-        // What an interrupted attempt left is of no use.
-        self.engine.close_sandbox(&sandbox).await.map_err(engine)?;
-        self.engine.open_sandbox(&spec).await.map_err(engine)?;
-        let installed = self.install_in(&sandbox, ingredients).await;
-        let closed = self.engine.close_sandbox(&sandbox).await.map_err(engine);
-        let layer = installed?;
-        closed?;
-        Ok(layer)
-    }
-
-    async fn install_in(&self, sandbox: &str, ingredients: &BTreeSet<Ingredient>) -> Result<Layer, BuildFailure> {
-        self.place_bundle(sandbox).await?;
-        let packages: Vec<_> = ingredients.iter().filter_map(Ingredient::package).collect();
-        let aside = ["cp", "/var/lib/dpkg/status", STATUS_OF_BASE];
-        let update = ["apt-get", "-q", "-o", "Acquire::Retries=2", "update"];
-        let install = [
-            "apt-get",
-            "-q",
-            "-y",
-            "--no-install-recommends",
-            "-o",
-            "Dpkg::Options::=--force-unsafe-io",
-            "-o",
-            "Acquire::Retries=2",
-            "install",
-            "--",
-        ];
-        let mut commands = vec![aside.to_vec()];
-        if !packages.is_empty() {
-            commands.extend([update.to_vec(), [install.as_slice(), &packages].concat()]);
-        }
-        for command in commands {
-            let ran = self.run(sandbox, &command, BTreeMap::new()).await;
-            let (exit, tail) = ran.map_err(|error| messages::engine(&error))?;
-            if exit != 0 {
-                return Err(messages::packages_failed(&packages.join(", "), exit, &tail));
-            }
-        }
-        for ingredient in ingredients {
-            if let Ingredient::Prepared(id) = ingredient
-                && let Some(buildpack) = self.buildpacks.iter().find(|b| b.id == *id)
-            {
-                self.prepare(sandbox, buildpack).await?;
-            }
-        }
-        let changes = self.engine.changes(sandbox).await.map_err(|error| messages::engine(&error))?;
-        let rules = LayerRules {
-            owner: Owner::Kept,
-            whiteouts: true,
-            exclude: LEFT_OUT.map(str::to_owned).to_vec(),
-            ..Default::default()
-        };
-        export::layer(&self.blobs, changes, rules)
-            .await
-            .map_err(|error| messages::platform("storing packages", &export::chain(&error)))
-    }
-
-    async fn prepare(&self, sandbox: &str, buildpack: &Buildpack) -> Result<(), BuildFailure> {
-        let layer = self.buildpack_layer().await?;
-        self.put(sandbox, &layer.digest).await?;
-        let at = format!("/cnb/buildpacks/{}", buildpack.path());
-        let variables = BTreeMap::from([("CNB_BUILDPACK_DIR".to_owned(), at.clone())]);
-        let ran = self.run(sandbox, &[&format!("{at}/bin/prepare")], variables).await;
-        let (exit, tail) = ran.map_err(|error| messages::engine(&error))?;
-        if exit == 0 { Ok(()) } else { Err(messages::packages_failed(&buildpack.name, exit, &tail)) }
-    }
-
-    async fn buildpack_layer(&self) -> Result<Layer, BuildFailure> {
-        let blobs = self.blobs.clone();
-        self.blocking("the build image", move || pack::layer(&blobs, &pack::embedded())).await
-    }
-
-    /// Exit code and the last lines.
-    async fn run(
-        &self,
-        sandbox: &str,
-        command: &[&str],
-        mut variables: BTreeMap<String, String>,
-    ) -> Result<(i64, Vec<String>), EngineError> {
-        variables.extend(self.variables());
-        variables.insert("DEBIAN_FRONTEND".into(), "noninteractive".into());
-        variables.insert("LC_ALL".into(), "C.UTF-8".into());
-        let spec = ExecSpec {
-            command: command.iter().map(|word| (*word).to_owned()).collect(),
-            user: Some("0:0".into()),
-            working_dir: Some("/".into()),
-            variables,
-            stdin: None,
-        };
-        let mut exec = self.engine.exec(sandbox, spec).await?;
-        let mut said = Vec::new();
-        while let Some(part) = exec.output.next().await {
-            let (Channel::Out | Channel::Err, bytes) = part?;
-            said.extend_from_slice(&bytes);
-            let surplus = said.len().saturating_sub(16 << 10);
-            said.drain(..surplus);
-        }
-        let exit = exec.exit.await?;
-        let lines: Vec<_> = said.split(|&b| b == b'\n').map(clean).filter(|line| !line.is_empty()).collect();
-        Ok((exit, lines[lines.len().saturating_sub(TAIL)..].to_vec()))
-    }
-
     // --- memory -----------------------------------------------------------------------------------------------------
 
     fn recipe(&self, base: &ImageDigest, ingredients: &BTreeSet<Ingredient>) -> String {
@@ -448,8 +266,14 @@ impl Images {
                 format!("{id} {}", content.unwrap_or_default())
             }
         });
-        let words: Vec<_> = ["packages 2".to_owned(), base.to_string()].into_iter().chain(words).collect();
-        key(&words.iter().map(String::as_str).collect::<Vec<_>>())
+        let words: Vec<_> = ["packages 3".to_owned(), base.to_string()].into_iter().chain(words).collect();
+        key(&words)
+    }
+
+    /// What a buildpack prepares does not depend on what else an image has.
+    fn prepared_key(&self, base: &ImageDigest, buildpack: &Buildpack) -> String {
+        let words = ["prepared 1".to_owned(), base.to_string(), buildpack.id.clone(), buildpack.content_hash()];
+        key(&words.into_iter().chain(buildpack.needs.build_packages.iter().cloned()).collect::<Vec<_>>())
     }
 
     pub(super) fn base_key(&self) -> String {
@@ -532,10 +356,10 @@ fn stacks(layers: &[Layer]) -> Vec<[u8; 32]> {
         .collect()
 }
 
-fn key(words: &[&str]) -> String {
+fn key<T: AsRef<str>>(words: &[T]) -> String {
     let mut hasher = Sha256::new();
     for word in words {
-        hasher.update(word.as_bytes());
+        hasher.update(word.as_ref().as_bytes());
         hasher.update([0]);
     }
     hex::encode(hasher.finalize())

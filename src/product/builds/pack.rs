@@ -95,9 +95,12 @@ impl Buildpack {
 
     /// What its build image is made of, beyond the base: Debian packages, and itself if it has something to prepare.
     pub fn ingredients(&self) -> impl Iterator<Item = Ingredient> {
-        let packages = self.needs.build_packages.iter().cloned().map(Ingredient::Package);
-        let prepared = self.needs.prepare.then(|| Ingredient::Prepared(self.id.clone()));
-        packages.chain(prepared)
+        self.ingredients_below().chain(self.needs.prepare.then(|| Ingredient::Prepared(self.id.clone())))
+    }
+
+    /// What is there when it prepares.
+    pub fn ingredients_below(&self) -> impl Iterator<Item = Ingredient> {
+        self.needs.build_packages.iter().cloned().map(Ingredient::Package)
     }
 
     /// Hash of all files that it runs: its own, and what buildpacks have in common.
