@@ -8,4 +8,4 @@ mod rebuilds;
 mod running;
 mod trouble;
 
-pub use lab::{App, Tree};
+pub use lab::{App, Tree, lab_dir};

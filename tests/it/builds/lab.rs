@@ -17,11 +17,16 @@ use hythe::machinery::runtime::Engine;
 use hythe::machinery::runtime::docker::Docker;
 use hythe::product::builds::{BuildFailure, BuildLog, BuildRequest, Builder, Imaged, Source};
 
-use crate::harness::{engine, run_id, scratch};
+use crate::harness::{base, engine, run_id, scratch};
 
 /// The engine's connections belong to one runtime.
 static RUNTIME: LazyLock<tokio::runtime::Runtime> =
     LazyLock::new(|| tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("runtime"));
+
+/// Kept from run to run: what buildpacks prepare is made once per target directory.
+pub fn lab_dir() -> PathBuf {
+    scratch().join("builds")
+}
 
 pub struct Lab {
     pub prefix: String,
@@ -45,11 +50,13 @@ impl Lab {
     }
 
     fn make() -> Self {
-        let data = scratch().join("builds");
+        let data = lab_dir();
         fs::create_dir_all(&data).expect("directory");
         // A blob store is for one process at a time.
         let lock = File::create(data.join("lock")).expect("lock file");
         lock.lock().expect("lock");
+        base::give(&data);
+        base::tidy(&data);
         let prefix = format!("{}-builds", run_id());
         RUNTIME.block_on(async {
             let engine: Arc<dyn Engine> = Arc::new(Docker::connect(&engine::socket(), &prefix).expect("engine"));

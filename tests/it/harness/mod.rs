@@ -5,7 +5,7 @@
 //! Nothing here waits for a time to pass: what cannot be awaited is asked for until it is so, and a
 //! deadline turns into a failure that shows the server's log.
 
-mod base;
+pub mod base;
 mod disk;
 pub mod engine;
 mod journal;

@@ -3,7 +3,8 @@
 use std::process::Command;
 use std::time::Instant;
 
-use crate::harness::{RealServer, Repo};
+use crate::builds::lab_dir;
+use crate::harness::{RealServer, Repo, Settings, base};
 
 fn copied(server: &RealServer, app: &str, from: &str) -> Repo {
     let repo = Repo::empty(server, &server.owner, app);
@@ -38,7 +39,10 @@ fn serves(server: &RealServer, app: &str, from: &str, page: &str, change: (&str,
 
 #[test]
 fn each_is_served_and_changed() {
-    let server = RealServer::start();
+    let mut server = RealServer::prepared(Settings::default());
+    base::share_prepared(&lab_dir(), server.data());
+    server.boot();
+    server.set_up();
     let again = ("Hello", "Hello again");
     let hello = |file| (file, again.0, again.1);
     serves(&server, "go", "contrib/samples/hello-go", "Hello from Hythe, by Go", hello("main.go"), again.1);
@@ -50,4 +54,5 @@ fn each_is_served_and_changed() {
     serves(&server, "rust", &format!("{fixtures}/rust/fixtures/plain"), page, change, "changed a plain program");
     let (page, change) = ("java 17", ("src/app/Main.java", "\"java \"", "\"changed \""));
     serves(&server, "java", &format!("{fixtures}/java/fixtures/wrapper"), page, change, "changed 17");
+    base::share_prepared(server.data(), &lab_dir());
 }
