@@ -8,6 +8,7 @@ mod git;
 mod http;
 mod logs;
 mod outbound;
+mod registry;
 mod runtime;
 
 use std::path::Path;
@@ -21,6 +22,7 @@ pub use git::Git;
 pub use http::Http;
 pub use logs::Logs;
 pub use outbound::Outbound;
+pub use registry::Registry;
 pub use runtime::{Runtime, Size, USUAL};
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -34,6 +36,7 @@ pub struct Config {
     pub logs: Logs,
     pub disk: Disk,
     pub outbound: Outbound,
+    pub registry: Registry,
 }
 
 /// All that is wrong, one line per fault: section, key, cause.
@@ -60,6 +63,7 @@ impl Config {
         config.runtime.validate(&mut faults);
         config.logs.validate(&mut faults);
         config.disk.validate(&mut faults);
+        config.registry.validate(&mut faults);
         if faults.is_empty() { Ok(config) } else { Err(ConfigError(faults)) }
     }
 }
@@ -112,6 +116,11 @@ pub const KEYS: &[(&str, &str, bool)] = &[
     ("disk", "grace_seconds", false),
     ("disk", "cache_bytes", false),
     ("outbound", "private", false),
+    ("registry", "app_bytes", false),
+    ("registry", "untagged_seconds", false),
+    ("registry", "loose_seconds", false),
+    ("registry", "session_seconds", false),
+    ("registry", "wait_seconds", false),
 ];
 
 fn overlay(table: &mut toml::Table, variable: impl Fn(&str) -> Option<String>) {

@@ -7,6 +7,7 @@ mod drain;
 mod event;
 mod health;
 mod ids;
+mod image;
 mod job;
 mod manifest;
 mod metrics;
@@ -37,11 +38,12 @@ pub use ids::{
     AppId, BuildId, CommandId, CronId, CustomerId, DeploymentId, DrainId, EnvironmentId, EventId, Id, JobId,
     MembershipId, OrganizationId, ReleaseId, RouteId, SpaceId, SshKeyId, TokenId, UserId, VolumeId, WebhookId,
 };
+pub use image::{ContentDigest, ManifestFacts, PushedBlob, PushedManifest, PushedTag};
 pub use job::{Job, JobState, JobStep, StepState};
 pub use manifest::{CronEntry, Manifest, ManifestFault, Scripts, Wish};
 pub use metrics::{HostSample, LATENCY_MILLIS, Measured, ReplicaSample, Requests, Sample};
 pub use names::{
-    AppName, BranchName, CommitId, EnvironmentName, Host, NameError, ProcessName, SizeName, TenantName, VariableName,
+    AppName, BranchName, CommitId, EnvironmentName, Host, NameError, ProcessName, SizeName, TagName, TenantName, VariableName,
     VolumeName,
 };
 pub use outbound::{OutboundUrl, Scheme};

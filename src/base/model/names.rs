@@ -82,6 +82,8 @@ names! {
     Host: host;
     /// What follows `refs/heads/` (git-check-ref-format).
     BranchName: branch;
+    /// Tag of an image (OCI distribution spec, "Pulling manifests").
+    TagName: tag;
     /// A full SHA-1 object id in lower-case hexadecimal.
     CommitId: |text| {
         if text.len() == 40 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) { Ok(()) }
@@ -104,6 +106,17 @@ fn label(text: &str, longest: usize) -> Result<(), NameError> {
         Err(NameError::new(format!(
             "must be 1 to {longest} characters of a-z, 0-9 and -, starting with a letter and not ending with -"
         )))
+    }
+}
+
+fn tag(text: &str) -> Result<(), NameError> {
+    let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    let bytes = text.as_bytes();
+    let starts_well = bytes.first().copied().is_some_and(word);
+    if starts_well && bytes.len() <= 128 && bytes.iter().all(|&b| word(b) || b == b'.' || b == b'-') {
+        Ok(())
+    } else {
+        Err(NameError::new("must be 1 to 128 characters of letters, digits, _, . and -, not starting with . or -"))
     }
 }
 

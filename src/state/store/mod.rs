@@ -25,6 +25,7 @@ pub mod deployments;
 pub mod drains;
 pub mod environments;
 pub mod events;
+pub mod images;
 pub mod jobs;
 pub mod memberships;
 pub mod metrics;

@@ -7,6 +7,7 @@ mod delivery;
 mod drains;
 mod events;
 mod failures;
+mod images;
 mod leases;
 mod metrics;
 mod schema;
