@@ -7,6 +7,7 @@ pub mod builds;
 pub mod converge;
 pub mod deploy;
 pub mod disk;
+pub mod images;
 pub mod insight;
 pub mod routing;
 

@@ -65,6 +65,9 @@ pub struct Process {
     /// Absolute path in the image; none means the image's own working directory.
     #[serde(default)]
     pub working_dir: Option<String>,
+    /// Where it listens, if it takes traffic and its image does not ask what `PORT` says; none means the platform's own port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
 }
 
 pub type Processes = BTreeMap<ProcessName, Process>;

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::base::model::{ImageDigest, NameError};
+use crate::base::model::{ContentDigest, ImageDigest, NameError};
 
 /// SHA-256 of a blob; its text is `sha256:` and 64 lower-case hexadecimal digits (OCI image spec, descriptor).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +45,12 @@ impl Digest {
 impl From<&ImageDigest> for Digest {
     fn from(image: &ImageDigest) -> Self {
         image.as_str().parse().expect("an image digest has the grammar of a digest")
+    }
+}
+
+impl From<Digest> for ContentDigest {
+    fn from(digest: Digest) -> Self {
+        digest.to_string().parse().expect("a digest's text has the grammar of a content's digest")
     }
 }
 

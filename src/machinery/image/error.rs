@@ -38,6 +38,9 @@ pub enum ImageError {
     /// `evidence` is the end of what the program wrote to stderr.
     #[error("{program} failed ({status}): {evidence}")]
     Bootstrap { program: &'static str, status: String, evidence: String },
+    /// A pushed image that cannot be run here; the text is for its pusher.
+    #[error("the image cannot be run here: {0}")]
+    Unfit(String),
     /// `reason` names the request and the answer.
     #[error("pull of {reference}: {reason}")]
     Registry { reference: String, reason: String, temporary: bool },
@@ -47,9 +50,17 @@ impl ImageError {
     /// Whether the same call can succeed later without anything being changed by hand.
     pub fn is_temporary(&self) -> bool {
         match self {
-            Self::Store { source, .. } => source.kind() == io::ErrorKind::StorageFull,
+            Self::Store { .. } => self.is_disk_full(),
             Self::Registry { temporary, .. } => *temporary,
             Self::Stream(_) | Self::Bootstrap { .. } => true,
+            _ => false,
+        }
+    }
+
+    pub fn is_disk_full(&self) -> bool {
+        let full = |error: &io::Error| error.kind() == io::ErrorKind::StorageFull;
+        match self {
+            Self::Store { source, .. } | Self::Stream(source) => full(source),
             _ => false,
         }
     }

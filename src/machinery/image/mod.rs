@@ -13,6 +13,7 @@ mod assemble;
 mod bootstrap;
 mod client;
 mod digest;
+mod document;
 mod entry;
 mod error;
 mod layer;
@@ -24,17 +25,22 @@ mod source;
 mod spool;
 mod store;
 mod sweep;
+mod unpack;
 
 pub use archive::{ByteStream, docker_archive};
 pub use assemble::{AddedLayer, ImageFacts, ImageSpec, assemble, inspect};
 pub use bootstrap::{Recipe, bootstrap};
 pub use digest::Digest;
+pub use document::{
+    DOCKER_LIST, DOCKER_MANIFEST, DOCKER_SCHEMA_1, Document, LARGEST_DOCUMENT, OCI_INDEX, OCI_MANIFEST, is_index,
+};
 pub use error::{ImageError, Result};
 pub use layer::{LayerWriter, write_layer};
 pub use pull::{Login, pull};
 pub use rules::{LayerRules, Owner};
 pub use store::{BlobStore, BlobWriter};
 pub use sweep::{Pin, StoredBlob, Swept};
+pub use unpack::{Contents, content_digest, unpack};
 
 /// One uncompressed layer in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -75,6 +75,12 @@ fn settle_all(dir: &Path, digests: &Receiver<Digest>) {
     }
 }
 
+/// For who waits for it. What the thread has settled meanwhile is in its place, its name perhaps not on the disk yet.
+pub(super) fn settle_now(dir: &Path, digest: &Digest) -> io::Result<()> {
+    settle(dir, digest)?;
+    sync_names(dir)
+}
+
 /// A blob that was removed meanwhile is no fault.
 fn settle(dir: &Path, digest: &Digest) -> io::Result<()> {
     let from = fresh(dir, digest);

@@ -18,6 +18,7 @@ use tempfile::NamedTempFile;
 use super::settle::{Settler, fresh, recover, settled};
 use super::sweep::Pins;
 use super::{Digest, ImageError, Result};
+use crate::base::model::ContentDigest;
 
 /// A handle; clones are the same store.
 #[derive(Debug, Clone)]
@@ -118,6 +119,11 @@ impl BlobStore {
         Ok(())
     }
 
+    /// Returns when the blob, which is there, is on the disk under its name.
+    fn settle(&self, digest: &Digest) -> Result<()> {
+        super::settle::settle_now(&self.0.dir, digest).map_err(ImageError::store("sync", &self.0.dir))
+    }
+
     pub(super) fn dir(&self) -> &Path {
         &self.0.dir
     }
@@ -196,6 +202,35 @@ impl BlobWriter {
             return Err(ImageError::Invalid { digest: *expected, reason: format!("its content has digest {found}") });
         }
         Ok(self.finish()?.1)
+    }
+}
+
+impl BlobWriter {
+    /// Bytes written so far.
+    pub fn written(&self) -> u64 {
+        self.size
+    }
+
+    /// As `finish_as`, and on the disk before it returns: whoever sent it may forget it. `None`: the content has another
+    /// digest, and is gone.
+    pub fn finish_durably(mut self, expected: &ContentDigest) -> Result<Option<Digest>> {
+        let path = self.file.path().to_owned();
+        self.file.as_file_mut().sync_data().map_err(ImageError::store("sync", &path))?;
+        let digest = Digest::from_hasher(self.hasher.clone());
+        let found = match expected.is_sha512() {
+            true => {
+                let file = self.file.reopen().map_err(ImageError::store("read", &path))?;
+                super::unpack::sha512(file).map_err(ImageError::store("read", &path))?
+            }
+            false => digest.to_string(),
+        };
+        if found != expected.as_str() {
+            return Ok(None);
+        }
+        let store = self.store.clone();
+        self.finish()?;
+        store.settle(&digest)?;
+        Ok(Some(digest))
     }
 }
 

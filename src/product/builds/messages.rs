@@ -351,6 +351,14 @@ pub(super) fn disk_full() -> BuildFailure {
         .into()
 }
 
+/// Of a pushed image; `cause` completes "the image …".
+pub(super) fn image_unfit(cause: &str) -> BuildFailure {
+    let cause = clean(cause.as_bytes());
+    copy(format!("the image cannot run here: {cause}"), format!("The pushed image cannot run here: {cause}."))
+        .remedy("Change the image and push it again; a tag that names no environment only stores it.")
+        .into()
+}
+
 /// Lines of a log.
 pub(super) fn cache_dropped(bytes: u64) -> [String; 2] {
     [

@@ -26,6 +26,7 @@ mod network;
 mod pack;
 mod place;
 mod plan;
+mod pushed;
 mod result;
 mod session;
 

@@ -164,7 +164,7 @@ fn take_launch(text: &str, outcome: &mut Outcome) -> Result<(), BuildFailure> {
                 invalid(&format!("the process \"{name}\" has a working directory that leaves the image"))
             })?),
         };
-        outcome.processes.insert(name, Process { command, working_dir });
+        outcome.processes.insert(name, Process { command, working_dir, port: None });
     }
     outcome.labels.extend(launch.labels.into_iter().take(PROCESSES).map(|label| (label.key, label.value)));
     Ok(())

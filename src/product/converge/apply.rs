@@ -17,7 +17,7 @@ use crate::machinery::runtime::{Engine, EngineError};
 use crate::product::builds::Builder;
 use crate::product::{Ctx, apps};
 
-/// The port of every `web` process inside its container.
+/// The port of a `web` process inside its container, where its image has no port of its own.
 pub const PORT: u16 = 8080;
 
 /// What a task may be busy with; nothing is started twice.
@@ -146,13 +146,14 @@ impl Hands {
         let process = replica.as_ref().map(|r| r.workload.process.clone());
         let release = replica.as_ref().and_then(|r| desired.release_of(r.generation));
         let size = release.zip(process.as_ref()).and_then(|(release, process)| release.sizes.get(process));
+        let own = release.zip(process.as_ref()).and_then(|(release, process)| release.processes.get(process));
         let evidence = Evidence {
             engine: &*self.engine,
             replica: replica.as_ref(),
             process: process.as_ref().map_or("web", |p| p.as_str()),
             cause,
             fault,
-            port: PORT,
+            port: own.and_then(|process| process.port).unwrap_or(PORT),
             memory_bytes: self.ctx.config.runtime.limits_of(size).memory_bytes,
         };
         let reason = evidence.gather().await;
@@ -179,9 +180,9 @@ impl Hands {
             release: release.id.clone(),
             release_number: release.number,
             image: release.image.clone(),
-            process: command,
             variables: apps::process_variables(&self.ctx, &desired.app, &desired.environment, release).await?,
-            port: process.has_port.then_some(PORT),
+            port: process.has_port.then(|| command.port.unwrap_or(PORT)),
+            process: command,
             limits: runtime.limits_of(release.sizes.get(&process.id.process)),
             mounts: release.mounts.get(&process.id.process).cloned().unwrap_or_default(),
             grace_seconds: runtime.grace_seconds,

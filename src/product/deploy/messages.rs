@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::model::{AppName, Host, ImageDigest, ProcessName, Release, VariableName};
+use crate::base::model::{AppName, ContentDigest, Host, ImageDigest, ProcessName, Release, TagName, VariableName};
 
 pub fn heading(text: &str, millis: i64) -> String {
     if millis > 500 { format!("-----> {text} … {:.1}s", millis as f64 / 1000.0) } else { format!("-----> {text}") }
@@ -23,6 +23,20 @@ pub fn image(digest: &ImageDigest, layers: usize, new: usize, bytes: u64) -> Str
         _ => text.push_str(&format!(", {new} new, {}", size(bytes))),
     }
     text
+}
+
+/// First line of the log of an image that was pushed.
+pub fn pushed(tag: &TagName, manifest: &ContentDigest) -> String {
+    format!("Image pushed as {tag} ({}…)", digest(manifest))
+}
+
+/// Of the release.
+pub fn image_pushed(tag: &TagName, manifest: &ContentDigest) -> String {
+    format!("docker push {tag} {}", digest(manifest))
+}
+
+fn digest(digest: &ContentDigest) -> String {
+    format!("{}:{}", if digest.is_sha512() { "sha512" } else { "sha256" }, digest.short())
 }
 
 pub fn release(release: &Release, environment: &str) -> String {
@@ -60,6 +74,7 @@ pub fn size(bytes: u64) -> String {
 
 pub const KEPT: &str = "The release before keeps serving; nothing was changed.";
 pub const NONE_BEFORE: &str = "Nothing was deployed, and the branch was not moved.";
+pub const TAG_UNMOVED: &str = "Nothing was deployed, and the tag was not moved.";
 pub const STALE: &str = "the branch moved since you fetched; fetch and push again";
 pub const SUPERSEDED: &str = "another deployment took its place";
 

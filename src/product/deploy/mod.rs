@@ -8,6 +8,7 @@ mod cron;
 mod diff;
 mod follow;
 mod guide;
+mod image;
 mod intake;
 mod manifest;
 pub mod messages;
@@ -41,6 +42,7 @@ pub use cron::{CronKeeper, NewCron, add_cron, cron, crons, remove_cron, run_cron
 pub use diff::{Change, Names, ReleaseDiff, check_lines, diff, mount_lines, scaling_lines};
 pub use follow::{LogEvent, finished, follow};
 pub use guide::{abort, proceed};
+pub use image::{ImageWork, Pushed, deploy_image, image_deployed, image_target};
 pub use intake::{Accepted, PushOrder, RefUpdate, accept, decide, open_for_fetch, open_for_push};
 pub use promote::promote;
 pub use push::PushWork;

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::activate::{deployment, environment, find_release, finish, undo};
+use super::activate::{deployment, environment, finish, undo};
 use super::intake::{PLATFORM, PushOrder};
 use super::releases::{self, NewRelease};
 use super::shape::Shape;
@@ -163,20 +163,6 @@ impl PushWork {
         Ok(json!({ "release": release.id }))
     }
 
-    async fn rollout(&self, order: &PushOrder, cx: &StepContext) -> Result<Value, StepError> {
-        let release = {
-            let mut tx = self.ctx.store.read().await?;
-            let row = deployment(&mut tx, &order.deployment).await?;
-            let id = row.release_id.ok_or_else(|| Error::conflict("the deployment has no release"))?;
-            find_release(&mut tx, &id).await?
-        };
-        let began = self.ctx.clock.now();
-        let before = rollout::live_number(&self.ctx, &order.environment).await?;
-        rollout::begin(&self.ctx, &order.environment, &release, false).await?;
-        let ended = rollout::wait(&self.ctx, &self.converger, &order.environment, &release, cx).await?;
-        rollout::conclude(&self.ctx, ended, cx, (began, before.filter(|n| *n != release.number))).await
-    }
-
     /// The objects become the repository's, the ref moves: the push is accepted.
     async fn accept(&self, order: &PushOrder, cx: &StepContext) -> Result<Value, StepError> {
         let repository = self.repository(order)?;
@@ -216,7 +202,7 @@ impl Work for PushWork {
             2 => self.image(&order, cx).await,
             3 => self.release(&order, cx).await,
             4 => commands::before(&self.ctx, &order.deployment, cx).await,
-            5 => self.rollout(&order, cx).await,
+            5 => rollout::of_push(&self.ctx, &self.converger, (&order.environment, &order.deployment), cx).await,
             6 => commands::after(&self.ctx, &order.deployment, cx).await,
             _ => self.accept(&order, cx).await,
         }
@@ -285,7 +271,7 @@ impl BuildLog for Lines {
     }
 }
 
-fn failure(failure: &BuildFailure, cx: &StepContext) -> StepError {
+pub(super) fn failure(failure: &BuildFailure, cx: &StepContext) -> StepError {
     for line in &failure.lines {
         cx.log.append(line);
     }
@@ -302,12 +288,12 @@ pub(super) fn null_id() -> ObjectId {
     "0".repeat(40).parse().unwrap_or_else(|_| unreachable!("forty zeros are an object id"))
 }
 
-fn output(value: &impl serde::Serialize) -> Result<Value, StepError> {
+pub(super) fn output(value: &impl serde::Serialize) -> Result<Value, StepError> {
     Ok(serde_json::to_value(value).map_err(Error::internal)?)
 }
 
 /// What an earlier step of this job handed on.
-fn earlier<T: DeserializeOwned>(cx: &StepContext, step: usize) -> Result<T> {
+pub(super) fn earlier<T: DeserializeOwned>(cx: &StepContext, step: usize) -> Result<T> {
     let value = cx.outputs.get(step).cloned().unwrap_or_default();
     serde_json::from_value(value).map_err(Error::internal)
 }

@@ -62,6 +62,26 @@ pub async fn begin(ctx: &Ctx, environment: &EnvironmentId, release: &Release, re
     Ok(found.generation + 1)
 }
 
+/// The step of a push: the deployment's release becomes what shall run, and is waited for.
+pub async fn of_push(
+    ctx: &Ctx,
+    handle: &Handle,
+    (environment, deployment): (&EnvironmentId, &DeploymentId),
+    cx: &StepContext,
+) -> Result<Value, StepError> {
+    let release = {
+        let mut tx = ctx.store.read().await?;
+        let row = activate::deployment(&mut tx, deployment).await?;
+        let id = row.release_id.ok_or_else(|| Error::conflict("the deployment has no release"))?;
+        activate::find_release(&mut tx, &id).await?
+    };
+    let began = ctx.clock.now();
+    let before = live_number(ctx, environment).await?;
+    begin(ctx, environment, &release, false).await?;
+    let ended = wait(ctx, handle, environment, &release, cx).await?;
+    conclude(ctx, ended, cx, (began, before.filter(|n| *n != release.number))).await
+}
+
 pub async fn wait(
     ctx: &Ctx,
     handle: &Handle,

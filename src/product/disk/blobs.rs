@@ -8,18 +8,19 @@ use super::{Collected, Machine};
 use crate::base::error::{Error, Result};
 use crate::base::model::ImageDigest;
 use crate::machinery::image::{BlobStore, Digest, inspect};
-use crate::product::Ctx;
 use crate::product::builds::Reached;
+use crate::product::{Ctx, images};
 use crate::state::store;
 
 pub(super) async fn sweep(ctx: &Ctx, machine: &Machine, collected: &mut Collected) -> Result<()> {
     let grace = Duration::from_secs(ctx.config.disk.grace_seconds.into());
     let horizon = machine.blobs.horizon(grace);
-    let (named, kept) = {
+    let (named, kept, pushed) = {
         let mut tx = ctx.store.read().await?;
         // Jobs first: one that ends meanwhile has written its release down by then.
         let named = named_digests(&store::jobs::at_work_on(&mut tx).await?);
-        (named, store::releases::kept_images(&mut tx).await?)
+        let pushed = images::kept(ctx).await?;
+        (named, store::releases::kept_images(&mut tx).await?, pushed)
     };
     let builder = std::sync::Arc::clone(&machine.builder);
     let builds = tokio::task::spawn_blocking(move || builder.reached(grace)).await.map_err(Error::internal)?;
@@ -31,6 +32,7 @@ pub(super) async fn sweep(ctx: &Ctx, machine: &Machine, collected: &mut Collecte
     let (blobs, reached_images) = (machine.blobs.clone(), images.clone());
     let swept = tokio::task::spawn_blocking(move || {
         let mut reached: HashSet<Digest> = named.into_iter().chain(cached).collect();
+        reached.extend(pushed.iter().filter_map(|(_, blob)| blob.as_str().parse::<Digest>().ok()));
         for image in &reached_images {
             reached.extend(parts(&blobs, image));
         }

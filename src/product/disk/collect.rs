@@ -4,13 +4,15 @@ use std::collections::HashSet;
 
 use super::{blobs, leftovers, records};
 use crate::base::error::{Error, Result};
-use crate::product::Ctx;
+use crate::product::{Ctx, images};
 
 /// What went.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Collected {
     /// Whose image was given up.
     pub releases: u64,
+    /// Manifests and blobs of repositories that nobody named any more.
+    pub pushed: u64,
     pub blobs: u64,
     /// Of the blobs.
     pub bytes: u64,
@@ -38,11 +40,13 @@ pub(super) async fn collect(ctx: &Ctx) -> Result<Collected> {
     let running: HashSet<_> = replicas.into_iter().map(|replica| replica.release).collect();
 
     let mut collected = Collected { releases: records::mark(ctx, &running).await?, ..Collected::default() };
+    collected.pushed = images::expire(ctx).await?;
     leftovers::sweep(ctx, machine, &mut collected).await?;
     blobs::sweep(ctx, machine, &mut collected).await?;
     if !collected.is_nothing() {
         tracing::info!(
             releases = collected.releases,
+            pushed = collected.pushed,
             blobs = collected.blobs,
             bytes = collected.bytes,
             images = collected.images,

@@ -154,7 +154,7 @@ impl TestApi {
         let mut tx = self.ctx.store.begin().await.expect("a transaction");
         let environment = store::environments::of_app(&mut tx, &Scope::Platform, &app.id).await.expect("no fault");
         let environment = environment.into_iter().next().expect("production");
-        let web = Process { command: vec!["node".into(), "server.js".into()], working_dir: None };
+        let web = Process { command: vec!["node".into(), "server.js".into()], working_dir: None, port: None };
         let processes = BTreeMap::from([(process("web"), web.clone()), (process("release"), web)]);
         let job = Job {
             id: JobId::fresh(),

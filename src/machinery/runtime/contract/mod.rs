@@ -177,7 +177,7 @@ pub fn workload(rig: &dyn Rig, command: &[&str]) -> WorkloadSpec {
         release: ReleaseId::fresh(),
         release_number: 3,
         image: rig.image(),
-        process: Process { command: command.iter().map(|c| (*c).to_owned()).collect(), working_dir: None },
+        process: Process { command: command.iter().map(|c| (*c).to_owned()).collect(), working_dir: None, port: None },
         variables: BTreeMap::new(),
         port: Some(8000),
         limits: Limits { memory_bytes: 64 << 20, pids: 64, ..Limits::default() },

@@ -25,7 +25,7 @@ fn desired(rollout: i64, live: i64, formation: &[(&str, u32)]) -> Desired {
         name: "shop".parse().expect("name"),
         created_at: NOW,
     };
-    let process = |command: &str| Process { command: vec![command.into()], working_dir: None };
+    let process = |command: &str| Process { command: vec![command.into()], working_dir: None, port: None };
     let release = Release {
         id: ReleaseId::fresh(),
         environment_id: environment_id.clone(),

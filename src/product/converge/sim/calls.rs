@@ -281,7 +281,7 @@ fn spec(desired: &Desired, workload: &WorkloadId, generation: Generation, count:
         release: release.id.clone(),
         release_number: release.number,
         image: release.image.clone(),
-        process: Process { command: vec!["web".into()], working_dir: None },
+        process: Process { command: vec!["web".into()], working_dir: None, port: None },
         variables: BTreeMap::new(),
         port: None,
         limits: Limits::default(),

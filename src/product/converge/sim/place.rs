@@ -123,7 +123,7 @@ impl Place {
 
     pub fn make(&mut self, nature: Nature, kind: ReleaseKind, spec: &EnvironmentSpec) -> usize {
         let number = self.releases.len() + 1;
-        let command = |word: &str| Process { command: vec![word.into()], working_dir: None };
+        let command = |word: &str| Process { command: vec![word.into()], working_dir: None, port: None };
         let release = Release {
             id: id(self.number * 10_000 + number),
             environment_id: self.environment.id.clone(),

@@ -58,7 +58,7 @@ pub async fn after(ctx: &Ctx, deployment: &DeploymentId, cx: &StepContext) -> Re
 }
 
 fn line(text: &str) -> Process {
-    Process { command: super::of_line(text), working_dir: None }
+    Process { command: super::of_line(text), working_dir: None, port: None }
 }
 
 async fn release(ctx: &Ctx, deployment: &DeploymentId) -> Result<Release, StepError> {

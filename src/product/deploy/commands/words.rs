@@ -36,7 +36,7 @@ pub fn typed(words: &[String], processes: &Processes) -> Process {
         }
         _ => words.to_vec(),
     };
-    Process { command, working_dir: None }
+    Process { command, working_dir: None, port: None }
 }
 
 #[cfg(test)]
@@ -45,7 +45,7 @@ mod tests {
 
     #[test]
     fn words_stay_words_and_a_line_is_the_shells() {
-        let worker = Process { command: vec!["node".into(), "worker.js".into()], working_dir: Some("/w".into()) };
+        let worker = Process { command: vec!["node".into(), "worker.js".into()], working_dir: Some("/w".into()), port: None };
         let processes = Processes::from([("worker".parse().expect("name"), worker.clone())]);
         let typed = |words: &[&str]| typed(&words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>(), &processes);
         assert_eq!(typed(&["worker"]), worker);

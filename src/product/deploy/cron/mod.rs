@@ -200,7 +200,7 @@ fn run_of(cron: &Cron, release: &Release, now: Timestamp, by: Option<UserId>) ->
         environment_id: cron.environment_id.clone(),
         release_id: Some(release.id.clone()),
         kind: CommandKind::Cron,
-        process: Process { command: super::commands::of_line(&cron.command), working_dir: None },
+        process: Process { command: super::commands::of_line(&cron.command), working_dir: None, port: None },
         state: CommandState::Queued,
         exit_code: None,
         reason: None,

@@ -9,7 +9,7 @@ use crate::base::model::{
 const NOON: i64 = 1_769_860_800_000;
 
 fn release(number: i64) -> Release {
-    let web = Process { command: vec!["node".into()], working_dir: None };
+    let web = Process { command: vec!["node".into()], working_dir: None, port: None };
     Release {
         id: ReleaseId::fresh(),
         environment_id: EnvironmentId::fresh(),

@@ -1,0 +1,259 @@
+//! From an image that somebody pushed to a running release: the way of a push, from its image step on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::activate::{deployment, environment, finish, undo};
+use super::intake::PLATFORM;
+use super::push::{earlier, failure, output};
+use super::releases::{self, NewRelease};
+use super::shape::Shape;
+use super::{commands, messages, rollout};
+use crate::base::access::{Action, Actor, Place};
+use crate::base::error::{Error, Result};
+use crate::base::model::{
+    App, AppId, Build, BuildId, BuildState, ContentDigest, Deployment, DeploymentId, DeploymentKind, DeploymentState,
+    Environment, EnvironmentId, Id, JobId, JobState, Manifest, Processes, ReleaseKind, TagName, UserId,
+};
+use crate::product::builds::{Builder, Imaged};
+use crate::product::converge::Handle;
+use crate::product::{Ctx, images, routing};
+use crate::state::jobs::{StepContext, StepError, Work};
+use crate::state::store;
+
+const KIND: &str = "image";
+const STEPS: [&str; 6] = ["image", "release", "predeploy", "rollout", "postdeploy", "accept"];
+const LATEST: &str = "latest";
+const PRODUCTION: &str = "production";
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct ImageOrder {
+    app: AppId,
+    environment: EnvironmentId,
+    tag: TagName,
+    manifest: ContentDigest,
+    user: UserId,
+    build: BuildId,
+    deployment: DeploymentId,
+}
+
+/// What became of a push that deploys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pushed {
+    Live,
+    /// It goes on; the text says where to look.
+    GoesOn(String),
+    /// Why it was refused; what was live stays.
+    Refused(String),
+}
+
+/// The environment that pushing this tag deploys to: its own name, and for `latest` production. Other tags deploy nowhere.
+pub async fn image_target(ctx: &Ctx, actor: &Actor, app: &App, tag: &TagName) -> Result<Option<Environment>> {
+    actor.may(Action::ViewApp, &Place::from(app))?;
+    let name = if tag.as_str() == LATEST { PRODUCTION } else { tag.as_str() };
+    let environments = store::environments::of_app(&mut ctx.store.read().await?, &actor.scope(), &app.id).await?;
+    Ok(environments.into_iter().find(|environment| environment.name.as_str() == name))
+}
+
+/// Makes a release of a manifest in the app's repository, and names it `tag` once that is live. A second order for the same
+/// while the first is under way is the first: clients try again when they lose an answer.
+pub async fn deploy_image(
+    ctx: &Ctx,
+    actor: &Actor,
+    app: &App,
+    environment: &Environment,
+    (tag, manifest): (&TagName, &ContentDigest),
+) -> Result<JobId> {
+    actor.may(Action::Deploy, &Place::from(app))?;
+    if let Some(reason) = ctx.disk.too_full(ctx).await {
+        return Err(Error::limit(reason));
+    }
+    let mut tx = ctx.store.begin().await?;
+    super::guide::nothing_held(&mut tx, app).await?;
+    if !store::environments::hold(&mut tx, &environment.id).await? {
+        return Err(Error::not_found("environment"));
+    }
+    for job in store::jobs::unfinished(&mut tx, app.id.as_str()).await?.into_iter().filter(|job| job.kind == KIND) {
+        let Ok(order) = serde_json::from_value::<ImageOrder>(job.payload) else { continue };
+        if (&order.environment, &order.tag, &order.manifest) == (&environment.id, tag, manifest) {
+            return Ok(job.id);
+        }
+    }
+    let now = ctx.clock.now();
+    let order = ImageOrder {
+        app: app.id.clone(),
+        environment: environment.id.clone(),
+        tag: tag.clone(),
+        manifest: manifest.clone(),
+        user: actor.user.id.clone(),
+        build: BuildId::fresh(),
+        deployment: DeploymentId::fresh(),
+    };
+    let payload = serde_json::to_value(&order).map_err(Error::internal)?;
+    let job_id = ctx.queue.enqueue(&mut tx, KIND, app.id.as_str(), payload).await?;
+    let build = Build {
+        id: order.build,
+        app_id: app.id.clone(),
+        job_id: job_id.clone(),
+        commit: manifest.to_string(),
+        state: BuildState::Running,
+        image: None,
+        processes: Processes::new(),
+        reason: None,
+        created_at: now,
+        finished_at: None,
+    };
+    store::builds::insert(&mut tx, &build).await?;
+    let deployment = Deployment {
+        id: order.deployment,
+        environment_id: environment.id.clone(),
+        job_id: job_id.clone(),
+        kind: DeploymentKind::Push,
+        release_id: None,
+        state: DeploymentState::Running,
+        reason: None,
+        created_by: Some(actor.user.id.clone()),
+        created_at: now,
+        finished_at: None,
+    };
+    store::deployments::insert(&mut tx, &deployment).await?;
+    tx.commit().await?;
+    ctx.queue.notify();
+    Ok(job_id)
+}
+
+/// Waits for the end of a push's job, as long as the configuration lets its pusher wait.
+pub async fn image_deployed(ctx: &Ctx, actor: &Actor, app: &App, job: &JobId) -> Result<Pushed> {
+    actor.may(Action::ViewApp, &Place::from(app))?;
+    let patience = Duration::from_secs(ctx.config.registry.wait_seconds.into());
+    match tokio::time::timeout(patience, ctx.queue.finished(job)).await {
+        Ok(ended) => {
+            let ended = ended?;
+            Ok(match ended.state {
+                JobState::Succeeded => Pushed::Live,
+                _ => Pushed::Refused(ended.reason.unwrap_or_else(|| "the deployment failed".into())),
+            })
+        }
+        Err(_) => Ok(Pushed::GoesOn(format!("the deployment goes on; follow it with hythe builds:output -a {}", app.name))),
+    }
+}
+
+pub struct ImageWork {
+    ctx: Ctx,
+    builder: Arc<Builder>,
+    converger: Handle,
+}
+
+impl ImageWork {
+    pub fn new(ctx: Ctx, builder: Arc<Builder>, converger: Handle) -> Self {
+        Self { ctx, builder, converger }
+    }
+
+    async fn image(&self, order: &ImageOrder, cx: &StepContext) -> Result<Value, StepError> {
+        cx.log.append(&messages::heading(&messages::pushed(&order.tag, &order.manifest), 0));
+        let contents = images::contents(&self.ctx, &order.app).await?;
+        let limit = self.ctx.config.registry.app_bytes;
+        let contents = contents.into_iter().filter_map(|(digest, blob)| Some((digest, blob.as_str().parse().ok()?)));
+        let imaged = self.builder.adopt(&order.app, contents.collect(), &order.manifest, limit).await;
+        let imaged = imaged.map_err(|f| failure(&f, cx))?;
+        let text = messages::image(&imaged.image, imaged.layers_total, imaged.layers_new, imaged.bytes_new);
+        cx.log.append(&messages::heading(&text, 0));
+        output(&imaged)
+    }
+
+    async fn release(&self, order: &ImageOrder, cx: &StepContext) -> Result<Value, StepError> {
+        let imaged: Imaged = earlier(cx, 0)?;
+        let mut tx = self.ctx.store.begin().await?;
+        let row = deployment(&mut tx, &order.deployment).await?;
+        if row.release_id.is_some() {
+            return Ok(Value::Null);
+        }
+        let now = self.ctx.clock.now();
+        let place = environment(&mut tx, &order.environment).await?;
+        let variables = store::variables::latest(&mut tx, &place.id).await?.map_or(0, |set| set.version);
+        let new = NewRelease {
+            build_id: Some(order.build.clone()),
+            commit: None,
+            image: imaged.image.clone(),
+            processes: imaged.processes.clone(),
+            variables_version: variables,
+            shape: Shape::of_spec(&place.spec).resolved(&mut tx, &place.id).await?,
+            manifest: Manifest::default(),
+            kind: ReleaseKind::Rollout,
+            description: messages::image_pushed(&order.tag, &order.manifest),
+            created_by: Some(order.user.clone()),
+        };
+        let release = releases::make(&mut tx, &place, new, now).await?;
+        store::deployments::set_release(&mut tx, &row.id, &release.id).await?;
+        let (image, processes) = (Some(&imaged.image), &imaged.processes);
+        store::builds::finish(&mut tx, &order.build, BuildState::Succeeded, image, processes, None, now).await?;
+        tx.commit().await?;
+        cx.log.append(&messages::heading(&messages::release(&release, place.name.as_str()), 0));
+        Ok(json!({ "release": release.id }))
+    }
+
+    /// The tag names what is live: the push is accepted.
+    async fn accept(&self, order: &ImageOrder, cx: &StepContext) -> Result<Value, StepError> {
+        let mut tx = self.ctx.store.begin().await?;
+        match images::write_tag(&self.ctx, &mut tx, &order.app, &order.tag, &order.manifest).await {
+            Ok(()) => tx.commit().await?,
+            // Somebody deleted what he pushed while it was deployed: what runs has an image of its own.
+            Err(error) if error.is_not_found() => drop(tx),
+            Err(error) => return Err(error.into()),
+        }
+        finish(&self.ctx, &order.deployment, DeploymentState::Succeeded, None).await?;
+        let mut tx = self.ctx.store.read().await?;
+        for route in store::routes::of_environment(&mut tx, &order.environment).await? {
+            cx.log.append(&messages::body(&routing::url(&self.ctx.config, &route.host)));
+        }
+        Ok(Value::Null)
+    }
+
+    async fn clear_away(&self, order: &ImageOrder, reason: &str) -> Result<()> {
+        undo(&self.ctx, &order.environment, &order.deployment, reason).await?;
+        rollout::withdraw(&self.ctx, &order.environment, &order.deployment).await?;
+        let mut tx = self.ctx.store.begin().await?;
+        let built = store::builds::find(&mut tx, &PLATFORM, &order.build).await?;
+        if built.is_some_and(|b| b.state == BuildState::Running) {
+            let (now, none) = (self.ctx.clock.now(), Processes::new());
+            store::builds::finish(&mut tx, &order.build, BuildState::Failed, None, &none, Some(reason), now).await?;
+        }
+        tx.commit().await
+    }
+}
+
+#[async_trait]
+impl Work for ImageWork {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn steps(&self) -> &'static [&'static str] {
+        &STEPS
+    }
+
+    async fn run(&self, step: usize, cx: &StepContext) -> Result<Value, StepError> {
+        let order: ImageOrder = serde_json::from_value(cx.job.payload.clone()).map_err(Error::internal)?;
+        match step {
+            0 => self.image(&order, cx).await,
+            1 => self.release(&order, cx).await,
+            2 => commands::before(&self.ctx, &order.deployment, cx).await,
+            3 => rollout::of_push(&self.ctx, &self.converger, (&order.environment, &order.deployment), cx).await,
+            4 => commands::after(&self.ctx, &order.deployment, cx).await,
+            _ => self.accept(&order, cx).await,
+        }
+    }
+
+    async fn failed(&self, cx: &StepContext, reason: &str) {
+        let Ok(order) = serde_json::from_value::<ImageOrder>(cx.job.payload.clone()) else { return };
+        if let Err(error) = self.clear_away(&order, reason).await {
+            tracing::error!(job.id = %cx.job.id, error = error.for_log(), "a failed push could not be cleared away");
+        }
+        let live = rollout::live_number(&self.ctx, &order.environment).await.ok().flatten();
+        cx.log.append(&messages::problem(if live.is_some() { messages::KEPT } else { messages::TAG_UNMOVED }));
+    }
+}
