@@ -23,7 +23,7 @@ use crate::machinery::proxy::{self, AccessBook, Proxy, ProxySettings, RouteTable
 use crate::machinery::runtime::{Engine, docker::Docker};
 use crate::product::builds::Builder;
 use crate::product::converge::{Converger, EngineObservatory};
-use crate::product::deploy::{ActivateWork, ClearWork, CommandKeeper, CronKeeper, Desk, PushWork, Sweeper};
+use crate::product::deploy::{ActivateWork, ClearWork, CommandKeeper, CronKeeper, Desk, ImageWork, PushWork, Sweeper};
 use crate::product::disk::{Disk, DiskKeeper};
 use crate::product::insight::{self, Collector, Insight, Sampler};
 use crate::product::{Ctx, accounts};
@@ -109,14 +109,15 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         queue,
         vec![
             Arc::new(PushWork::new(ctx.clone(), Arc::clone(&repositories), Arc::clone(&builder), handle.clone())),
+            Arc::new(ImageWork::new(ctx.clone(), Arc::clone(&builder), handle.clone())),
             Arc::new(ActivateWork::new(ctx.clone(), Arc::clone(&builder), handle)),
             Arc::new(ClearWork::new(ctx.clone(), Arc::clone(&repositories), Arc::clone(&builder))),
         ],
         PARALLEL_JOBS,
     );
 
-    let image_access = Arc::new(registry::ImageAccess::new(ctx.clone()));
-    let api_router = api::router(ctx.clone()).merge(registry::router(blobs, image_access));
+    let registry = registry::Registry::new(ctx.clone(), blobs);
+    let api_router = api::router(ctx.clone()).merge(registry.router());
     let warm: ssh::Warm = {
         let builder = Arc::clone(&builder);
         let tasks = TaskTracker::new();
@@ -160,6 +161,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     core_tasks.spawn(DiskKeeper::new(ctx.clone()).run(core.clone()));
     core_tasks.spawn(keeper.run(core.clone()));
     core_tasks.spawn(crons.run(core.clone()));
+    core_tasks.spawn(registry.keep(core.clone()));
     core_tasks.spawn(save_tables(table, table_file, core.clone()));
     core_tasks.spawn(make_base(Arc::clone(&builder), core.clone()));
     edge_tasks.spawn(proxy_task(proxy, proxy_listener, edges.clone()));

@@ -1,26 +1,23 @@
 //! The `Authorization` header.
 
-use std::convert::Infallible;
-
-use axum::extract::FromRequestParts;
+use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
-use axum::http::request::Parts;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::Credentials;
 use crate::base::secret::Secret;
 
-/// What the request carries; `None` also for a header that cannot be read.
-pub(super) struct Caller(pub Option<Credentials>);
+/// What a request carries: Basic user and password, or a Bearer token with an empty user.
+#[derive(Debug, Clone)]
+pub(super) struct Credentials {
+    #[cfg_attr(not(test), allow(dead_code, reason = "any user will do: the token says who it is"))]
+    pub user: String,
+    pub secret: Secret<String>,
+}
 
-impl<S: Sync> FromRequestParts<S> for Caller {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        Ok(Self(header.and_then(parse)))
-    }
+/// `None` also for a header that cannot be read.
+pub(super) fn read(headers: &HeaderMap) -> Option<Credentials> {
+    parse(headers.get(AUTHORIZATION)?.to_str().ok()?)
 }
 
 /// `Basic` (RFC 7617) or `Bearer` (RFC 6750).

@@ -1,4 +1,4 @@
-//! Answers that refuse, in the form of the distribution specification.
+//! Answers that refuse, in the form of the distribution specification ("Error codes").
 
 use axum::Json;
 use axum::http::{StatusCode, header};
@@ -6,45 +6,84 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use crate::base::error::{Error, Kind};
+use crate::machinery::image::ImageError;
 
 #[derive(Debug)]
 pub(super) enum Refusal {
-    NameUnknown,
+    NameInvalid,
+    /// With a text of its own for who may make the repository.
+    NameUnknown(Option<String>),
     ManifestUnknown,
+    /// What is wrong with it.
+    ManifestInvalid(String),
+    /// What it names and the repository has not.
+    ManifestBlobUnknown(String),
+    TagInvalid,
     BlobUnknown,
-    /// Of a digest.
-    DigestInvalid,
+    UploadUnknown,
+    UploadInvalid(String),
+    DigestInvalid(&'static str),
+    /// Of a document.
+    SizeInvalid(String),
     /// The range begins behind the blob's end; the blob's size.
     RangeInvalid(u64),
+    /// A part of an upload that does not begin where the last one ended: where it goes on, and what is there.
+    OutOfOrder {
+        location: String,
+        range: String,
+    },
+    PageInvalid,
     Unauthorized,
+    /// For good: a client must not try again.
+    Denied(StatusCode, String),
     Unsupported,
     Other(Error),
 }
 
 impl Refusal {
-    /// What the product said about a repository. A caller without credentials is asked for some, whatever the
-    /// reason: so it does not learn what exists, and `docker pull` tries again with them.
-    pub(super) fn of(error: Error, anonymous: bool) -> Self {
+    /// What the product said.
+    pub(super) fn of(error: Error) -> Self {
         match error.kind {
             Kind::Unauthenticated => Self::Unauthorized,
-            Kind::NotFound | Kind::Forbidden if anonymous => Self::Unauthorized,
-            Kind::NotFound | Kind::Invalid(_) => Self::NameUnknown,
+            Kind::NotFound | Kind::Invalid(_) => Self::NameUnknown(None),
+            Kind::Forbidden => Self::Denied(StatusCode::FORBIDDEN, error.public),
+            Kind::Conflict => Self::Denied(StatusCode::CONFLICT, error.public),
+            // Too much is there already; who sends less may go on.
+            Kind::LimitReached => Self::Denied(StatusCode::PAYLOAD_TOO_LARGE, error.public),
             _ => Self::Other(error),
         }
     }
 
     fn parts(&self) -> (StatusCode, &'static str, &str) {
+        const BAD: StatusCode = StatusCode::BAD_REQUEST;
+        const ABSENT: StatusCode = StatusCode::NOT_FOUND;
         match self {
-            Self::NameUnknown => (StatusCode::NOT_FOUND, "NAME_UNKNOWN", "repository name not known to registry"),
-            Self::ManifestUnknown => (StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN", "manifest unknown to this repository"),
-            Self::BlobUnknown => (StatusCode::NOT_FOUND, "BLOB_UNKNOWN", "blob unknown to this repository"),
-            Self::DigestInvalid => (StatusCode::BAD_REQUEST, "DIGEST_INVALID", "not a SHA-256 digest"),
+            Self::NameInvalid => (BAD, "NAME_INVALID", "not a name of a repository"),
+            Self::NameUnknown(text) => {
+                let text = text.as_deref().unwrap_or("repository name not known to registry");
+                (ABSENT, "NAME_UNKNOWN", text)
+            }
+            Self::ManifestUnknown => (ABSENT, "MANIFEST_UNKNOWN", "manifest unknown to this repository"),
+            Self::ManifestInvalid(text) => (BAD, "MANIFEST_INVALID", text),
+            Self::ManifestBlobUnknown(text) => (BAD, "MANIFEST_BLOB_UNKNOWN", text),
+            Self::TagInvalid => (BAD, "TAG_INVALID", "not a tag"),
+            Self::BlobUnknown => (ABSENT, "BLOB_UNKNOWN", "blob unknown to this repository"),
+            Self::UploadUnknown => (ABSENT, "BLOB_UPLOAD_UNKNOWN", "no such upload; it may have ended or expired"),
+            Self::UploadInvalid(text) => (BAD, "BLOB_UPLOAD_INVALID", text),
+            Self::DigestInvalid(text) => (BAD, "DIGEST_INVALID", text),
+            Self::SizeInvalid(text) => (StatusCode::PAYLOAD_TOO_LARGE, "SIZE_INVALID", text),
             Self::RangeInvalid(_) => (StatusCode::RANGE_NOT_SATISFIABLE, "RANGE_INVALID", "no such range"),
+            Self::OutOfOrder { .. } => {
+                let text = "parts must come in order, each where the one before ended";
+                (StatusCode::RANGE_NOT_SATISFIABLE, "BLOB_UPLOAD_INVALID", text)
+            }
+            Self::PageInvalid => (BAD, "PAGINATION_NUMBER_INVALID", "n must be a number"),
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "an API token is needed as the password"),
-            Self::Unsupported => (StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", "this registry is read-only"),
+            Self::Denied(status, text) => (*status, "DENIED", text),
+            Self::Unsupported => {
+                (StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", "this registry does not do that at this address")
+            }
             Self::Other(error) => match error.kind {
-                Kind::Forbidden => (StatusCode::FORBIDDEN, "DENIED", &error.public),
-                Kind::LimitReached => (StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", &error.public),
                 Kind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", &error.public),
                 _ => (StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", &error.public),
             },
@@ -64,14 +103,28 @@ impl IntoResponse for Refusal {
             Self::RangeInvalid(size) => {
                 (status, [(header::CONTENT_RANGE, format!("bytes */{size}"))], body).into_response()
             }
+            Self::OutOfOrder { location, range } => {
+                (status, [(header::LOCATION, location), (header::RANGE, range)], body).into_response()
+            }
             _ => (status, body).into_response(),
         }
     }
 }
 
-/// For failures of the blob store, which say nothing to a caller.
-impl From<crate::machinery::image::ImageError> for Refusal {
-    fn from(error: crate::machinery::image::ImageError) -> Self {
+/// For failures of the blob store, which say nothing to a caller but that the disk is full.
+impl From<ImageError> for Refusal {
+    fn from(error: ImageError) -> Self {
+        if error.is_disk_full() {
+            return Self::disk_full();
+        }
         Self::Other(Error::internal(error))
+    }
+}
+
+impl Refusal {
+    /// A client that is told of a failing server tries again, and shows no text of ours; one that is denied stops and shows it.
+    pub(super) fn disk_full() -> Self {
+        let text = "the disk of this platform is full; nothing is wrong with your image: tell the operator";
+        Self::Denied(StatusCode::PAYLOAD_TOO_LARGE, text.into())
     }
 }
