@@ -4,17 +4,18 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::sync::Arc;
 
-use async_trait::async_trait;
 use futures_util::TryStreamExt as _;
-use hythe::base::model::ImageDigest;
-use hythe::base::{Error, Result};
-use hythe::edges::registry::{self, Access, Credentials, Tag};
+use hythe::base::access::Scope;
+use hythe::base::model::{Id, ImageDigest, Release, ReleaseId};
+use hythe::edges::registry::Registry;
 use hythe::machinery::image::{
     AddedLayer, BlobStore, Digest, ImageSpec, LayerWriter, assemble, docker_archive, inspect,
 };
+use hythe::product::apps;
 use tokio::task::JoinSet;
+
+use crate::api::harness::TestApi;
 
 /// Images that are removed from the engine at the end.
 struct Engine {
@@ -155,32 +156,35 @@ async fn the_engine_takes_an_archive_without_the_layers_it_has() {
     assert_eq!(config["ExposedPorts"], serde_json::json!({"8080/tcp": {}}));
 }
 
-/// One repository, `acme/shop`, for who knows the token.
-struct Shop(Vec<Tag>);
-
-#[async_trait]
-impl Access for Shop {
-    async fn enter(&self, credentials: Option<&Credentials>) -> Result<()> {
-        match credentials {
-            Some(c) if c.secret.reveal() == "token" => Ok(()),
-            _ => Err(Error::unauthenticated()),
-        }
-    }
-
-    async fn tags(&self, credentials: Option<&Credentials>, org: &str, app: &str) -> Result<Vec<Tag>> {
-        self.enter(credentials).await?;
-        if (org, app) == ("acme", "shop") { Ok(self.0.clone()) } else { Err(Error::not_found("app")) }
-    }
+/// The embedded registry with these images as releases of the app `shop`, by their numbers.
+pub struct Shop {
+    pub address: String,
+    /// Password of any user.
+    pub token: String,
+    /// The repository.
+    pub name: String,
+    _api: TestApi,
 }
 
-/// The embedded registry with these images as `acme/shop`, for any user with the password `token`.
-pub async fn serve_shop(tasks: &mut JoinSet<()>, blobs: &BlobStore, images: &[(&str, &ImageDigest)]) -> String {
-    let tags = images.iter().map(|&(name, image)| Tag { name: name.to_owned(), image: image.clone() }).collect();
-    let router = registry::router(blobs.clone(), Arc::new(Shop(tags)));
+pub async fn serve_shop(tasks: &mut JoinSet<()>, blobs: &BlobStore, images: &[(i64, &ImageDigest)]) -> Shop {
+    let (api, owner) = TestApi::start().await;
+    let app = api.app(&owner, "shop").await;
+    let (_, deployment) = api.deliver(&app).await;
+    let mut tx = api.ctx.store.begin().await.unwrap();
+    let first = deployment.release_id.expect("a release");
+    let first = hythe::state::store::releases::find(&mut tx, &Scope::Platform, &first).await.unwrap().unwrap();
+    for &(number, image) in images {
+        let mut release = Release { id: ReleaseId::fresh(), number, image: image.clone(), ..first.clone() };
+        release.build_id = None;
+        hythe::state::store::releases::insert(&mut tx, &release).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    let router = Registry::new(api.ctx.clone(), blobs.clone()).router();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     tasks.spawn(async move { axum::serve(listener, router).await.unwrap() });
-    address
+    let organization = apps::describe(&api.ctx, &owner.actor, &[app]).await.unwrap().remove(0).organization.name;
+    Shop { address, token: owner.token, name: format!("{organization}/shop"), _api: api }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -192,20 +196,21 @@ async fn docker_pulls_from_the_embedded_registry() {
     let base = image(&blobs, None, "base", &word);
     let app = image(&blobs, Some(&base), "app", &word);
     let mut server = JoinSet::new();
-    let address = serve_shop(&mut server, &blobs, &[("v2", &app), ("v1", &base)]).await;
+    let shop = serve_shop(&mut server, &blobs, &[(3, &app), (2, &base)]).await;
+    let (address, name, token) = (shop.address.clone(), shop.name.clone(), shop.token.clone());
 
     let pulls = tokio::task::spawn_blocking(move || {
-        let by_tag = engine.owns(&format!("{address}/acme/shop:v2"));
-        let by_digest = engine.owns(&format!("{address}/acme/shop@{base}"));
+        let by_tag = engine.owns(&format!("{address}/{name}:v3"));
+        let by_digest = engine.owns(&format!("{address}/{name}@{base}"));
         engine.fails(&["pull", &by_tag], b"");
         engine.fails(&["login", "--username", "ann", "--password-stdin", &address], b"wrong");
-        engine.ok(&["login", "--username", "ann", "--password-stdin", &address], b"token");
+        engine.ok(&["login", "--username", "ann", "--password-stdin", &address], token.as_bytes());
         let pulled = engine.ok(&["pull", &by_tag], b"");
         assert!(pulled.contains(&format!("Digest: {app}")), "{pulled}");
         assert_eq!(engine.image_id(&by_tag), inspect(&blobs, &app).unwrap().config.to_string());
         assert_eq!(engine.file(&by_tag, "/app"), word.as_bytes());
         engine.ok(&["pull", &by_digest], b"");
-        let missing = engine.fails(&["pull", &format!("{address}/acme/shop:v3")], b"");
+        let missing = engine.fails(&["pull", &format!("{address}/{name}:v4")], b"");
         assert!(missing.contains("manifest unknown"), "{missing}");
         let foreign = engine.fails(&["pull", &format!("{address}/acme/other:v1")], b"");
         assert!(foreign.contains("not found") || foreign.contains("name"), "{foreign}");

@@ -228,11 +228,12 @@ async fn the_embedded_registry_gives_the_same_image_again() {
     let layers = vec![AddedLayer { layer: layer.finish().unwrap(), created_by: "tests".to_owned() }];
     let image = assemble(&blobs, &ImageSpec { layers, ..ImageSpec::default() }).unwrap();
     let mut tasks = JoinSet::new();
-    let address = super::images::serve_shop(&mut tasks, &blobs, &[("v1", &image)]).await;
+    let shop = super::images::serve_shop(&mut tasks, &blobs, &[(2, &image)]).await;
+    let reference = format!("{}/{}:v2", shop.address, shop.name);
     let (_dir, copy) = store();
-    let login = Login { user: "ann".to_owned(), secret: Secret::new("token".to_owned()) };
-    let pulled = pull(&copy, &format!("{address}/acme/shop:v1"), Some(login)).await.unwrap();
+    let login = Login { user: "ann".to_owned(), secret: Secret::new(shop.token.clone()) };
+    let pulled = pull(&copy, &reference, Some(login)).await.unwrap();
     assert_eq!(pulled, image);
-    let refused = pull(&copy, &format!("{address}/acme/shop:v1"), None).await.unwrap_err();
+    let refused = pull(&copy, &reference, None).await.unwrap_err();
     assert!(refused.to_string().contains("wants a user and a password"), "{refused}");
 }

@@ -43,8 +43,8 @@ pub use job::{Job, JobState, JobStep, StepState};
 pub use manifest::{CronEntry, Manifest, ManifestFault, Scripts, Wish};
 pub use metrics::{HostSample, LATENCY_MILLIS, Measured, ReplicaSample, Requests, Sample};
 pub use names::{
-    AppName, BranchName, CommitId, EnvironmentName, Host, NameError, ProcessName, SizeName, TagName, TenantName, VariableName,
-    VolumeName,
+    AppName, BranchName, CommitId, EnvironmentName, Host, NameError, ProcessName, SizeName, TagName, TenantName,
+    VariableName, VolumeName,
 };
 pub use outbound::{OutboundUrl, Scheme};
 pub use release::{ImageDigest, Process, Processes, Release, ReleaseKind};

@@ -116,7 +116,8 @@ impl Registry {
         for missing in images::missing(&self.ctx, actor, app, manifest).await? {
             let Missing::Blob(digest) = &missing else { return Err(absent(missing)) };
             let Some(stored) = self.find_blob(actor, app, digest).await? else { return Err(absent(missing)) };
-            let size = self.blocking(move |blobs| if blobs.has(&stored) { blobs.size(&stored).map(Some) } else { Ok(None) });
+            let size =
+                self.blocking(move |blobs| if blobs.has(&stored) { blobs.size(&stored).map(Some) } else { Ok(None) });
             let Some(size) = size.await? else { return Err(absent(missing)) };
             images::keep_blob(&self.ctx, actor, app, digest, (Digest::into(stored), size)).await?;
         }

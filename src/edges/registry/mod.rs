@@ -134,13 +134,7 @@ impl Registry {
     }
 }
 
-async fn serve(
-    State(registry): State<Registry>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
+async fn serve(State(registry): State<Registry>, method: Method, uri: Uri, headers: HeaderMap, body: Body) -> Answer {
     let caller = Caller::of(&headers);
     let (name, target) = match path::parse(uri.path()) {
         Ok(parsed) => parsed,

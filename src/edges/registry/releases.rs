@@ -18,31 +18,30 @@ const LATEST: &str = "latest";
 const PRODUCTION: &str = "production";
 
 impl Registry {
-    /// Names that releases give, with what each is of: those of production by number, the newest of each environment by its
-    /// name, `latest` for production's.
+    /// Names that releases give, with what each is of: those of production by number, what is live in each environment by its
+    /// name, and `latest` for production's.
     pub(super) async fn release_tags(&self, actor: &Actor, app: &App) -> Result<Vec<(String, Release)>, Refusal> {
         let mut tags = Vec::new();
         for environment in apps::environments(&self.ctx, actor, app).await? {
             let of_production = environment.name.as_str() == PRODUCTION;
-            let limit = if of_production { NEWEST } else { 1 };
-            let mut releases = apps::releases(&self.ctx, actor, app, &environment, None, limit).await?;
+            let mut releases = apps::releases(&self.ctx, actor, app, &environment, None, NEWEST).await?;
             releases.retain(|release| release.image_gone_at.is_none());
-            let Some(newest) = releases.first().cloned() else { continue };
-            tags.push((environment.name.to_string(), newest.clone()));
+            // What is live, or shall be; a release that failed is only a number.
+            let wanted = environment.status.live_release.as_ref().or(environment.spec.release.as_ref());
+            let current = match releases.iter().find(|release| Some(&release.id) == wanted).or(releases.first()) {
+                Some(release) => release.clone(),
+                None => continue,
+            };
+            tags.push((environment.name.to_string(), current.clone()));
             if of_production {
-                tags.push((LATEST.to_owned(), newest));
+                tags.push((LATEST.to_owned(), current));
                 tags.extend(releases.into_iter().map(|release| (format!("v{}", release.number), release)));
             }
         }
         Ok(tags)
     }
 
-    pub(super) async fn release_of(
-        &self,
-        actor: &Actor,
-        app: &App,
-        tag: &TagName,
-    ) -> Result<Option<Release>, Refusal> {
+    pub(super) async fn release_of(&self, actor: &Actor, app: &App, tag: &TagName) -> Result<Option<Release>, Refusal> {
         let tags = self.release_tags(actor, app).await?;
         Ok(tags.into_iter().find(|(name, _)| name == tag.as_str()).map(|(_, release)| release))
     }

@@ -231,8 +231,7 @@ fn in_order(asked: &Asked, session: &Session) -> Result<Option<u64>, Refusal> {
     let text = text.split('/').next().unwrap_or(text);
     let number = |text: &str| Some(text).filter(|t| t.bytes().all(|b| b.is_ascii_digit()))?.parse::<u64>().ok();
     let ends = text.split_once('-').and_then(|(first, last)| Some((number(first)?, number(last)?)));
-    let out_of_order =
-        || Refusal::OutOfOrder { location: location(&asked.name, session), range: session.range() };
+    let out_of_order = || Refusal::OutOfOrder { location: location(&asked.name, session), range: session.range() };
     // An empty part is written by some as ending before it begins.
     let (first, length) = match ends {
         Some((first, last)) if last >= first => (first, last - first + 1),

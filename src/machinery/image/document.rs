@@ -104,7 +104,8 @@ fn media_type(raw: &Raw, declared: Option<&str>) -> Result<String, String> {
     if [OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST].contains(&known) {
         Ok(known.to_owned())
     } else {
-        Err("its media type is none of an OCI image manifest, an OCI index, a Docker manifest (v2) or manifest list".into())
+        Err("its media type is none of an OCI image manifest, an OCI index, a Docker manifest (v2) or manifest list"
+            .into())
     }
 }
 

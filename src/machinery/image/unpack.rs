@@ -108,7 +108,9 @@ fn unpack_layer(
     let gzip = match media_type.rsplit(['.', '+']).next() {
         Some("gzip") => true,
         Some("tar") => false,
-        Some("zstd") => return Err(unfit("a layer is packed with zstd, which engines do not all take; push it as gzip")),
+        Some("zstd") => {
+            return Err(unfit("a layer is packed with zstd, which engines do not all take; push it as gzip"));
+        }
         _ => return Err(unfit(format!("a layer has the type {media_type:?}, which is no file system"))),
     };
     let too_large = || unfit("its layers have more bytes than an image may have here (registry.app_bytes)");

@@ -138,7 +138,9 @@ pub async fn image_deployed(ctx: &Ctx, actor: &Actor, app: &App, job: &JobId) ->
                 _ => Pushed::Refused(ended.reason.unwrap_or_else(|| "the deployment failed".into())),
             })
         }
-        Err(_) => Ok(Pushed::GoesOn(format!("the deployment goes on; follow it with hythe builds:output -a {}", app.name))),
+        Err(_) => {
+            Ok(Pushed::GoesOn(format!("the deployment goes on; follow it with hythe builds:output -a {}", app.name)))
+        }
     }
 }
 

@@ -58,11 +58,7 @@ async fn expire_app(ctx: &Ctx, app: &AppId) -> Result<u64> {
 }
 
 /// Without recursion: how deep indexes name each other is their pusher's choice.
-fn reached(
-    manifests: &[PushedManifest],
-    tagged: Vec<ContentDigest>,
-    young_since: Timestamp,
-) -> HashSet<ContentDigest> {
+fn reached(manifests: &[PushedManifest], tagged: Vec<ContentDigest>, young_since: Timestamp) -> HashSet<ContentDigest> {
     let by_digest: HashMap<_, _> = manifests.iter().map(|manifest| (&manifest.digest, manifest)).collect();
     let mut about: HashMap<&ContentDigest, Vec<&ContentDigest>> = HashMap::new();
     for manifest in manifests {

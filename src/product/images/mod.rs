@@ -181,12 +181,7 @@ pub async fn remove_manifest(ctx: &Ctx, actor: &Actor, app: &App, digest: &Conte
 }
 
 /// Manifests that say something of `subject`, by digest.
-pub async fn referrers(
-    ctx: &Ctx,
-    actor: &Actor,
-    app: &App,
-    subject: &ContentDigest,
-) -> Result<Vec<PushedManifest>> {
+pub async fn referrers(ctx: &Ctx, actor: &Actor, app: &App, subject: &ContentDigest) -> Result<Vec<PushedManifest>> {
     actor.may(Action::ViewApp, &app.into())?;
     rows::referrers(&mut ctx.store.read().await?, &app.id, subject).await
 }
@@ -201,6 +196,3 @@ pub(crate) async fn contents(ctx: &Ctx, app: &AppId) -> Result<HashMap<ContentDi
 
 /// Used where a row is read for the platform's own work.
 const PLATFORM: Scope = Scope::Platform;
-
-#[cfg(test)]
-mod tests;

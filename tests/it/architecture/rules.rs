@@ -56,8 +56,8 @@ pub struct Violation {
 /// Reading order; a room may import only the rooms before it. Routing stands before apps: making, renaming and
 /// destroying an app claims and frees its host.
 const PRODUCT: [&str; 13] = [
-    "accounts", "routing", "apps", "images", "builds", "addons", "servers", "sites", "plans", "converge", "deploy", "insight",
-    "disk",
+    "accounts", "routing", "apps", "images", "builds", "addons", "servers", "sites", "plans", "converge", "deploy",
+    "insight", "disk",
 ];
 
 /// What edges may import beside base, product and themselves.

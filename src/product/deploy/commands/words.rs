@@ -45,7 +45,8 @@ mod tests {
 
     #[test]
     fn words_stay_words_and_a_line_is_the_shells() {
-        let worker = Process { command: vec!["node".into(), "worker.js".into()], working_dir: Some("/w".into()), port: None };
+        let worker =
+            Process { command: vec!["node".into(), "worker.js".into()], working_dir: Some("/w".into()), port: None };
         let processes = Processes::from([("worker".parse().expect("name"), worker.clone())]);
         let typed = |words: &[&str]| typed(&words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>(), &processes);
         assert_eq!(typed(&["worker"]), worker);

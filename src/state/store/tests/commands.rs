@@ -15,7 +15,8 @@ fn command(environment: &EnvironmentId, kind: CommandKind, created: i64) -> Comm
         release_id: None,
         kind,
         process: Process {
-            command: vec!["echo".into(), "it's \"quoted\" ü".into()], working_dir: Some("/app".into()),
+            command: vec!["echo".into(), "it's \"quoted\" ü".into()],
+            working_dir: Some("/app".into()),
             port: None,
         },
         state: CommandState::Queued,

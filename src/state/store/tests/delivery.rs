@@ -11,7 +11,11 @@ fn image(digit: &str) -> ImageDigest {
 }
 
 fn processes() -> Processes {
-    let web = Process { command: vec!["node".into(), "it's \"quoted\".js".into()], working_dir: Some("/app".into()), port: None };
+    let web = Process {
+        command: vec!["node".into(), "it's \"quoted\".js".into()],
+        working_dir: Some("/app".into()),
+        port: None,
+    };
     BTreeMap::from([(name("web"), web)])
 }
 

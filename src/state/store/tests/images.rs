@@ -82,8 +82,7 @@ async fn blobs_are_of_an_app_and_seen_by_its_people() {
         let kept = images::kept(&mut tx).await.expect("kept");
         assert_eq!(kept.len(), 2);
         let guest = world.member(&mut tx, "guest", MembershipScope::App(world.shop.id.clone())).await;
-        let outsider =
-            world.member(&mut tx, "outsider", MembershipScope::Organization(world.south.id.clone())).await;
+        let outsider = world.member(&mut tx, "outsider", MembershipScope::Organization(world.south.id.clone())).await;
         for (scope, found) in [(&guest, true), (&outsider, false), (&Scope::Platform, true)] {
             let blob = images::blob_anywhere(&mut tx, scope, &digest('a')).await.expect("find");
             assert_eq!(blob.is_some(), found);
