@@ -12,7 +12,8 @@ use crate::machinery::image::{Contents, ImageError, ImageFacts, inspect, unpack}
 
 /// Bytes of an image where the configuration sets no bound.
 const LARGEST: u64 = 16 << 30;
-/// Set by this platform's builds: the processes in the metadata are commands as they are.
+/// Set by this platform's builds: the processes in the metadata are commands as they are. Who builds upon one of its images
+/// and wants another command empties it.
 const OWN: &str = "io.hythe.buildpacks";
 const METADATA: &str = "io.buildpacks.build.metadata";
 const WEB: &str = "web";
@@ -79,7 +80,7 @@ fn refused(error: &ImageError) -> BuildFailure {
 
 /// What this platform built says itself what it runs; of any other image, `web` is what it starts with.
 fn processes(facts: &ImageFacts) -> Result<Processes, String> {
-    if facts.labels.contains_key(OWN)
+    if facts.labels.get(OWN).is_some_and(|group| !group.is_empty())
         && let Some(metadata) = facts.labels.get(METADATA).and_then(|text| serde_json::from_str::<Metadata>(text).ok())
     {
         let named = metadata.processes.into_iter().filter(|process| is_command(&process.command));
