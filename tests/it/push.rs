@@ -10,6 +10,7 @@ mod health;
 mod languages;
 mod manifest;
 mod refs;
+mod registry_push;
 mod scaling;
 mod settings;
 mod sizes;

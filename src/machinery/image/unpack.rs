@@ -192,3 +192,6 @@ pub fn content_digest(bytes: &[u8], like: Option<&ContentDigest>) -> ContentDige
 fn unfit(reason: impl Into<String>) -> ImageError {
     ImageError::Unfit(reason.into())
 }
+
+#[cfg(test)]
+mod tests;
