@@ -2,6 +2,6 @@
 
 mod authz;
 mod corpus;
-mod harness;
+pub mod harness;
 mod lifecycle;
 mod verbs;

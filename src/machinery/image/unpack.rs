@@ -5,7 +5,7 @@
 //! before an engine is given it: no absolute path, none that leaves the tree, no device.
 
 use std::collections::HashMap;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Write};
 
 use flate2::read::MultiGzDecoder;
 use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex, ImageManifest};
@@ -15,7 +15,7 @@ use tar::EntryType;
 use super::assemble::{host_architecture, parse, write};
 use super::entry::clean;
 use super::source::Source;
-use super::{BlobStore, Digest, ImageError, Layer, Result};
+use super::{BlobStore, BlobWriter, Digest, ImageError, Layer, Result};
 use crate::base::model::{ContentDigest, ImageDigest};
 
 /// Indexes within indexes.
@@ -114,30 +114,62 @@ fn unpack_layer(
         _ => return Err(unfit(format!("a layer has the type {media_type:?}, which is no file system"))),
     };
     let too_large = || unfit("its layers have more bytes than an image may have here (registry.app_bytes)");
-    let size = match blobs.has(&diff_id) {
-        true => blobs.size(&diff_id)?,
-        false => {
-            let file = BufReader::with_capacity(256 << 10, blobs.open_blob(packed)?);
-            let mut out = blobs.writer()?;
-            let mut input: Box<dyn Read> = if gzip { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
-            let copied = io::copy(&mut (&mut input).take(limit.saturating_add(1)), &mut out).map_err(|error| {
-                if error.kind() == io::ErrorKind::StorageFull {
-                    return ImageError::Store { operation: "write", path: out.path().to_owned(), source: error };
-                }
-                unfit(format!("layer {packed} cannot be unpacked: {error}"))
-            })?;
-            if copied > limit {
-                return Err(too_large());
-            }
-            out.finish_as(&diff_id)
-                .map_err(|_| unfit(format!("layer {packed} unpacks to something else than its config says")))?
-        }
-    };
+    // Also where the store has it: who names a digest has not shown its content, which may be another's.
+    let mut out = Unpacked::new(blobs, &diff_id)?;
+    let file = BufReader::with_capacity(256 << 10, blobs.open_blob(packed)?);
+    let mut input: Box<dyn Read> = if gzip { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
+    let copied = io::copy(&mut (&mut input).take(limit.saturating_add(1)), &mut out);
+    let size = copied.map_err(|error| match error.kind() {
+        io::ErrorKind::StorageFull => ImageError::Stream(error),
+        _ => unfit(format!("layer {packed} cannot be unpacked: {error}")),
+    })?;
     if size > limit {
         return Err(too_large());
     }
+    if !out.is(&diff_id)? {
+        return Err(unfit(format!("layer {packed} unpacks to something else than its config says")));
+    }
     look_through(blobs, &diff_id)?;
     Ok(Layer { digest: diff_id, size })
+}
+
+/// What a layer unpacks to: written if the store has not got it, and hashed in any case.
+enum Unpacked {
+    New(BlobWriter),
+    Known(Sha256),
+}
+
+impl Unpacked {
+    fn new(blobs: &BlobStore, diff_id: &Digest) -> Result<Self> {
+        Ok(if blobs.has(diff_id) { Self::Known(Sha256::new()) } else { Self::New(blobs.writer()?) })
+    }
+
+    /// Whether it is what it should be; then the store has it.
+    fn is(self, diff_id: &Digest) -> Result<bool> {
+        match self {
+            Self::Known(hasher) => Ok(Digest::from_hasher(hasher) == *diff_id),
+            Self::New(writer) => match writer.finish_as(diff_id) {
+                Err(ImageError::Invalid { .. }) => Ok(false),
+                other => other.map(|_| true),
+            },
+        }
+    }
+}
+
+impl Write for Unpacked {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::New(writer) => writer.write(bytes),
+            Self::Known(hasher) => {
+                hasher.update(bytes);
+                Ok(bytes.len())
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Every entry stays in the tree and is of a kind that an image may hold.

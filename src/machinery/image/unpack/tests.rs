@@ -138,6 +138,7 @@ fn an_image_becomes_the_stores_own() {
 fn hostile_images_are_refused() {
     let mut site = Site::new();
     let good = tar("a", EntryType::Regular);
+    let site_blobs = site.blobs.clone();
     let mut refused = |layers: &[(&str, Vec<u8>, Vec<u8>)], text: &str| {
         let image = site.image(layers, |_| ());
         site.refuses(&image, text);
@@ -151,6 +152,10 @@ fn hostile_images_are_refused() {
     refused(&[(GZIP, gzip(&good), b"another".to_vec())], "something else than its config says");
     refused(&[("application/vnd.oci.image.layer.v1.tar+zstd", good.clone(), good.clone())], "zstd");
     refused(&[("text/plain", good.clone(), good.clone())], "no file system");
+    // The content of another's layer, which the store has, is not reached by naming it.
+    let secret = tar("secret", EntryType::Regular);
+    site_blobs.put_bytes(&secret).unwrap();
+    refused(&[(GZIP, gzip(&good), secret)], "something else than its config says");
     // Little that unpacks to much.
     refused(&[packed(vec![0; 2 << 20])], "more bytes than an image may have");
     refused(&[packed(vec![0; 600 << 10]), packed([vec![0; 600 << 10], good].concat())], "more bytes");
