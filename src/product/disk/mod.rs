@@ -10,7 +10,8 @@
 //! 2. **What destroyed apps left** and caches beyond their bound: sandboxes, caches, networks (`leftovers.rs`). Only what
 //!    the store does not know goes; an engine refuses to take what is in use.
 //! 3. **Blobs** (`blobs.rs`). The horizon is taken first, then what is reached is read: what unfinished jobs name (before
-//!    releases: a job that ends meanwhile has written its release down), releases that are not marked, caches, recipes.
+//!    releases: a job that ends meanwhile has written its release down), releases that are not marked, repositories (from
+//!    which `images::expire` has taken what no tag reaches), caches, recipes.
 //!    What is neither reached nor used since the horizon goes; `machinery/image/sweep.rs` has the rest of the argument.
 //! 4. **Images of the engine**. They are copies: what is taken too much is loaded again from the blobs.
 //!
