@@ -21,7 +21,7 @@ async fn show(s: &mut Session) -> Result<()> {
     }
     if !disk.apps.is_empty() {
         let rows: Vec<_> = disk.apps.iter().map(row).collect();
-        let head = ["APP", "REPOSITORY", "IMAGES", "OWN", "SHARED", "CACHE", "LOGS", "VOLUMES"];
+        let head = ["APP", "REPOSITORY", "IMAGES", "OWN", "SHARED", "CACHE", "LOGS", "VOLUMES", "PUSHED"];
         s.print(&head, &rows).await?;
     }
     match disk.platform {
@@ -37,9 +37,10 @@ async fn show(s: &mut Session) -> Result<()> {
 }
 
 fn row(app: &AppDiskView) -> Vec<String> {
-    let sizes = [app.images_own_bytes, app.images_shared_bytes, app.cache_bytes, app.log_bytes, app.volume_bytes];
+    let images = [app.images_own_bytes, app.images_shared_bytes];
+    let others = [app.cache_bytes, app.log_bytes, app.volume_bytes, app.pushed_bytes];
     let head = [app.name.clone(), bytes(app.repository_bytes), app.images.to_string()];
-    head.into_iter().chain(sizes.map(bytes)).collect()
+    head.into_iter().chain(images.into_iter().chain(others).map(bytes)).collect()
 }
 
 fn whole(platform: &PlatformDiskView) -> Vec<String> {

@@ -81,7 +81,7 @@ fn choose(
     for descriptor in index.manifests() {
         let fits = match descriptor.platform() {
             Some(p) => p.os().to_string() == "linux" && p.architecture().to_string() == host_architecture(),
-            None => super::document::is_index(&descriptor.media_type().to_string()),
+            None => super::document::is_index(descriptor.media_type().as_ref()),
         };
         let Ok(below) = descriptor.digest().to_string().parse::<ContentDigest>() else { continue };
         if fits && let Some(found) = choose(blobs, contents, &below, depth - 1, looks)? {

@@ -119,7 +119,7 @@ pub(in crate::product) async fn crowd(store: &Store, apps: usize) {
     let find = store::environments::find(&mut tx, &Scope::Platform, &first.environment_id).await.expect("find");
     let mut environment = find.expect("an environment");
     let app = store::apps::find(&mut tx, &Scope::Platform, &environment.app_id).await.expect("find").expect("an app");
-    let process = |command: &str| Process { command: vec![command.into()], working_dir: None };
+    let process = |command: &str| Process { command: vec![command.into()], working_dir: None, port: None };
     let names = ["worker", "clock"].map(parsed::<ProcessName>);
     for number in 0..apps {
         let app = App { id: Id::fresh(), name: parsed(&format!("shop-{number}")), ..app.clone() };

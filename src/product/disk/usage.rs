@@ -10,7 +10,7 @@ use crate::base::access::{Actor, Scope};
 use crate::base::error::{Error, Result};
 use crate::base::model::{App, AppId, EnvironmentId, ImageDigest, VolumeId};
 use crate::machinery::image::{BlobStore, Digest};
-use crate::product::Ctx;
+use crate::product::{Ctx, images};
 use crate::state::store;
 
 /// Bytes. What several need is counted at none of them.
@@ -27,6 +27,8 @@ pub struct AppUsage {
     pub cache: u64,
     pub logs: u64,
     pub volumes: u64,
+    /// To its repository.
+    pub pushed: u64,
 }
 
 /// Bytes, but for numbers.
@@ -56,6 +58,9 @@ pub struct Usage {
     /// For who runs the platform.
     pub platform: Option<PlatformUsage>,
 }
+
+/// Blobs of the repository of each app.
+type Pushed = HashMap<AppId, HashSet<Digest>>;
 
 /// What each of the images is made of, once.
 struct Layers {
@@ -90,6 +95,12 @@ pub async fn usage(ctx: &Ctx, actor: &Actor) -> Result<Usage> {
     }
     let kept = store::releases::kept_images(&mut tx).await?;
     drop(tx);
+    let pushed = images::kept(ctx).await?.into_iter();
+    let pushed = pushed.filter_map(|(app, blob)| Some((app, blob.as_str().parse::<Digest>().ok()?)));
+    let mut pushed_to = Pushed::new();
+    for (app, blob) in pushed {
+        pushed_to.entry(app).or_default().insert(blob);
+    }
 
     let unasked = |error| Error::unavailable("the container engine could not be asked what it holds", error);
     let in_engine = machine.engine.images().await.map_err(unasked)?;
@@ -103,22 +114,23 @@ pub async fn usage(ctx: &Ctx, actor: &Actor) -> Result<Usage> {
     let sees_all = actor.scope() == Scope::Platform;
     let measure = move || -> Result<Usage> {
         let layers = look(&machine.blobs, kept.iter().map(|(_, image)| image).chain(&in_engine))?;
-        let users = users(&machine, &layers, &kept, &caches);
+        let users = users(&machine, &layers, (&kept, &pushed_to), &caches);
         let of_app = |app: App| {
-            let images: Vec<_> = kept.iter().filter(|(id, _)| *id == app.id).map(|(_, image)| image).collect();
-            let digests: HashSet<_> = images.iter().flat_map(|image| layers.of(image)).collect();
+            let of_releases: Vec<_> = kept.iter().filter(|(id, _)| *id == app.id).map(|(_, image)| image).collect();
+            let digests: HashSet<_> = of_releases.iter().flat_map(|image| layers.of(image)).collect();
             let (own, shared): (Vec<&Digest>, Vec<&Digest>) =
                 digests.into_iter().partition(|digest| users.get(digest).is_none_or(|n| *n < 2));
             let of_environments = environments.get(&app.id).into_iter().flatten();
             let of_volumes = volumes.get(&app.id).into_iter().flatten();
             AppUsage {
                 repository: tree(&machine.dir.join("repos").join(format!("{}.git", app.id))),
-                images: images.len() as u64,
+                images: of_releases.len() as u64,
                 images_own: layers.sum(own),
                 images_shared: layers.sum(shared),
                 cache: caches.get(&app.id).copied().unwrap_or_default(),
                 logs: of_environments.map(|id| tree(&machine.dir.join("app-logs").join(id.to_string()))).sum(),
                 volumes: of_volumes.filter_map(|id| measured.get(id)).sum(),
+                pushed: layers.sum(pushed_to.get(&app.id).into_iter().flatten()),
                 app,
             }
         };
@@ -154,16 +166,19 @@ fn look<'a>(blobs: &BlobStore, images: impl Iterator<Item = &'a ImageDigest>) ->
     Ok(Layers { sizes, parts })
 }
 
-/// How many need each blob: apps by their releases and caches, and the bases as one more.
+/// How many need each blob: apps by their releases, repositories and caches, and the bases as one more.
 fn users(
     machine: &Machine,
     layers: &Layers,
-    kept: &[(AppId, ImageDigest)],
+    (kept, pushed): (&[(AppId, ImageDigest)], &Pushed),
     caches: &BTreeMap<AppId, u64>,
 ) -> HashMap<Digest, usize> {
     let mut by_app: HashMap<&AppId, HashSet<Digest>> = HashMap::new();
     for (app, image) in kept {
         by_app.entry(app).or_default().extend(layers.of(image));
+    }
+    for (app, blobs) in pushed {
+        by_app.entry(app).or_default().extend(blobs);
     }
     for app in caches.keys() {
         by_app.entry(app).or_default().extend(machine.builder.cached(app).into_iter().map(|(digest, _)| digest));

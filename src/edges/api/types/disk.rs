@@ -28,6 +28,8 @@ pub struct AppDiskView {
     pub cache_bytes: u64,
     pub log_bytes: u64,
     pub volume_bytes: u64,
+    /// To its repository of images; what releases made of it is counted with them.
+    pub pushed_bytes: u64,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -79,6 +81,7 @@ impl From<&AppUsage> for AppDiskView {
             cache_bytes: usage.cache,
             log_bytes: usage.logs,
             volume_bytes: usage.volumes,
+            pushed_bytes: usage.pushed,
         }
     }
 }
