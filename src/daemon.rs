@@ -23,7 +23,9 @@ use crate::machinery::proxy::{self, AccessBook, Proxy, ProxySettings, RouteTable
 use crate::machinery::runtime::{Engine, docker::Docker};
 use crate::product::builds::Builder;
 use crate::product::converge::{Converger, EngineObservatory};
-use crate::product::deploy::{ActivateWork, ClearWork, CommandKeeper, CronKeeper, Desk, ImageWork, PushWork, Sweeper};
+use crate::product::deploy::{
+    ActivateWork, ClearWork, CommandKeeper, CronKeeper, Desk, ImageWork, PushWork, Sources, Sweeper,
+};
 use crate::product::disk::{Disk, DiskKeeper};
 use crate::product::insight::{self, Collector, Insight, Sampler};
 use crate::product::{Ctx, accounts};
@@ -77,6 +79,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         config: Arc::clone(&config),
         observatory: Arc::new(observatory),
         desk: Arc::new(Desk::new(Arc::clone(&engine), Arc::clone(&builder))),
+        sources: Arc::new(Sources::open(Arc::clone(&repositories), dir.join("uploads"))?),
         insight: Insight::open(&dir, &config).map_err(told)?,
         disk: Arc::new(Disk::new(Arc::clone(&engine), Arc::clone(&builder), blobs.clone(), dir.clone())),
     };

@@ -36,6 +36,8 @@ pub struct Ctx {
     pub observatory: Arc<dyn apps::Observatory>,
     /// Where commands are started and their streams are held; the engine behind it is out of reach.
     pub desk: Arc<deploy::Desk>,
+    /// Where uploaded sources become objects; the repositories behind it are out of reach.
+    pub sources: Arc<deploy::Sources>,
     /// What people are told of running apps, and who waits to be told.
     pub insight: insight::Insight,
     /// What lies on the disk, and what of it goes; the machines behind it are out of reach.

@@ -14,6 +14,7 @@ mod registry_push;
 mod scaling;
 mod settings;
 mod sizes;
+mod sources;
 mod strategies;
 mod surroundings;
 mod trees;

@@ -2,18 +2,21 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::Response;
+use futures_util::StreamExt;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::ApiState;
 use super::caller::Caller;
-use super::input::{Paging, Path, Query};
+use super::environments::place;
+use super::input::{Archive, Paging, Path, Query};
 use super::lines::{self, Format};
 use super::problem::Answer;
 use super::types::{BuildView, Page, ProblemView};
 use crate::base::error::Error;
-use crate::product::apps;
+use crate::product::{apps, deploy};
 
 /// Newest first; the newest `limit` of them.
 #[utoipa::path(get, path = "/v1/apps/{app}/builds", tag = "builds", params(("app" = String, Path), Paging),
@@ -30,6 +33,29 @@ pub(super) async fn list(
     let app = apps::resolve(&state.ctx, &actor, &app).await?;
     let builds = apps::builds(&state.ctx, &actor, &app, paging.limit()?).await?;
     Ok(Json(Page { items: builds.iter().map(BuildView::from).collect(), next: None }))
+}
+
+/// Builds and deploys an archive: tar, tar.gz or zip, with the app's files at its root or in its only directory. The answer
+/// comes when the archive is taken; the build goes on by itself.
+#[utoipa::path(post, path = "/v1/apps/{app}/environments/{environment}/builds", tag = "builds",
+    params(("app" = String, Path), ("environment" = String, Path)),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses((status = 202, body = BuildView), (status = "default", body = ProblemView)))]
+pub(super) async fn create(
+    State(state): State<ApiState>,
+    Caller(actor): Caller,
+    Path(path): Path<(String, String)>,
+    Archive(body): Archive,
+) -> Answer<(StatusCode, Json<BuildView>)> {
+    let (app, environment) = place(&state.ctx, &actor, &path).await?;
+    let mut upload = deploy::begin_upload(&state.ctx, &actor, &app).await?;
+    let mut parts = body.into_data_stream();
+    while let Some(part) = parts.next().await {
+        let part = part.map_err(|_| Error::invalid("archive", "it was cut off on its way; send it again"))?;
+        upload.write(&part).await?;
+    }
+    let build = deploy::deploy_upload(&state.ctx, &actor, &app, &environment, upload).await?;
+    Ok((StatusCode::ACCEPTED, Json(BuildView::from(&build))))
 }
 
 /// `build` is an id, or `latest`.

@@ -38,6 +38,25 @@ impl<T: DeserializeOwned> FromRequest<ApiState> for Body<T> {
     }
 }
 
+/// A body of any bytes. Only as one of these types, none of which a form of a foreign page can send.
+pub(super) struct Archive(pub(super) axum::body::Body);
+
+const ARCHIVES: [&str; 4] = ["application/octet-stream", "application/x-tar", "application/gzip", "application/zip"];
+
+impl FromRequest<ApiState> for Archive {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &ApiState) -> Result<Self, Problem> {
+        let kind = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        if !ARCHIVES.iter().any(|known| known.eq_ignore_ascii_case(kind)) {
+            let text = format!("send the archive as one of {}", ARCHIVES.join(", "));
+            return Err(Problem::Http(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", text));
+        }
+        Ok(Self(request.into_body()))
+    }
+}
+
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let parsed = serde_path_to_error::deserialize(&mut json).map_err(|e| {

@@ -77,12 +77,16 @@ pub fn in_process(router: axum::Router, actor: Actor) -> Local {
 async fn call(router: axum::Router, actor: Actor, request: LocalRequest) -> LocalAnswer {
     let failed = |status: u16| LocalAnswer { status, body: futures_util::stream::empty().boxed() };
     let request_stream = request.stream;
+    let (kind, body) = match request.upload {
+        Some(bytes) => ("application/octet-stream", Body::from_stream(bytes)),
+        None => ("application/json", request.body.map_or_else(Body::empty, Body::from)),
+    };
     let built = Request::builder()
         .method(request.method)
         .uri(request.path)
-        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::CONTENT_TYPE, kind)
         .extension(actor)
-        .body(request.body.map_or_else(Body::empty, Body::from));
+        .body(body);
     let Ok(mut request) = built else { return failed(400) };
     if let Some(stream) = request_stream {
         request.extensions_mut().insert(attach::LocalStream::new(stream));

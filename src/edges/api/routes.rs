@@ -78,6 +78,7 @@ pub(super) fn table() -> OpenApiRouter<ApiState> {
         .routes(routes!(releases::diff))
         .routes(routes!(releases::promote))
         .routes(routes!(releases::rollback))
+        .routes(routes!(builds::create))
         .routes(routes!(rollouts::proceed))
         .routes(routes!(rollouts::abort))
         .routes(routes!(deployments::list))

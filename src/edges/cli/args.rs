@@ -316,6 +316,19 @@ pub(super) enum Verb {
     },
     /// List the builds of an app.
     Builds(AppWord),
+    /// Build and deploy an archive of the app's files, without git.
+    #[command(
+        name = "builds:create",
+        after_help = "The files lie at the root of the archive, or in its only directory.\n\
+        Over ssh: git archive HEAD | ssh git@HOST -p 2222 builds:create -a APP"
+    )]
+    BuildsCreate {
+        #[command(flatten)]
+        at: AtFlag,
+        /// A tar, tar.gz or zip; - or nothing reads it from standard input.
+        #[arg(default_value = "-")]
+        archive: std::path::PathBuf,
+    },
     /// Show all that a push printed, from line one; follow it while it is under way.
     #[command(name = "builds:output")]
     BuildsOutput {

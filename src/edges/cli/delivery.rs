@@ -28,11 +28,15 @@ pub(super) async fn build_output(s: &mut Session, flag: &AppFlag, build: &str) -
     let app = s.app_flag(flag)?;
     // `latest` may be another one by the time it ends.
     let id = s.client.build(&app, build).await?.id;
-    let mut lines = s.client.build_output(&app, &id).await?;
+    follow_build(s, &app, &id).await
+}
+
+pub(super) async fn follow_build(s: &mut Session, app: &str, id: &str) -> Result<()> {
+    let mut lines = s.client.build_output(app, id).await?;
     while let Some(line) = lines.next().await {
         s.io.out(&line?).await?;
     }
-    let build = s.client.build(&app, &id).await?;
+    let build = s.client.build(app, id).await?;
     match build.state.as_str() {
         "failed" => Err(Failure::new(format!("the build failed: {}", build.reason.unwrap_or_default()))),
         _ => Ok(()),

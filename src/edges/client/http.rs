@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
 
-use super::{Answer, ClientError, Duplex, Result};
+use super::{Answer, Bytestream, ClientError, Duplex, Result};
 use crate::base::secret::Secret;
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -43,6 +43,12 @@ impl Http {
     pub(super) async fn send(&self, method: &'static str, path: &str, body: Option<Vec<u8>>) -> Result<Answer> {
         let request = self.request(method, path, body)?;
         Ok(told(self.sent(request).await?))
+    }
+
+    pub(super) async fn upload(&self, path: &str, bytes: Bytestream) -> Result<Answer> {
+        let request = self.request("POST", path, None)?;
+        let request = request.header(header::CONTENT_TYPE, "application/octet-stream");
+        Ok(told(self.sent(request.body(reqwest::Body::wrap_stream(bytes))).await?))
     }
 
     /// The connection, or the answer of a server that did not switch it over.

@@ -6,6 +6,7 @@ mod disk;
 mod http;
 mod lines;
 mod seen;
+mod sources;
 mod volumes;
 
 use bytes::Bytes;
@@ -64,10 +65,12 @@ pub enum ClientError {
 
 pub type Result<T, E = ClientError> = std::result::Result<T, E>;
 
+pub type Bytestream = BoxStream<'static, std::io::Result<Bytes>>;
+
 /// An answer whose body is still to come.
 struct Answer {
     status: u16,
-    body: BoxStream<'static, std::io::Result<Bytes>>,
+    body: Bytestream,
 }
 
 #[derive(Clone)]
@@ -85,11 +88,25 @@ impl Client {
         let answer = match &self.transport {
             Transport::Http(http) => http.send(method, &path, body).await?,
             Transport::InProcess(local) => {
-                let answer = local(LocalRequest { method, path, body, stream: None }).await;
+                let answer = local(LocalRequest { method, path, body, upload: None, stream: None }).await;
                 Answer { status: answer.status, body: answer.body }
             }
         };
         accepted(answer).await
+    }
+
+    /// Sends bytes as they come.
+    async fn upload<T: DeserializeOwned>(&self, path: String, bytes: Bytestream) -> Result<T> {
+        let answer = match &self.transport {
+            Transport::Http(http) => http.upload(&path, bytes).await?,
+            Transport::InProcess(local) => {
+                let request = LocalRequest { method: "POST", path, body: None, upload: Some(bytes), stream: None };
+                let answer = local(request).await;
+                Answer { status: answer.status, body: answer.body }
+            }
+        };
+        let text = whole(accepted(answer).await?.body).await?;
+        serde_json::from_slice(&text).map_err(|e| ClientError::Strange(e.to_string()))
     }
 
     /// The connection itself, once the server has switched it over.
@@ -101,7 +118,7 @@ impl Client {
             },
             Transport::InProcess(local) => {
                 let (near, far) = tokio::io::duplex(PIPE);
-                let request = LocalRequest { method: "POST", path, body: None, stream: Some(far) };
+                let request = LocalRequest { method: "POST", path, body: None, upload: None, stream: Some(far) };
                 let answer = local(request).await;
                 match answer.status {
                     SWITCHED => Ok(Box::new(near)),

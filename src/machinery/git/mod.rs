@@ -1,5 +1,6 @@
 //! Git repositories, served without a git program: receive-pack (push), upload-pack (fetch, clone), quarantine of what is
-//! pushed, and export of a commit as tar. Everything here is synchronous and blocks: call it on a blocking thread.
+//! pushed, import of an archive as if it were pushed, and export of a commit as tar. Everything here is synchronous and
+//! blocks: call it on a blocking thread.
 //!
 //! Invariants:
 //! - What a push brings stays in `<repository>/incoming/<key>/` until [`Quarantine::migrate`]; the repository's own objects
@@ -15,6 +16,7 @@ mod disk;
 mod error;
 mod export;
 mod fsck;
+mod import;
 mod pack;
 mod pktline;
 mod quarantine;
@@ -27,6 +29,7 @@ mod upload;
 pub use error::{GitError, Result};
 pub use export::{TreeLimits, TreeSummary, export_tree, read_file};
 pub use gix::ObjectId;
+pub use import::{Imported, import_archive};
 pub use quarantine::{Limits, Quarantine};
 pub use receive::{Capabilities, Command, Request, advertise, read_request, report};
 pub use repository::{Repositories, Repository};

@@ -5,6 +5,7 @@ use std::io::{self, BufRead, Write};
 use gix::ObjectId;
 
 use super::pktline::{self, Packet, Reader};
+use super::refs::OWN;
 use super::{GitError, Repository, Result, Sideband};
 
 const CAPABILITIES: &str = concat!(
@@ -95,7 +96,8 @@ impl Request {
 
 /// Writes the refs and capabilities that a push starts with. `v1` adds the `version 1` line of protocol v1.
 pub fn advertise(repo: &Repository, v1: bool, w: impl Write) -> Result<()> {
-    let refs = repo.refs()?;
+    let mut refs = repo.refs()?;
+    refs.retain(|(name, _)| !name.starts_with(OWN));
     let mut out = io::BufWriter::new(w);
     let mut write = || -> io::Result<()> {
         if v1 {

@@ -19,6 +19,8 @@ use super::{Command, GitError, Repository, Result};
 
 const MAIN: &str = "refs/heads/main";
 const LOCK: &str = "hythe.lock";
+/// Refs that keep objects for the platform; no client sees them or pushes to them.
+pub(super) const OWN: &str = "refs/hythe/";
 
 impl Repository {
     /// All refs by name, symbolic ones and names that are not UTF-8 aside.
@@ -48,6 +50,13 @@ impl Repository {
         let path = self.path().join("HEAD");
         let text = fs::read_to_string(&path).map_err(storage("read", &path))?;
         Ok(text.strip_prefix("ref:").map(|name| name.trim().to_owned()))
+    }
+
+    /// Keeps a commit, and all that it leads to, for `word`; what was kept for it before is not kept any more. No client sees it.
+    pub fn keep(&self, word: &str, commit: &ObjectId) -> Result<()> {
+        let name = format!("{OWN}{word}");
+        let before = self.ref_value(&name)?.unwrap_or_else(|| ObjectId::null(gix::hash::Kind::Sha1));
+        self.update_ref(&name, &before, commit)
     }
 
     /// Compare and swap. The null id as `old` means "must not exist", as `new` "delete". Already being `new` is success.

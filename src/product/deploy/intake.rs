@@ -40,6 +40,9 @@ pub struct PushOrder {
     pub new: CommitId,
     /// Key of the quarantine that holds the pushed objects.
     pub quarantine: String,
+    /// It came as an archive: no branch moves, and `branch` only names the environment's.
+    #[serde(default)]
+    pub archive: bool,
     pub user: UserId,
     pub build: BuildId,
     pub deployment: DeploymentId,
@@ -146,6 +149,15 @@ fn place<'a>(update: &RefUpdate, environments: &'a [Environment], known: &str) -
     }
 }
 
+/// What brought the objects.
+pub(super) enum Origin {
+    /// A push to the branch, which had this tip.
+    Branch {
+        old: Option<CommitId>,
+    },
+    Archive,
+}
+
 /// Makes the push a job. From here on it no longer needs the client.
 pub async fn accept(
     ctx: &Ctx,
@@ -155,8 +167,24 @@ pub async fn accept(
     (old, new): (Option<CommitId>, CommitId),
     quarantine: &str,
 ) -> Result<JobId> {
+    let accepted = accept_from(ctx, actor, app, environment, (Origin::Branch { old }, new), quarantine).await?;
+    Ok(accepted.0)
+}
+
+pub(super) async fn accept_from(
+    ctx: &Ctx,
+    actor: &Actor,
+    app: &App,
+    environment: &Environment,
+    (origin, new): (Origin, CommitId),
+    quarantine: &str,
+) -> Result<(JobId, Build)> {
     actor.may(Action::Deploy, &Place::from(app))?;
     let now = ctx.clock.now();
+    let (old, archive) = match origin {
+        Origin::Branch { old } => (old, false),
+        Origin::Archive => (None, true),
+    };
     let order = PushOrder {
         app: app.id.clone(),
         environment: environment.id.clone(),
@@ -164,6 +192,7 @@ pub async fn accept(
         old,
         new: new.clone(),
         quarantine: quarantine.to_owned(),
+        archive,
         user: actor.user.id.clone(),
         build: BuildId::fresh(),
         deployment: DeploymentId::fresh(),
@@ -199,7 +228,7 @@ pub async fn accept(
     store::deployments::insert(&mut tx, &deployment).await?;
     tx.commit().await?;
     ctx.queue.notify();
-    Ok(job_id)
+    Ok((job_id, build))
 }
 
 /// Keys of quarantines that unfinished jobs of the app still need.

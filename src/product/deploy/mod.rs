@@ -21,6 +21,7 @@ mod scaling;
 mod settings;
 mod shape;
 mod sizes;
+mod sources;
 mod sweep;
 mod volumes;
 
@@ -49,6 +50,7 @@ pub use push::PushWork;
 pub use scaling::autoscale;
 pub use settings::{CheckChanges, CheckOrigin, CheckView, checks, restart, scale, set_checks};
 pub use sizes::{Wanted, set_formation, sizes};
+pub use sources::{Sources, Upload, begin_upload, deploy_upload};
 pub use sweep::{ClearWork, Sweeper, destroy, destroy_environment};
 pub use volumes::{
     VolumeView, create_volume, destroy_volume, destroyed_volumes, mount_volume, purge_volumes, restore_volume,

@@ -28,8 +28,8 @@ pub const KIND: &str = "push";
 const STEPS: [&str; 8] = ["detect", "build", "image", "release", "predeploy", "rollout", "postdeploy", "accept"];
 
 /// Bounds of a pushed tree.
-const MOST_ENTRIES: usize = 200_000;
-const DEEPEST: usize = 100;
+pub(super) const MOST_ENTRIES: usize = 200_000;
+pub(super) const DEEPEST: usize = 100;
 
 pub struct PushWork {
     ctx: Ctx,
@@ -92,6 +92,9 @@ impl PushWork {
 
     /// The branch must still be where the pusher saw it: pushes of one app run one after the other.
     fn check_not_stale(&self, order: &PushOrder) -> Result<(), StepError> {
+        if order.archive {
+            return Ok(());
+        }
         let tip = self.repository(order)?.head_of(order.branch.as_str()).map_err(Error::internal)?;
         let tip = tip.map(|id| id.to_string());
         let known = order.old.as_ref().map(ToString::to_string);
@@ -151,7 +154,7 @@ impl PushWork {
             shape: Shape::of_spec(&place.spec).with_wishes(&manifest).resolved(&mut tx, &place.id).await?,
             manifest,
             kind: ReleaseKind::Rollout,
-            description: format!("push {}", &order.new.as_str()[..12]),
+            description: format!("{} {}", if order.archive { "upload" } else { "push" }, &order.new.as_str()[..12]),
             created_by: Some(order.user.clone()),
         };
         let release = releases::make(&mut tx, &place, new, now).await?;
@@ -171,8 +174,12 @@ impl PushWork {
             if let Some(quarantine) = Quarantine::reopen(&repository, &moved.quarantine)? {
                 quarantine.migrate()?;
             }
+            let new = object_id(&moved.new);
+            if moved.archive {
+                return repository.keep(moved.environment.as_str(), &new);
+            }
             let old = moved.old.as_ref().map_or(null_id(), object_id);
-            repository.update_ref(&format!("refs/heads/{}", moved.branch), &old, &object_id(&moved.new))
+            repository.update_ref(&format!("refs/heads/{}", moved.branch), &old, &new)
         });
         task.await.map_err(Error::internal)?.map_err(not_moved)?;
         finish(&self.ctx, &order.deployment, DeploymentState::Succeeded, None).await?;

@@ -11,6 +11,7 @@ use super::*;
 use crate::base::clock::{Clock, ManualClock, SystemClock, Timestamp};
 use crate::base::config::{self, Config};
 use crate::base::model::*;
+use crate::machinery::git::Repositories;
 use crate::machinery::image::BlobStore;
 use crate::machinery::runtime::Engine;
 use crate::machinery::runtime::fake::FakeEngine;
@@ -70,6 +71,8 @@ impl Server {
         let builder = Builder::new(Arc::clone(&engine), blobs.clone(), &config::Build::default(), dir.path());
         let builder = Arc::new(builder);
         let logs = LogStore::open(&dir.path().join("logs")).expect("logs");
+        let repositories = Arc::new(Repositories::open(dir.path().join("repos")).expect("repositories"));
+        let sources = Sources::open(repositories, dir.path().join("uploads")).expect("sources");
         let ctx = Ctx {
             vault,
             queue: Queue::new(store.clone(), Arc::clone(&shared), logs.clone()),
@@ -79,6 +82,7 @@ impl Server {
             wake: Arc::default(),
             observatory: Arc::new(NoObservatory),
             desk: Arc::new(Desk::new(Arc::clone(&engine), Arc::clone(&builder))),
+            sources: Arc::new(sources),
             insight: Insight::open(dir.path(), &Config::default()).expect("insight"),
             disk: Arc::new(Disk::new(engine, Arc::clone(&builder), blobs.clone(), dir.path().to_owned())),
             config: Arc::new(Config::default()),

@@ -70,6 +70,11 @@ fn disk(dir: &std::path::Path) -> Disk {
     Disk::new(engine, Arc::new(builder), blobs, dir.to_owned())
 }
 
+fn sources(dir: &std::path::Path) -> hythe::product::deploy::Sources {
+    let repositories = hythe::machinery::git::Repositories::open(dir.join("repos")).expect("repositories");
+    hythe::product::deploy::Sources::open(Arc::new(repositories), dir.join("uploads")).expect("sources")
+}
+
 impl TestApi {
     /// Nobody is there yet.
     pub async fn empty() -> Self {
@@ -87,6 +92,7 @@ impl TestApi {
             wake: Arc::default(),
             observatory: Arc::new(NoObservatory),
             desk: Arc::new(hythe::product::deploy::Desk::closed()),
+            sources: Arc::new(sources(dir.path())),
             insight: hythe::product::insight::Insight::open(dir.path(), &Config::default()).expect("insight"),
             disk: Arc::new(disk(dir.path())),
             config: Arc::new(Config::default()),

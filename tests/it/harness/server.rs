@@ -199,10 +199,14 @@ impl RealServer {
 
     /// A verb over ssh.
     pub fn ssh(&self, persona: &Persona, words: &[&str]) -> Said {
+        self.ssh_with(persona, words, Stdio::null())
+    }
+
+    pub fn ssh_with(&self, persona: &Persona, words: &[&str], stdin: impl Into<Stdio>) -> Said {
         let command = self.ssh_command(persona);
         let mut parts = command.split(' ');
         let mut ssh = program(parts.next().unwrap_or("ssh"));
-        run(ssh.args(parts).args(["-p", &self.ssh_port.to_string(), "git@localhost"]).args(words))
+        run(ssh.args(parts).args(["-p", &self.ssh_port.to_string(), "git@localhost"]).args(words).stdin(stdin))
     }
 
     /// A verb of the command line, as this persona.

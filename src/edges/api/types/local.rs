@@ -15,6 +15,8 @@ pub struct LocalRequest {
     pub path: String,
     /// JSON.
     pub body: Option<Vec<u8>>,
+    /// Any bytes, in place of `body`.
+    pub upload: Option<BoxStream<'static, std::io::Result<Bytes>>>,
     /// What an upgraded connection is elsewhere.
     pub stream: Option<DuplexStream>,
 }

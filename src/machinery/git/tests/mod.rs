@@ -7,6 +7,7 @@ mod crash;
 mod export;
 mod fetch;
 mod hostile;
+mod import;
 mod push;
 
 use std::io::{BufRead, BufReader, BufWriter, Write};

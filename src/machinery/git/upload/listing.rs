@@ -4,6 +4,7 @@ use gix::ObjectId;
 use gix::objs::{Find, Kind};
 use gix::odb::Header;
 
+use super::super::refs::OWN;
 use super::super::repository::gix_fault;
 use super::super::{Repository, Result};
 
@@ -24,7 +25,7 @@ pub(super) struct Listed {
 
 pub(super) fn list(repo: &Repository, objects: &gix::odb::Handle) -> Result<Listing> {
     let mut refs = Vec::new();
-    for (name, id) in repo.refs()? {
+    for (name, id) in repo.refs()?.into_iter().filter(|(name, _)| !name.starts_with(OWN)) {
         let chain = peel(objects, &id)?;
         let peeled = chain.last().filter(|_| chain.len() > 1).copied();
         refs.push(Listed { name, id, peeled });
