@@ -77,6 +77,7 @@ fn an_archive_that_cannot_be_taken_says_why_and_changes_nothing() {
     let mut evil = tar::Builder::new(File::create(path("evil.tar")).expect("file"));
     let mut header = tar::Header::new_gnu();
     header.as_mut_bytes()[..9].copy_from_slice(b"../escape");
+    header.set_mode(0o644);
     header.set_size(1);
     header.set_cksum();
     evil.append(&header, b"x".as_slice()).expect("entry");
