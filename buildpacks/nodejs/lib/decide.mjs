@@ -215,8 +215,9 @@ const hasBuild = Boolean(text(scripts.build, 'scripts.build'));
 const lock = ['npm-shrinkwrap.json', 'package-lock.json'].find(exists);
 const linked = Boolean(manifest.workspaces) || exists('pnpm-workspace.yaml') ||
   Object.values({ ...manifest.dependencies, ...manifest.devDependencies }).some((v) => /^(file|link):/.test(String(v)));
-const command = startOf(scripts);
-if (!command && !exists('Procfile')) fail('no_start', { file: 'package.json' });
+const assets = Boolean(process.env.HYTHE_ASSETS);
+const command = assets ? null : startOf(scripts);
+if (!command && !assets && !exists('Procfile')) fail('no_start', { file: 'package.json' });
 
 const wanted = asked(manifest);
 const node = await provideNode(wanted);

@@ -64,7 +64,8 @@ impl From<Copy> for BuildFailure {
 pub(super) fn unknown_tree(buildpacks: &[Buildpack], order: &[&str]) -> BuildFailure {
     let mut copy = copy("no buildpack knows this tree", "No buildpack knows what this tree is. They look for:");
     for id in order {
-        if let Some(buildpack) = buildpacks.iter().find(|b| b.id == *id) {
+        let named = |b: &&Buildpack| b.id == *id && !b.needs.looks_for.is_empty();
+        if let Some(buildpack) = buildpacks.iter().find(named) {
             copy.evidence.push(format!("{:<13} {}", format!("{}:", buildpack.name), buildpack.needs.looks_for));
         }
     }

@@ -21,13 +21,16 @@ use crate::machinery::image::{BlobStore, ImageError, Layer, LayerWriter};
 struct Files;
 
 /// Tried one after the other; the first group whose buildpacks all pass builds. `true` marks the optional ones.
-/// Trees of the languages before Node.js may have a package.json beside, for their assets.
-pub(super) const ORDER: [&[(&str, bool)]; 9] = [
+/// Trees of the languages before Node.js may have a package.json beside, for their assets. `hythe/assets` builds those; it
+/// passes where nothing of Node.js is to run.
+pub(super) const ORDER: [&[(&str, bool)]; 11] = [
     &[("hythe/ruby", false), ("hythe/procfile", true)],
-    &[("hythe/php", false), ("hythe/procfile", true)],
-    &[("hythe/go", false), ("hythe/procfile", true)],
+    &[("hythe/assets", true), ("hythe/php", false), ("hythe/procfile", true)],
+    &[("hythe/assets", true), ("hythe/go", false), ("hythe/procfile", true)],
     &[("hythe/java", false), ("hythe/procfile", true)],
     &[("hythe/rust", false), ("hythe/procfile", true)],
+    &[("hythe/assets", false), ("hythe/python", false), ("hythe/procfile", true)],
+    &[("hythe/assets", false), ("hythe/static", false)],
     &[("hythe/nodejs", false), ("hythe/procfile", true)],
     &[("hythe/python", false), ("hythe/procfile", true)],
     &[("hythe/static", false)],
@@ -52,9 +55,11 @@ pub(super) struct Buildpack {
 #[derive(Debug, Default, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Needs {
-    /// For people: by which files the buildpack knows its apps.
+    /// For people: by which files the buildpack knows its apps; nothing where it only joins others.
     pub looks_for: String,
     pub build_packages: Vec<String>,
+    /// The buildpack whose `bin/prepare` serves this one.
+    pub prepared_by: Option<String>,
     /// `bin/prepare` is run as root when the build image is made, and leaves under /opt/hythe what all apps share.
     pub prepare: bool,
     pub run_packages: Vec<String>,
@@ -95,7 +100,8 @@ impl Buildpack {
 
     /// What its build image is made of, beyond the base: Debian packages, and itself if it has something to prepare.
     pub fn ingredients(&self) -> impl Iterator<Item = Ingredient> {
-        self.ingredients_below().chain(self.needs.prepare.then(|| Ingredient::Prepared(self.id.clone())))
+        let own = self.needs.prepare.then(|| self.id.clone());
+        self.ingredients_below().chain(own.or_else(|| self.needs.prepared_by.clone()).map(Ingredient::Prepared))
     }
 
     /// What is there when it prepares.
@@ -179,7 +185,7 @@ mod tests {
         let ids: Vec<_> = embedded.iter().map(|b| b.id.as_str()).collect();
         assert_eq!(
             ids,
-            ["go", "java", "nodejs", "php", "procfile", "python", "ruby", "rust", "static"]
+            ["assets", "go", "java", "nodejs", "php", "procfile", "python", "ruby", "rust", "static"]
                 .map(|id| format!("hythe/{id}"))
         );
         for (id, _) in ORDER.iter().copied().flatten() {
@@ -192,7 +198,7 @@ mod tests {
 
     #[test]
     fn programs_and_driver_are_embedded() {
-        for name in ["go", "java", "nodejs", "php", "python", "ruby", "rust", "static", "procfile"] {
+        for name in ["assets", "go", "java", "nodejs", "php", "python", "ruby", "rust", "static", "procfile"] {
             for program in ["detect", "build"] {
                 assert!(Files::get(&format!("{name}/bin/{program}")).is_some(), "{name}/{program}");
             }

@@ -7,6 +7,7 @@ mod php;
 mod python;
 mod ruby;
 mod rust;
+mod sites;
 
 use super::fixtures::fails;
 use super::lab::Done;

@@ -31,7 +31,7 @@ impl Container {
         let url = format!("http://127.0.0.1:{}{path}", self.port);
         eventually(&format!("{url} answers"), || {
             let mut command = program("curl");
-            command.args(["-s", "-i", "--compressed", "--max-time", "5", &url]);
+            command.args(["-s", "-i", "--compressed", "--path-as-is", "--max-time", "5", &url]);
             for header in headers {
                 command.args(["-H", header]);
             }
@@ -39,6 +39,20 @@ impl Container {
             let (head, body) = said.out.split_once("\r\n\r\n")?;
             let status = head.split(' ').nth(1)?.parse().ok()?;
             Some((status, head.to_lowercase(), body.to_owned()))
+        })
+    }
+
+    /// Status and headers in lower case; the body may be anything.
+    pub fn head(&self, path: &str, headers: &[&str]) -> (u16, String) {
+        let url = format!("http://127.0.0.1:{}{path}", self.port);
+        eventually(&format!("{url} answers"), || {
+            let mut command = program("curl");
+            command.args(["-s", "-D", "-", "-o", "/dev/null", "--max-time", "5", &url]);
+            for header in headers {
+                command.args(["-H", header]);
+            }
+            let head = run(&mut command).out.to_lowercase();
+            Some((head.split(' ').nth(1)?.parse().ok()?, head))
         })
     }
 

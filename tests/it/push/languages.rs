@@ -54,5 +54,7 @@ fn each_is_served_and_changed() {
     serves(&server, "rust", &format!("{fixtures}/rust/fixtures/plain"), page, change, "changed a plain program");
     let (page, change) = ("java 17", ("src/app/Main.java", "\"java \"", "\"changed \""));
     serves(&server, "java", &format!("{fixtures}/java/fixtures/wrapper"), page, change, "changed 17");
+    let change = ("index.html", "<title>built", "<title>changed");
+    serves(&server, "site", &format!("{fixtures}/static/fixtures/built"), "<title>built", change, "<title>changed");
     base::share_prepared(server.data(), &lab_dir());
 }

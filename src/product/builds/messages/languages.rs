@@ -49,6 +49,23 @@ pub(super) fn reported(report: &Report) -> Option<Copy> {
         )
         .remedy(format!("Add a Procfile with the line \"{}\".", fact("example"))),
 
+        "site_rule" => copy(
+            format!("{file} line {} is wrong", fact("line")),
+            format!("Line {} of {file} is wrong: {}.", fact("line"), fact("cause")),
+        )
+        .evidence(&report.evidence)
+        .remedy(if file == "_headers" {
+            "A path stands alone in its line, what is said for it below, for example:  /assets/*  and then  Cache-Control: max-age=3600"
+        } else {
+            "Each line is \"/from /to STATUS\", for example:  /old/* /new/:splat 301"
+        }),
+
+        "no_site" => copy(
+            "the build script made no site",
+            format!("\"build\" of {file} ended well, and none of the directories {} has an index.html.", fact("directories")),
+        )
+        .remedy("Have it write there, or, if the app serves itself, say how: a \"start\" script, or a Procfile with the line \"web: COMMAND\"."),
+
         "document_root" => copy(
             format!("the document root {} is not there", fact("root")),
             format!("{file} names {} as document root, which is no directory of the tree.", fact("root")),
