@@ -18,10 +18,11 @@ use crate::base::access::{Actor, Role, Scope};
 use crate::base::clock::{Clock, ManualClock};
 use crate::base::config::Config;
 use crate::base::model::*;
+use crate::machinery::git::Repositories;
 use crate::machinery::image::{AddedLayer, ImageSpec, LayerWriter, OCI_INDEX, OCI_MANIFEST, assemble, inspect};
 use crate::product::accounts::{self, NewToken};
 use crate::product::apps::{self, NewApp, NoObservatory};
-use crate::product::deploy::Desk;
+use crate::product::deploy::{Desk, Sources};
 use crate::product::disk::Disk;
 use crate::product::insight::Insight;
 use crate::state::jobs::Queue;
@@ -91,6 +92,8 @@ async fn site_with(change: impl FnOnce(&mut Config)) -> Site {
     let shared: Arc<dyn Clock> = Arc::new(clock.clone());
     let store = Store::open(None, dir.path()).await.unwrap();
     let logs = LogStore::open(&dir.path().join("logs")).unwrap();
+    let repositories = Arc::new(Repositories::open(dir.path().join("repos")).unwrap());
+    let sources = Sources::open(repositories, dir.path().join("uploads")).unwrap();
     let ctx = Ctx {
         vault: Vault::open(dir.path(), &store).await.unwrap(),
         queue: Queue::new(store.clone(), Arc::clone(&shared), logs.clone()),
@@ -100,6 +103,7 @@ async fn site_with(change: impl FnOnce(&mut Config)) -> Site {
         wake: Arc::default(),
         observatory: Arc::new(NoObservatory),
         desk: Arc::new(Desk::closed()),
+        sources: Arc::new(sources),
         insight: Insight::open(dir.path(), &config).unwrap(),
         disk: Arc::new(Disk::closed()),
         config: Arc::new(config),
