@@ -93,6 +93,7 @@ pub struct PushedManifest {
 #[serde(default)]
 pub struct ManifestFacts {
     pub artifact_type: Option<String>,
+    /// Of one with a subject; of others they matter to nobody here.
     pub annotations: BTreeMap<String, String>,
     /// Config and layers that must be in the same repository.
     pub blobs: Vec<ContentDigest>,

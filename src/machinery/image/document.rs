@@ -17,7 +17,9 @@ pub const DOCKER_SCHEMA_1: &str = "application/vnd.docker.distribution.manifest.
 /// Bytes of a document (OCI distribution spec, "Pushing manifests": at least 4 MiB).
 pub const LARGEST_DOCUMENT: usize = 4 << 20;
 /// Of what one document names. More than any image has, and few enough to be looked up one by one.
-const MOST_NAMED: usize = 2000;
+const MOST_NAMED: usize = 500;
+/// Bytes of the annotations of a document that has a subject: lists of referrers repeat them.
+const MOST_ANNOTATED: usize = 16 << 10;
 /// A type is shown in headers.
 const LONGEST_TYPE: usize = 255;
 
@@ -61,7 +63,13 @@ impl Document {
         if raw.schema_version != Some(2) {
             return Err("schemaVersion must be 2".into());
         }
-        let mut facts = ManifestFacts { annotations: raw.annotations.unwrap_or_default(), ..ManifestFacts::default() };
+        let mut facts = ManifestFacts::default();
+        if raw.subject.is_some() {
+            facts.annotations = raw.annotations.unwrap_or_default();
+            if facts.annotations.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() > MOST_ANNOTATED {
+                return Err(format!("one with a subject has annotations of at most {MOST_ANNOTATED} bytes"));
+            }
+        }
         if is_index(&media_type) {
             if raw.config.is_some() || raw.layers.is_some() {
                 return Err("an index has neither config nor layers".into());
@@ -196,6 +204,7 @@ mod tests {
         assert!(change(&|v| v["mediaType"] = json!("text/html")).contains("media type"));
         assert!(change(&|v| v["artifactType"] = json!("a\r\nb")).contains("media type"));
         assert!(read(&image(), Some(OCI_INDEX)).unwrap_err().contains("content type"));
+        assert!(change(&|v| v["annotations"] = json!({"k": "v".repeat(MOST_ANNOTATED)})).contains("annotations"));
         let many: Vec<_> = (0..=MOST_NAMED).map(|_| descriptor("a/b", "a")).collect();
         assert!(change(&|v| v["layers"] = json!(many)).contains("more than"));
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));

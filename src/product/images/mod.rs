@@ -22,6 +22,8 @@ pub use tags::{all_tags, is_number, put_tag, remove_tag, tagged, write_tag};
 
 /// A look at a blob counts as its use, written down at most this often (ms): who looks is about to name it.
 const TOUCH_EVERY: i64 = 600_000;
+/// Of one repository: expiry holds what all of them name in memory.
+const MOST_MANIFESTS: i64 = 5000;
 
 /// What a manifest names and its repository does not have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,9 +162,11 @@ pub async fn put_manifest(
         }
     }
     let bytes = u64::try_from(manifest.bytes).unwrap_or_default();
-    if rows::manifest(&mut tx, &app.id, &manifest.digest).await?.is_none()
-        && left(ctx, &mut tx, &app.id).await?.is_some_and(|left| left < bytes)
-    {
+    let known = rows::manifest(&mut tx, &app.id, &manifest.digest).await?.is_some();
+    if !known && rows::count_manifests(&mut tx, &app.id).await? >= MOST_MANIFESTS {
+        return Err(Error::limit(format!("a repository has at most {MOST_MANIFESTS} manifests; delete some first")));
+    }
+    if !known && left(ctx, &mut tx, &app.id).await?.is_some_and(|left| left < bytes) {
         return Err(over_quota(ctx));
     }
     rows::put_manifest(&mut tx, &app.id, manifest).await?;

@@ -153,6 +153,11 @@ pub async fn manifests(tx: &mut Tx, app: &AppId) -> Result<Vec<PushedManifest>> 
     many(on!(tx, c => sqlx::query_as::<_, ManifestRow>(SQL).bind(app.as_str()).fetch_all(c))?)
 }
 
+pub async fn count_manifests(tx: &mut Tx, app: &AppId) -> Result<i64> {
+    const SQL: &str = "SELECT count(*) FROM image_manifests WHERE app_id = $1";
+    on!(tx, c => sqlx::query_scalar::<_, i64>(SQL).bind(app.as_str()).fetch_one(c))
+}
+
 /// Those that say something of `subject`, by digest.
 pub async fn referrers(tx: &mut Tx, app: &AppId, subject: &ContentDigest) -> Result<Vec<PushedManifest>> {
     const SQL: &str = "SELECT * FROM image_manifests WHERE app_id = $1 AND subject = $2 ORDER BY digest";

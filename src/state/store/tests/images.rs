@@ -58,6 +58,7 @@ async fn tags_name_manifests_that_are_there_and_go_with_them() {
         assert!(!images::expire_manifest(&mut tx, app, &digest('b'), at(7)).await.expect("expire"), "young");
         assert!(images::expire_manifest(&mut tx, app, &digest('b'), at(8)).await.expect("expire"));
         assert_eq!(images::tags(&mut tx, app).await.expect("tags").len(), 1);
+        assert_eq!(images::count_manifests(&mut tx, app).await.expect("count"), 1);
         assert!(images::delete_manifest(&mut tx, app, &digest('c')).await.expect("delete"));
         assert!(images::tags(&mut tx, app).await.expect("tags").is_empty());
         assert!(!images::delete_tag(&mut tx, app, &name("Latest.1"), at(9)).await.expect("delete"));
