@@ -51,6 +51,7 @@ fn nodejs_that_fails() {
     fails("nodejs/fixtures/script-fails", "npm run build exited 3", &["package.json"]);
     fails("nodejs/fixtures/no-start", "nothing says how to start the app", &["scripts.start"]);
     fails("nodejs/fixtures/unknown-version", "no such version of Node.js", &[">=99", "24."]);
+    fails("nodejs/fixtures/version-file", "no such version of Node.js", &["99.1", "24."]);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Go: modules, vendored ones, several programs, C.
 
+use hythe::base::secret::Secret;
+
 use super::*;
 use crate::harness::docker;
 
@@ -31,6 +33,17 @@ fn several_programs_and_c() {
     let done = app.build(&tree);
     let found: Vec<_> = done.imaged.processes.iter().map(|(n, p)| format!("{n}: {}", p.command.join(" "))).collect();
     assert_eq!(found, processes);
+}
+
+#[test]
+fn flags_of_the_app() {
+    let mut app = App::new();
+    app.variables.insert("GOFLAGS".into(), Secret::new("-tags=special".into()));
+    let special = "//go:build special\n\npackage main\n\nfunc init() { panic(\"made with its tag\") }\n";
+    let done = app.build(&Tree::of(&format!("buildpacks/{MODULE}")).file("special.go", special));
+    let image = app.lab.engine.image_reference(&done.imaged.image);
+    let said = docker(&["run", "--rm", &image, "/workspace/bin/hello"]);
+    assert!(said.err.contains("made with its tag"), "{said:?}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Java: a wrapper, its jar, which one starts.
+//! Java: wrappers of Maven and Gradle, their jars, which one starts.
 
 use super::*;
 
@@ -9,6 +9,16 @@ fn a_wrapper_and_its_jar() {
         "java 17, heap ",
         &["-----> Java 17.", "(OpenJDK, pom.xml \"11\")", "repository reused", "target/app-1.0.jar"],
     );
+}
+
+#[test]
+fn gradle_and_its_stage() {
+    let app = App::new();
+    let done = app.build(&Tree::of("buildpacks/java/fixtures/gradle"));
+    for text in ["(OpenJDK, system.properties \"17\")", "-----> Building (gradle stage)", "build/libs/app.jar"] {
+        assert!(done.log.contains(text), "{text:?} is not in:\n{}", done.log);
+    }
+    assert!(Container::start(&app, &done).body("/").contains("java 17"));
 }
 
 #[test]
