@@ -32,7 +32,8 @@ async fn ten_thousand_workloads() {
     let converger = Converger::new(server.ctx.clone(), engine, server.builder.clone(), table, None);
     let (handle, shutdown) = (converger.handle(), CancellationToken::new());
     let began = Instant::now();
-    let running = tokio::spawn(converger.run(shutdown.clone()));
+    let mut running = tokio::task::JoinSet::new();
+    running.spawn(converger.run(shutdown.clone()));
     loop {
         let mut tx = store.read().await.expect("read");
         let all = store::environments::all(&mut tx).await.expect("environments");
@@ -60,5 +61,5 @@ async fn ten_thousand_workloads() {
     );
     println!("resident: {before} MB before, {} MB now, engine and store of the test included", resident());
     shutdown.cancel();
-    running.await.expect("it ends");
+    running.join_next().await.expect("it runs").expect("it ends");
 }

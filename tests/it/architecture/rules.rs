@@ -82,8 +82,10 @@ const OWNERS: [(&str, &[&str]); 15] = [
     ("gix_pack", &["src/machinery/git"]),
     ("gix_packetline", &["src/machinery/git"]),
     ("oci_spec", &["src/machinery/image"]),
-    ("tar", &["src/machinery/image"]),
-    ("flate2", &["src/machinery/image"]),
+    // An uploaded archive is read entry by entry into git objects, and never to a file of its own.
+    ("tar", &["src/machinery/image", "src/machinery/git/import"]),
+    ("flate2", &["src/machinery/image", "src/machinery/git/import"]),
+    ("zip", &["src/machinery/git/import"]),
     // The API takes over a connection that becomes one of a command's streams.
     ("hyper", &["src/machinery/proxy", "src/machinery/runtime", "src/edges/api/attach"]),
     ("hyper_util", &["src/machinery/proxy", "src/machinery/runtime", "src/edges/api/attach"]),
