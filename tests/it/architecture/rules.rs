@@ -74,7 +74,7 @@ const EDGE_EXCEPTIONS: [(&str, &[&str]); 6] = [
 const ENGINE_CALLERS: [&str; 7] = ["builds", "addons", "servers", "converge", "deploy", "insight", "disk"];
 const PROVIDER_CALLERS: [&str; 1] = ["servers"];
 
-const OWNERS: [(&str, &[&str]); 15] = [
+const OWNERS: [(&str, &[&str]); 16] = [
     ("sqlx", &["src/state/store"]),
     ("bollard", &["src/machinery/runtime"]),
     ("russh", &["src/edges/ssh", "src/machinery/remote"]),
