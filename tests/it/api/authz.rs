@@ -106,7 +106,8 @@ fn table() -> Vec<(&'static str, &'static str, Least, Value)> {
 }
 
 /// Operations that are no one's after set-up, or whose answer is of a shape of its own; each has a test below.
-const APART: [(&str, &str); 5] = [
+const APART: [(&str, &str); 6] = [
+    ("post", "/v1/apps/{app}/environments/{environment}/builds"),
     ("post", "/v1/setup"),
     ("post", "/v1/apps"),
     ("get", "/metrics"),
@@ -297,6 +298,24 @@ async fn apps_are_made_in_ones_own_organization_only() {
         let body = json!({"name": "second", "organization": "default"});
         let answer = stage.api.call("POST", "/v1/apps", person.as_ref().map(|p| p.token.as_str()), Some(&body)).await;
         assert_eq!(answer.status, status, "{who}: {}", answer.text);
+    }
+}
+
+/// An archive is looked at for those only who may deploy it; here it has no files.
+#[tokio::test]
+async fn archives_are_taken_from_who_may_deploy() {
+    let path = "/v1/apps/shop/environments/production/builds";
+    let cases = [("anonymous", 401), ("outsider", 404), ("viewer", 403), ("developer", 422), ("owner", 422)];
+    for (who, status) in cases {
+        let (stage, person) = stage(who).await;
+        let mut request = axum::http::Request::post(path).header("content-type", "application/x-tar");
+        if let Some(person) = &person {
+            request = request.header("authorization", format!("Bearer {}", person.token));
+        }
+        let request = request.body(axum::body::Body::from(vec![0; 1024])).expect("a request");
+        let answer = stage.api.send(request).await;
+        assert_eq!(answer.status, status, "{who}: {}", answer.text);
+        assert_eq!(answer.text.contains("the archive has no files"), status == 422, "{who}: {}", answer.text);
     }
 }
 
