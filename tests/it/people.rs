@@ -6,7 +6,7 @@ mod deploys;
 mod terminals;
 
 use std::collections::BTreeSet;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
@@ -178,21 +178,26 @@ fn a_detached_command_goes_on_by_itself() {
 
 /// A client that holds a running command, once the command runs.
 fn holding(app: &Deployed, command: &mut Command) -> Child {
-    let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
-    eventually("the command runs", || (commands(&app.server).len() == 1).then_some(()));
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
+    // That its container is there does not say yet that somebody holds it.
+    let mut first = [0; 3];
+    child.stdout.as_mut().expect("a pipe").read_exact(&mut first).expect("its first line");
+    assert_eq!(&first, b"on\n");
+    assert_eq!(commands(&app.server).len(), 1);
     child
 }
 
 #[test]
 fn a_command_ends_with_whoever_holds_it() {
     let mut app = Deployed::new();
-    let words = ["run", "-a", "hello", "sleep", "1000"];
+    let words = ["run", "-a", "hello", "sh", "-c", "echo on; exec sleep 1000"];
     let mut cli = app.server.hythe(&app.server.owner);
     let mut child = holding(&app, cli.args(words));
     child.kill().expect("kill");
     child.wait().expect("gone");
     none_left(&app.server);
-    let mut far = ssh(&app.server, &["git@localhost", "run", "-a", "hello", "sleep", "1000"]);
+    let mut far = ssh(&app.server, &["git@localhost", "run", "-a", "hello", "sh", "-c", "'echo on; exec sleep 1000'"]);
     let mut child = holding(&app, &mut far);
     child.kill().expect("kill");
     child.wait().expect("gone");
