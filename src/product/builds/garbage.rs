@@ -3,13 +3,14 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::builder::Builder;
 use super::cache::Cache;
 use super::{BuildFailure, export, messages};
 use crate::base::model::{AppId, ImageDigest};
 use crate::machinery::image::Digest;
+use crate::machinery::runtime::EngineError;
 
 /// A recipe of packages that no build has asked for in so long is forgotten.
 const RECIPE_KEPT: Duration = Duration::from_secs(30 * 86_400);
@@ -24,8 +25,6 @@ pub struct Reached {
     pub blobs: HashSet<Digest>,
     /// Bases, build images, the last image of each app.
     pub images: HashSet<ImageDigest>,
-    /// Given to the engine a moment ago: whoever needs them may not have written so down.
-    pub young: HashSet<ImageDigest>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +36,7 @@ pub enum CacheCleared {
 
 impl Builder {
     /// Blocks for some reads of files. Recipes that nobody asks for any more are forgotten.
-    pub fn reached(&self, grace: Duration) -> Reached {
+    pub fn reached(&self) -> Reached {
         let mut reached = Reached::default();
         for app in Cache::apps(&self.caches) {
             let cache = Cache::load(&self.caches, &app);
@@ -46,9 +45,6 @@ impl Builder {
         }
         reached.images.extend(self.recipes());
         reached.images.extend(self.images.made().values().cloned());
-        let mut given = self.images.given();
-        given.retain(|_, at| at.elapsed() < grace);
-        reached.young.extend(given.keys().cloned());
         reached
     }
 
@@ -77,9 +73,23 @@ impl Builder {
         found
     }
 
-    /// The engine has lost images: which layers it has is found out anew.
-    pub fn engine_lost_images(&self) {
-        self.images.known().clear();
+    /// Removes an image from the engine, unless a container uses it or somebody asked for it after `since` (none: ever):
+    /// who did may not have written so down yet. Whether it went.
+    pub async fn drop_image(&self, image: &ImageDigest, since: Option<Instant>) -> Result<bool, EngineError> {
+        let lock = self.images.lock(image.as_str());
+        // Who asks meanwhile is told what is there after this.
+        let _removing = lock.lock().await;
+        let given = self.images.given().get(image).copied();
+        if given.is_some_and(|at| since.is_none_or(|since| at >= since)) {
+            return Ok(false);
+        }
+        let gone = self.engine.remove_image(image).await?;
+        if gone {
+            self.images.given().remove(image);
+            // Which layers it still has is found out anew.
+            self.images.known().clear();
+        }
+        Ok(gone)
     }
 
     /// Apps that have a cache or a sandbox, and sandboxes that an installation of packages left when it was killed.

@@ -34,11 +34,11 @@ pub(super) struct Images {
     pub buildpacks: Vec<Buildpack>,
     /// Build images by what is in them.
     made: Mutex<HashMap<BTreeSet<Ingredient>, ImageDigest>>,
-    /// One lock per recipe.
+    /// One lock per recipe, and per image that the engine is given or rid of.
     making: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// Stacks of layers that the engine was seen to have: the hash of a layer and all below it.
     known: Mutex<HashSet<[u8; 32]>>,
-    /// Images that the engine was given or seen to have, and when.
+    /// Images that somebody made sure of in the engine, and when last.
     given: Mutex<HashMap<ImageDigest, Instant>>,
 }
 
@@ -140,6 +140,8 @@ impl Images {
 
     /// Makes sure that the engine has the image, sending it only the layers that it lacks.
     pub async fn load(&self, image: &ImageDigest) -> Result<(), BuildFailure> {
+        let lock = self.lock(image.as_str());
+        let _alone = lock.lock().await;
         if !self.engine.has_image(image).await.map_err(|e| messages::engine(&e))? {
             self.send(image).await?;
         }
@@ -148,7 +150,7 @@ impl Images {
     }
 
     /// As `load`, for an image that is known to be new.
-    pub async fn send(&self, image: &ImageDigest) -> Result<(), BuildFailure> {
+    async fn send(&self, image: &ImageDigest) -> Result<(), BuildFailure> {
         let digest = image.clone();
         let blobs = self.blobs.clone();
         let facts = self.blocking("the image", move || inspect(&blobs, &digest)).await?;
@@ -295,8 +297,9 @@ impl Images {
         making.iter().any(|(key, lock)| key.starts_with(start) && lock.try_lock().is_err())
     }
 
-    fn lock(&self, key: &str) -> Arc<tokio::sync::Mutex<()>> {
+    pub(super) fn lock(&self, key: &str) -> Arc<tokio::sync::Mutex<()>> {
         let mut making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        making.retain(|_, lock| Arc::strong_count(lock) > 1);
         Arc::clone(making.entry(key.to_owned()).or_default())
     }
 

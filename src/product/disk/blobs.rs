@@ -1,7 +1,7 @@
 //! The sweep of the blob store and of the engine's images.
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::records::named_digests;
 use super::{Collected, Machine};
@@ -15,6 +15,7 @@ use crate::state::store;
 pub(super) async fn sweep(ctx: &Ctx, machine: &Machine, collected: &mut Collected) -> Result<()> {
     let grace = Duration::from_secs(ctx.config.disk.grace_seconds.into());
     let horizon = machine.blobs.horizon(grace);
+    let since = Instant::now().checked_sub(grace);
     let (named, kept, pushed) = {
         let mut tx = ctx.store.read().await?;
         // Jobs first: one that ends meanwhile has written its release down by then.
@@ -23,10 +24,10 @@ pub(super) async fn sweep(ctx: &Ctx, machine: &Machine, collected: &mut Collecte
         (named, store::releases::kept_images(&mut tx).await?, pushed)
     };
     let builder = std::sync::Arc::clone(&machine.builder);
-    let builds = tokio::task::spawn_blocking(move || builder.reached(grace)).await.map_err(Error::internal)?;
+    let builds = tokio::task::spawn_blocking(move || builder.reached()).await.map_err(Error::internal)?;
     let mut images: HashSet<ImageDigest> = kept.into_iter().map(|(_, image)| image).collect();
     images.extend(named.iter().map(|digest| digest.to_image()));
-    let Reached { blobs: cached, images: of_builds, young } = builds;
+    let Reached { blobs: cached, images: of_builds } = builds;
     images.extend(of_builds);
 
     let (blobs, reached_images) = (machine.blobs.clone(), images.clone());
@@ -41,8 +42,7 @@ pub(super) async fn sweep(ctx: &Ctx, machine: &Machine, collected: &mut Collecte
     let swept = swept.await.map_err(Error::internal)?.map_err(Error::internal)?;
     (collected.blobs, collected.bytes, collected.young) = (swept.blobs, swept.bytes, swept.young);
 
-    images.extend(young);
-    collected.images = drop_images(machine, &images).await?;
+    collected.images = drop_images(machine, &images, since).await?;
     Ok(())
 }
 
@@ -56,7 +56,8 @@ pub(super) fn parts(blobs: &BlobStore, image: &ImageDigest) -> Vec<Digest> {
     parts
 }
 
-async fn drop_images(machine: &Machine, kept: &HashSet<ImageDigest>) -> Result<u64> {
+/// Whatever is not kept, unless it was asked for after `since`: a build that ended since `kept` was read counts on its image.
+async fn drop_images(machine: &Machine, kept: &HashSet<ImageDigest>, since: Option<Instant>) -> Result<u64> {
     let engine = &machine.engine;
     let refused = |error| Error::unavailable("the container engine could not be asked for its images", error);
     let mut dropped = 0;
@@ -64,16 +65,13 @@ async fn drop_images(machine: &Machine, kept: &HashSet<ImageDigest>) -> Result<u
         if kept.contains(&image) {
             continue;
         }
-        match engine.remove_image(&image).await {
+        match machine.builder.drop_image(&image, since).await {
             Ok(gone) => dropped += u64::from(gone),
             // The others are no worse for it, and the next collection tries again.
             Err(error) => {
                 tracing::warn!(image = %image, error = &error as &dyn std::error::Error, "an image stays in the engine");
             }
         }
-    }
-    if dropped > 0 {
-        machine.builder.engine_lost_images();
     }
     Ok(dropped)
 }

@@ -13,7 +13,8 @@
 //!    releases: a job that ends meanwhile has written its release down), releases that are not marked, repositories (from
 //!    which `images::expire` has taken what no tag reaches), caches, recipes.
 //!    What is neither reached nor used since the horizon goes; `machinery/image/sweep.rs` has the rest of the argument.
-//! 4. **Images of the engine**. They are copies: what is taken too much is loaded again from the blobs.
+//! 4. **Images of the engine**. They are copies of blobs. Who makes sure of one in the engine is noted, and it does not go
+//!    when that was after the horizon; noting and removing exclude each other per image (`Builder::drop_image`).
 //!
 //! One collection at a time in a server. Servers that share a database have blobs and an engine each, and mark the same.
 
