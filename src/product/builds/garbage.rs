@@ -152,3 +152,34 @@ fn forget(path: &Path) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::base::config::Build;
+    use crate::machinery::image::{BlobStore, ImageSpec, assemble};
+    use crate::machinery::runtime::fake::FakeEngine;
+
+    /// A collection reads what is kept, a build ends with an image that the engine has of old, the collection goes on.
+    #[tokio::test]
+    async fn an_image_that_was_asked_for_since_the_horizon_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = BlobStore::open(&dir.path().join("blobs")).unwrap();
+        let image = assemble(&blobs, &ImageSpec::default()).unwrap();
+        let engine = FakeEngine::new();
+        let builder = Builder::new(Arc::new(engine.clone()), blobs, &Build::default(), dir.path());
+
+        builder.load(&image).await.unwrap();
+        let horizon = Some(Instant::now());
+        builder.load(&image).await.unwrap();
+        assert!(!builder.drop_image(&image, horizon).await.unwrap() && engine.images().contains(&image));
+        assert!(!builder.drop_image(&image, None).await.unwrap(), "everything is young on a machine that just started");
+
+        let horizon = Some(Instant::now());
+        assert!(builder.drop_image(&image, horizon).await.unwrap() && engine.images().is_empty());
+        builder.load(&image).await.unwrap();
+        assert!(engine.images().contains(&image), "it is a copy");
+    }
+}

@@ -25,6 +25,7 @@ impl Planner<'_> {
             // are for the engine to clear away, which for one that is about to start changes nothing.
             let idles = |s: &&Seen| matches!(s.replica.state, ReplicaState::Starting | ReplicaState::Stranded);
             let left_over = here.iter().any(idles);
+            let left_within = here.iter().any(|s| idles(s) && s.replica.ordinal <= process.count);
             let ready = here.iter().filter(|s| s.is_ready()).count();
             let want = process.count as usize;
             let within = here.iter().filter(|s| s.runs() && s.replica.ordinal <= process.count).count();
@@ -49,14 +50,16 @@ impl Planner<'_> {
                         self.replace(process, rollout);
                     }
                 }
-                // Those of another rollout have to go before one more can come.
-                None if running < want && !left_over && !self.has_spare(rollout) => {}
+                // Others have to go before one more can come.
+                None if running < want && !left_over && !self.has_spare(rollout) => {
+                    self.stop_surplus(process, rollout);
+                }
                 // Surplus replicas leave the route before they stop.
                 None if (running != want || left_over) && self.surplus_is_idle(process, rollout) => {
                     self.ensure(process, rollout);
                 }
-                // One within the number is gone, or never was, and one beyond it stands in.
-                None if within < want => {
+                // One within the number is gone, or never was, or never started, and one beyond it stands in.
+                None if within < want || left_within => {
                     self.replace(process, rollout);
                 }
                 None => {}
@@ -115,9 +118,21 @@ impl Planner<'_> {
         let idle = self.surplus_is_idle(process, generation);
         let highest = self.of(&process.id, generation).iter().filter(|s| s.runs()).map(|s| s.replica.ordinal).max();
         let count = if idle { process.count } else { highest.unwrap_or(0).max(process.count) };
-        if self.has_room(process, generation) && self.has_spare(generation) {
+        if !self.has_spare(generation) {
+            self.stop_surplus(process, generation);
+        } else if self.has_room(process, generation) {
             self.list.push(Change::Ensure { workload: process.id.clone(), generation, count });
         }
+    }
+
+    /// Those beyond the number make room for what is missing, once they are out of the route.
+    fn stop_surplus(&mut self, process: &DesiredProcess, generation: Generation) {
+        if generation != self.desired.status().live || !self.surplus_is_idle(process, generation) {
+            return;
+        }
+        let beyond = self.of(&process.id, generation).into_iter();
+        let beyond = beyond.filter(|s| s.runs() && s.replica.ordinal > process.count);
+        self.list.extend(beyond.map(|s| Change::Stop { replica: s.replica.id.clone() }));
     }
 
     /// Milliseconds until the next restart of a crashed workload.

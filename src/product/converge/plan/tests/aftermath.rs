@@ -89,3 +89,33 @@ fn what_takes_other_settings_after_a_restart_that_failed_is_not_brought_to_the_o
     assert_eq!(changes.status.live_release, wanted.environment.spec.release);
     assert!(ensures(&changes).is_empty() && changes.look_again_at.is_some(), "{changes:?}");
 }
+
+/// The platform ended while web.1 was being made, and then one was enough: web.2 serves in its place.
+#[test]
+fn one_that_stands_in_does_not_keep_one_that_never_started_from_being_started() {
+    let scaled_down = desired(1, 1, &[("web", 1)]);
+    let mut made = seen(&scaled_down, "web", 1, 1, false);
+    (made.replica.state, made.replica.address) = (ReplicaState::Starting, None);
+    let stands_in = routed(seen(&scaled_down, "web", 1, 2, true));
+    let changes = run(&scaled_down, &with(vec![made, stands_in.clone()]));
+    assert_eq!(ensures(&changes), [("web".to_owned(), 2)], "and who serves is not stopped for it");
+    assert_eq!(changes.routed, [stands_in.replica.id]);
+}
+
+/// A rolling restart was called off, and then three were enough. Five run, one of them of the restart, and web.3 is gone.
+#[test]
+fn on_the_way_back_those_beyond_the_number_make_room_for_one_within_it() {
+    let mut back = desired(1, 1, &[("web", 3)]);
+    back.environment.spec.strategy = Strategy::Rolling;
+    back.environment.status.beside.insert(Generation(2));
+    let [first, second] = [1, 2].map(|ordinal| routed(seen(&back, "web", 1, ordinal, true)));
+    let beyond = [4, 5].map(|ordinal| seen(&back, "web", 1, ordinal, true));
+    let restarted = routed(seen(&back, "web", 2, 1, true));
+    let gone = exited(seen(&back, "web", 1, 3, false), 137);
+    let all = [vec![first, second, restarted, gone], beyond.to_vec()].concat();
+    let changes = run(&back, &with(all));
+    let stopped: Vec<_> = changes.list.iter().filter(|c| matches!(c, Change::Stop { .. })).collect();
+    assert_eq!(stopped.len(), 2, "{changes:?}");
+    assert!(beyond.iter().all(|s| stopped.contains(&&Change::Stop { replica: s.replica.id.clone() })), "{changes:?}");
+    assert_eq!(changes.routed, ["web.1.1", "web.1.2", "web.2.1"]);
+}
