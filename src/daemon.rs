@@ -64,7 +64,9 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let engine: Arc<dyn Engine> = Arc::new(Docker::connect(&config.runtime.engine, &config.runtime.prefix)?);
     let blobs = BlobStore::open(&dir.join("blobs"))?;
     let repositories = Arc::new(Repositories::open(dir.join("repos"))?);
-    let builder = Arc::new(Builder::new(Arc::clone(&engine), blobs.clone(), &config.build, &dir));
+    let builder = Builder::new(Arc::clone(&engine), blobs.clone(), &config.build, &dir);
+    let builder = Arc::new(builder.keeping_free(config.disk.reserved_bytes));
+    let at_once = config.build.most_at_once();
     let host_key = ssh::load_or_make_host_key(&dir.join("host_key")).map_err(told)?;
     let config = Arc::new(config);
     let observatory = EngineObservatory::new(Arc::clone(&engine));
@@ -116,7 +118,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
             Arc::new(ActivateWork::new(ctx.clone(), Arc::clone(&builder), handle)),
             Arc::new(ClearWork::new(ctx.clone(), Arc::clone(&repositories), Arc::clone(&builder))),
         ],
-        PARALLEL_JOBS,
+        PARALLEL_JOBS + at_once,
     );
 
     let registry = registry::Registry::new(ctx.clone(), blobs);

@@ -7,6 +7,7 @@ mod crash;
 mod disk;
 mod environments;
 mod health;
+mod isolation;
 mod languages;
 mod manifest;
 mod refs;

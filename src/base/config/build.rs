@@ -28,6 +28,14 @@ pub struct Build {
     pub memory_bytes: i64,
     pub cpu_millis: i64,
     pub timeout_seconds: u64,
+    /// Processes and threads of one build.
+    pub processes: i64,
+    /// Bytes of one build's files, with what earlier builds of its app left for it.
+    pub disk_bytes: u64,
+    /// Bytes that one phase of a build may print.
+    pub output_bytes: u64,
+    /// Builds that run at a time; none means as many as there are processors.
+    pub at_once: Option<usize>,
 }
 
 impl Default for Build {
@@ -46,11 +54,19 @@ impl Default for Build {
             memory_bytes: 2 << 30,
             cpu_millis: 2000,
             timeout_seconds: 1800,
+            processes: 4096,
+            disk_bytes: 20_000_000_000,
+            output_bytes: 200_000_000,
+            at_once: None,
         }
     }
 }
 
 impl Build {
+    pub fn most_at_once(&self) -> usize {
+        self.at_once.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+    }
+
     pub(super) fn validate(&self, faults: &mut Vec<String>) {
         if self.suite.is_empty()
             || !self.suite.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
@@ -82,8 +98,20 @@ impl Build {
         if self.cpu_millis < 100 {
             faults.push("build.cpu_millis: must be at least 100".into());
         }
-        if self.timeout_seconds == 0 {
-            faults.push("build.timeout_seconds: must be at least 1".into());
+        if self.processes < 64 {
+            faults.push("build.processes: must be at least 64".into());
+        }
+        if self.at_once == Some(0) {
+            faults.push("build.at_once: must be at least 1".into());
+        }
+        for (key, value, least) in [
+            ("timeout_seconds", self.timeout_seconds, 1),
+            ("disk_bytes", self.disk_bytes, 100_000_000),
+            ("output_bytes", self.output_bytes, 100_000),
+        ] {
+            if value < least {
+                faults.push(format!("build.{key}: must be at least {least}"));
+            }
         }
     }
 }

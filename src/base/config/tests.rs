@@ -36,6 +36,18 @@ fn every_key_of_the_overlay_is_a_key() {
     }
 }
 
+/// A variable that nobody reads would be ignored without a word.
+#[test]
+fn every_key_of_the_example_is_of_the_overlay() {
+    let example: toml::Table = include_str!("../../../contrib/hythe.example.toml").parse().expect("TOML");
+    for (section, keys) in &example {
+        for (key, value) in keys.as_table().expect("a section") {
+            let there = KEYS.iter().any(|(of, name, _)| of == section && name == key);
+            assert!(there || value.is_array(), "{section}.{key}");
+        }
+    }
+}
+
 #[test]
 fn sizes_are_a_list_whose_names_are_taken_once() {
     let file = |text: &'static str| Config::load(Some((Path::new("hythe.toml"), text)), |_| None);

@@ -87,6 +87,8 @@ pub struct Usage {
     pub cpu_nanos: u64,
     /// Without what the kernel can take back at once.
     pub memory_bytes: u64,
+    /// Processes and threads that exist now.
+    pub processes: u64,
 }
 
 /// Looks at replicas that are about to be removed. Bounded in time by itself.
@@ -102,8 +104,8 @@ pub struct SandboxSpec {
     /// Stable and unique within this platform, of the grammar of `AppName`'s label plus `_`.
     pub name: String,
     pub image: ImageDigest,
-    /// Limits and variables hold from when it is made; finding it open changes neither.
     pub limits: Limits,
+    /// They hold from when it is made; finding it open does not change them.
     pub variables: BTreeMap<String, String>,
     pub privileges: Privileges,
 }
@@ -229,8 +231,8 @@ pub trait Engine: Send + Sync {
     /// Loads a docker-archive. Layers that the engine has may be left out of it.
     async fn load(&self, archive: ByteStream) -> Result<()>;
 
-    /// Opens the sandbox, or finds it open (resuming it when paused). One with another image,
-    /// other privileges, or dead, is replaced.
+    /// Opens the sandbox, or finds it open (resuming it when paused). One with another image, other privileges or limits,
+    /// or dead, is replaced. Where processors are short, any replica goes before any sandbox.
     /// True when it is new, that is, when nothing put into it before is there any more.
     async fn open_sandbox(&self, spec: &SandboxSpec) -> Result<bool>;
 
@@ -251,6 +253,12 @@ pub trait Engine: Send + Sync {
 
     /// Kills and removes it with all in it. Not open is success.
     async fn close_sandbox(&self, sandbox: &str) -> Result<()>;
+
+    /// What a sandbox that is open has used and uses.
+    async fn sandbox_usage(&self, sandbox: &str) -> Result<Usage>;
+
+    /// Bytes that it holds beside its image. It walks through them.
+    async fn sandbox_size(&self, sandbox: &str) -> Result<u64>;
 
     /// Names of the sandboxes that exist.
     async fn sandboxes(&self) -> Result<Vec<String>>;

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
+use super::admission::{self, Admission, Turn};
+use super::bounds::{Bounds, LOOK};
 use super::cache::{Cache, KeptLayer};
 use super::export::{self, Refused};
 use super::images::Images;
@@ -21,7 +23,7 @@ use super::{
     messages,
 };
 use crate::base::config;
-use crate::base::model::{AppId, ImageDigest, VariableName};
+use crate::base::model::{AppId, ImageDigest, OrganizationId, VariableName};
 use crate::machinery::image::{BlobStore, ImageError, Layer, LayerRules, inspect};
 use crate::machinery::runtime::Engine;
 
@@ -35,8 +37,9 @@ pub struct Builder {
     pub(super) blobs: BlobStore,
     pub(super) images: Images,
     pub(super) caches: PathBuf,
-    timeout_seconds: u64,
+    bounds: Bounds,
     memory_bytes: i64,
+    admission: Arc<Admission>,
     /// One app's phases never overlap.
     places: Mutex<HashMap<AppId, Shared>>,
     timers: TaskTracker,
@@ -59,11 +62,34 @@ impl Builder {
             blobs,
             images,
             caches: data_dir.join("caches"),
-            timeout_seconds: config.timeout_seconds,
+            bounds: Bounds {
+                seconds: config.timeout_seconds,
+                processes: config.processes.unsigned_abs(),
+                disk_bytes: config.disk_bytes,
+                output_bytes: config.output_bytes,
+                reserved_bytes: 0,
+                look: LOOK,
+            },
             memory_bytes: config.memory_bytes,
+            admission: Arc::new(Admission::new(
+                config.most_at_once(),
+                config.memory_bytes.unsigned_abs(),
+                admission::free_memory,
+            )),
             places: Mutex::default(),
             timers: TaskTracker::new(),
         }
+    }
+
+    /// Builds end when half of what the machine shall keep free is gone.
+    pub fn keeping_free(mut self, reserved_bytes: u64) -> Self {
+        self.bounds.reserved_bytes = reserved_bytes;
+        self
+    }
+
+    /// Waits until a build of the app may run; `tell` hears lines for its log meanwhile. Hold it while `detect` or `build` runs.
+    pub async fn enter(&self, app: &AppId, organization: &OrganizationId, mut tell: impl FnMut(&str) + Send) -> Turn {
+        self.admission.enter(app, organization, |wait| tell(&messages::waiting(wait))).await
     }
 
     /// Makes the base image and the generic build image if they are not there, and gives them to the engine; slow once.
@@ -274,7 +300,7 @@ impl Builder {
         let paths: Vec<_> = self.images.buildpacks.iter().map(Buildpack::path).collect();
         fields.insert("buildpacks".into(), paths.join(" "));
         let asked = Request { phase: "detect", fields, source: Some(source) };
-        let answer = place.request(&*self.engine, asked, self.timeout_seconds, log, &mut no_workspace).await?;
+        let answer = place.request(&*self.engine, asked, &self.bounds, log, &mut no_workspace).await?;
         let mut looks: BTreeMap<String, Look> = BTreeMap::new();
         for (name, text) in result::words(&answer) {
             if name == "fault" {
@@ -326,7 +352,7 @@ impl Builder {
                 to
             };
             let asked = Request { phase: "build", fields, source: None };
-            place.request(&*self.engine, asked, self.timeout_seconds, log, &mut sink).await?
+            place.request(&*self.engine, asked, &self.bounds, log, &mut sink).await?
         };
         let words = result::words(&answer);
         let word = |name: &str| words.iter().find(|(word, _)| word == name).map(|(_, text)| text.as_str());

@@ -253,7 +253,7 @@ impl Images {
         Limits {
             memory_bytes: self.config.memory_bytes,
             cpu_millis: self.config.cpu_millis,
-            pids: 4096,
+            pids: self.config.processes,
             ..Limits::default()
         }
     }

@@ -8,7 +8,10 @@ use super::lines::clean;
 use super::pack::Buildpack;
 use crate::machinery::runtime::EngineError;
 
+mod bounds;
 mod languages;
+
+pub(super) use bounds::{flooded, machine_filled, outgrown, too_many_processes, waiting};
 
 const PROBLEM: &str = " !     ";
 /// Lines of evidence in one message.

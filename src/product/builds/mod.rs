@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 use crate::base::model::{AppId, AppName, ImageDigest, Processes};
 use crate::base::secret::Secret;
 
+mod admission;
 mod assembly;
+mod bounds;
 mod builder;
 mod cache;
 mod environment;
@@ -30,6 +32,7 @@ mod pushed;
 mod result;
 mod session;
 
+pub use admission::Turn;
 pub use builder::Builder;
 pub use garbage::{CacheCleared, Reached};
 use pack::Ingredient;

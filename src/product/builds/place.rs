@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::bounds::Bounds;
 use super::images::Images;
 use super::session::{Request, Session, SessionFault, Sink};
 use super::{BuildFailure, BuildLog, export, messages};
@@ -72,17 +73,24 @@ impl Place {
         Ok(())
     }
 
-    /// One phase in the open sandbox. A sandbox whose driver is lost, or that took too long, is closed.
+    /// One phase in the open sandbox. A sandbox whose driver is lost, or that broke its bounds, is closed.
     pub async fn request(
         &mut self,
         engine: &dyn Engine,
         request: Request,
-        seconds: u64,
+        bounds: &Bounds,
         log: &dyn BuildLog,
         sink: Sink<'_>,
     ) -> Result<Vec<u8>, BuildFailure> {
         let Some(session) = &mut self.session else { return Err(messages::sandbox_lost()) };
-        let answered = tokio::time::timeout(Duration::from_secs(seconds), session.request(request, log, sink)).await;
+        let asked = session.request(request, bounds.output_bytes, log, sink);
+        let answered = tokio::select! {
+            answered = tokio::time::timeout(Duration::from_secs(bounds.seconds), asked) => answered,
+            failure = bounds.broken(engine, &self.sandbox) => {
+                self.close(engine).await;
+                return Err(failure);
+            }
+        };
         let failure = match answered {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(SessionFault::Engine(error))) => messages::engine(&error),
@@ -91,7 +99,8 @@ impl Place {
                 tracing::warn!(sandbox = self.sandbox, fault = %fault, "a build sandbox is of no use any more");
                 messages::sandbox_lost()
             }
-            Err(_) => messages::timed_out(seconds),
+            Ok(Err(SessionFault::Flood)) => messages::flooded(bounds.output_bytes),
+            Err(_) => messages::timed_out(bounds.seconds),
         };
         self.close(engine).await;
         Err(failure)

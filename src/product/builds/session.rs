@@ -32,6 +32,8 @@ pub(super) enum SessionFault {
     Ended,
     #[error("the driver's answer makes no sense: {0}")]
     Garbled(&'static str),
+    #[error("it prints without end")]
+    Flood,
     #[error("the source could not be read")]
     Source(#[source] io::Error),
 }
@@ -87,10 +89,11 @@ impl Session {
         !self.output.is_closed() && !self.input.is_closed()
     }
 
-    /// Runs one phase and gives its answer, a tar of small files. After a fault the session is of no use any more.
+    /// Runs one phase, which may print so many bytes, and gives its answer, a tar of small files. After a fault the session is of no use any more.
     pub async fn request(
         &mut self,
         request: Request,
+        output_bytes: u64,
         log: &dyn BuildLog,
         sink: Sink<'_>,
     ) -> Result<Vec<u8>, SessionFault> {
@@ -109,7 +112,7 @@ impl Session {
             let input = self.input.clone();
             tokio::task::spawn_blocking(move || send_source(source, input))
         });
-        let answered = self.listen(&token, log, sink).await;
+        let answered = self.listen(&token, output_bytes, log, sink).await;
         if let Some(source) = source
             && let Err(error) = source.await.map_err(io::Error::other).flatten()
         {
@@ -119,7 +122,14 @@ impl Session {
     }
 
     /// Reads until the phase has ended on both channels.
-    async fn listen(&mut self, token: &str, log: &dyn BuildLog, sink: Sink<'_>) -> Result<Vec<u8>, SessionFault> {
+    async fn listen(
+        &mut self,
+        token: &str,
+        output_bytes: u64,
+        log: &dyn BuildLog,
+        sink: Sink<'_>,
+    ) -> Result<Vec<u8>, SessionFault> {
+        let mut printed = 0;
         let mut lines = Lines::new(log);
         let mut reading = Reading::default();
         let mut spoken_out = false;
@@ -134,6 +144,11 @@ impl Session {
             };
             match part {
                 (Channel::Err, bytes) => {
+                    printed += bytes.len() as u64;
+                    if printed > output_bytes {
+                        lines.finish(Instant::now());
+                        return Err(SessionFault::Flood);
+                    }
                     self.spoken.extend_from_slice(&bytes);
                     spoken_out |= hear(&mut self.spoken, token, &mut lines);
                 }

@@ -18,7 +18,7 @@ use crate::base::error::{Error, Result};
 use crate::base::model::{App, BuildState, CommitId, DeploymentState, Id, Processes, ReleaseKind};
 use crate::machinery::git::{GitError, ObjectId, Quarantine, Repositories, Repository, TreeLimits, export_tree};
 use crate::product::Ctx;
-use crate::product::builds::{BuildFailure, BuildLog, BuildRequest, Builder, Built, Detected, Imaged, Source};
+use crate::product::builds::{BuildFailure, BuildLog, BuildRequest, Builder, Built, Detected, Imaged, Source, Turn};
 use crate::product::converge::Handle;
 use crate::product::{apps, routing};
 use crate::state::jobs::{JobLog, StepContext, StepError, Work};
@@ -110,13 +110,17 @@ impl PushWork {
         let app = self.app(order).await?;
         let manifest = self.manifest(order).await?;
         self.grant_wishes(order, &app, &manifest, cx).await?;
+        let turn = turn(&self.builder, &app, cx).await?;
         let request = self.request(order, &app).await?;
         let detected = self.builder.detect(&request, self.source(order)?, lines(cx)).await;
-        output(&detected.map_err(|f| failure(&f, cx))?)
+        let detected = detected.map_err(|f| failure(&f, cx))?;
+        turn.keep();
+        output(&detected)
     }
 
     async fn build(&self, order: &PushOrder, cx: &StepContext) -> Result<Value, StepError> {
         let app = self.app(order).await?;
+        let _turn = turn(&self.builder, &app, cx).await?;
         let request = self.request(order, &app).await?;
         let detected: Detected = earlier(cx, 0)?;
         let built = self.builder.build(&request, &detected, self.source(order)?, lines(cx)).await;
@@ -264,6 +268,19 @@ fn not_moved(error: GitError) -> StepError {
     }
     let reason = "the branch could not be moved: the server cannot write its repository now".into();
     StepError::Retry { reason, after: Duration::from_secs(1), source: Some(error.into()) }
+}
+
+/// Waits until the app's build may run. Who waits takes nobody's place in the queue of jobs.
+pub(super) async fn turn(builder: &Builder, app: &App, cx: &StepContext) -> Result<Turn, StepError> {
+    let mut resting = None;
+    let entered = builder.enter(&app.id, &app.organization_id, |line| {
+        resting.get_or_insert_with(|| cx.rest());
+        cx.log.append(line);
+    });
+    tokio::select! {
+        turn = entered => Ok(turn),
+        () = cx.cancel.cancelled() => Err(StepError::Interrupted),
+    }
 }
 
 struct Lines(JobLog);

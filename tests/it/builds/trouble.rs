@@ -147,3 +147,29 @@ fn a_source_that_breaks_off_is_told() {
     assert!(failure.lines.join("\n").contains("the tree has the path ../x"), "{:?}", failure.lines);
     app.build(&Tree::of("buildpacks/procfile/fixtures/only"));
 }
+
+#[test]
+fn a_fork_bomb_is_ended_and_named() {
+    let app = App::with(&config::Build { processes: 256, ..Default::default() });
+    let bomb = "bash -c 'bomb() { bomb | bomb & }; bomb; sleep infinity'";
+    let (failure, _) = app.fail(&script(bomb));
+    assert_eq!(failure.reason, "build failed: too many processes");
+    app.build(&script("true"));
+}
+
+#[test]
+fn a_build_that_fills_the_disk_is_ended_and_named() {
+    let app = App::with(&config::Build { disk_bytes: 1_000_000_000, ..Default::default() });
+    let (failure, _) = app.fail(&script("dd if=/dev/zero of=/tmp/full bs=1M; sleep infinity"));
+    assert_eq!(failure.reason, "build failed: it wrote more than 1.0 GB");
+    app.build(&script("true"));
+}
+
+#[test]
+fn a_build_that_prints_without_end_is_ended_and_named() {
+    let app = App::with(&config::Build { output_bytes: 5_000_000, ..Default::default() });
+    let (failure, log) = app.fail(&script("yes 'this line is printed without end'"));
+    assert_eq!(failure.reason, "build failed: it printed more than 5 MB");
+    assert!(log.len() < 1_000_000, "what is kept of it is bounded as well: {}", log.len());
+    app.build(&script("true"));
+}

@@ -47,4 +47,16 @@ pub async fn sandboxes_are_measured(rig: &dyn Rig) {
     engine.open_sandbox(&spec).await.expect("open");
     let sizes = engine.sandbox_sizes().await.expect("sizes");
     assert_eq!(sizes.keys().collect::<Vec<_>>(), [&spec.name]);
+    let size = engine.sandbox_size(&spec.name).await.expect("size");
+    assert!(size < 1 << 30, "{size}");
+    let usage = engine.sandbox_usage(&spec.name).await.expect("usage");
+    assert!((1..100).contains(&usage.processes) && usage.memory_bytes > 0, "{usage:?}");
+    assert!(matches!(
+        engine.sandbox_size("build-none").await,
+        Err(crate::machinery::runtime::EngineError::NotFound { .. })
+    ));
+    assert!(matches!(
+        engine.sandbox_usage("build-none").await,
+        Err(crate::machinery::runtime::EngineError::NotFound { .. })
+    ));
 }

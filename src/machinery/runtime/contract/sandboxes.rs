@@ -35,6 +35,10 @@ pub async fn a_sandbox_with_another_image_is_new(rig: &dyn Rig) {
     assert!(engine.open_sandbox(&other).await.expect("open"), "another image");
     let trusted = SandboxSpec { privileges: Privileges::Packages, ..other };
     assert!(engine.open_sandbox(&trusted).await.expect("open"), "other privileges");
+    let limits = Limits { memory_bytes: trusted.limits.memory_bytes * 2, ..trusted.limits };
+    let larger = SandboxSpec { limits, ..trusted };
+    assert!(engine.open_sandbox(&larger).await.expect("open"), "other limits");
+    assert!(!engine.open_sandbox(&larger).await.expect("open"), "the same again");
     assert_eq!(engine.sandboxes().await.expect("list").len(), 1);
 }
 

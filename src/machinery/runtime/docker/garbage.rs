@@ -68,8 +68,10 @@ impl Docker {
         Ok(gone)
     }
 
-    pub(super) async fn measure_sandboxes(&self) -> Result<BTreeMap<String, u64>> {
-        let ours = vec![format!("{}={}", names::PREFIX, self.0.prefix), names::SANDBOX.to_owned()];
+    /// Of all of them, or of the one that is named.
+    pub(super) async fn measure_sandboxes(&self, one: Option<&str>) -> Result<BTreeMap<String, u64>> {
+        let which = one.map_or(names::SANDBOX.to_owned(), |name| format!("{}={name}", names::SANDBOX));
+        let ours = vec![format!("{}={}", names::PREFIX, self.0.prefix), which];
         let filters = HashMap::from([("label", ours)]);
         let options = ListContainersOptionsBuilder::new().all(true).size(true).filters(&filters).build();
         let found =

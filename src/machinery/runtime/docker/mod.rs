@@ -301,8 +301,17 @@ impl Engine for Docker {
         self.sandbox_names().await
     }
 
+    async fn sandbox_usage(&self, sandbox: &str) -> Result<Usage> {
+        self.usage_of_sandbox(sandbox).await
+    }
+
+    async fn sandbox_size(&self, sandbox: &str) -> Result<u64> {
+        let missing = || EngineError::NotFound { subject: format!("sandbox {sandbox:?}") };
+        self.measure_sandboxes(Some(sandbox)).await?.remove(sandbox).ok_or_else(missing)
+    }
+
     async fn sandbox_sizes(&self) -> Result<BTreeMap<String, u64>> {
-        self.measure_sandboxes().await
+        self.measure_sandboxes(None).await
     }
 
     async fn images(&self) -> Result<Vec<ImageDigest>> {

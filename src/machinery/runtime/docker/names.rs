@@ -32,6 +32,8 @@ pub(super) const COMMAND_OF: &str = "hythe.command.environment";
 pub(super) const SANDBOX: &str = "hythe.sandbox";
 pub(super) const IMAGE: &str = "hythe.image";
 pub(super) const PRIVILEGES: &str = "hythe.privileges";
+/// Limits and weight that a sandbox was made with.
+pub(super) const BOUNDS: &str = "hythe.bounds";
 
 pub(super) type Labels = HashMap<String, String>;
 

@@ -11,9 +11,15 @@ use super::images::{patient, watched};
 use super::names::{self, Labels};
 use super::rollout::confined;
 use super::{Docker, LONG, QUICK};
+use crate::base::model::Limits;
 
 /// What dpkg and apt need to unpack files of other owners and to drop to their own user.
 const PACKAGE_CAPABILITIES: [&str; 5] = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"];
+
+/// Of processor time where it is short; a replica has 1024.
+const WEIGHT: i64 = 64;
+/// Where memory is short the kernel takes a sandbox before a replica, which has 500.
+const OOM_SCORE: i64 = 900;
 
 impl Docker {
     pub(super) async fn open(&self, spec: &SandboxSpec) -> Result<bool> {
@@ -22,7 +28,8 @@ impl Docker {
             let labels = found.config.as_ref().and_then(|c| c.labels.as_ref());
             let label = |key| labels.and_then(|l| l.get(key)).map(String::as_str);
             let same = label(names::IMAGE) == Some(spec.image.as_str())
-                && label(names::PRIVILEGES) == Some(privileges(spec.privileges));
+                && label(names::PRIVILEGES) == Some(privileges(spec.privileges))
+                && label(names::BOUNDS) == Some(&bounds(&spec.limits));
             let state = found.state.unwrap_or_default();
             if same && state.paused == Some(true) {
                 self.call("resume", name, QUICK, |api| async move { api.unpause_container(name).await }).await?;
@@ -126,11 +133,21 @@ impl Docker {
                 (names::SANDBOX.into(), spec.name.clone()),
                 (names::IMAGE.into(), spec.image.to_string()),
                 (names::PRIVILEGES.into(), privileges(spec.privileges).into()),
+                (names::BOUNDS.into(), bounds(&spec.limits)),
             ])),
-            host_config: Some(HostConfig { cap_add: capabilities, ..confined(&spec.limits, network) }),
+            host_config: Some(HostConfig {
+                cap_add: capabilities,
+                cpu_shares: Some(WEIGHT),
+                oom_score_adj: Some(OOM_SCORE),
+                ..confined(&spec.limits, network)
+            }),
             ..Default::default()
         }
     }
+}
+
+fn bounds(limits: &Limits) -> String {
+    format!("{} {} {} {WEIGHT} {OOM_SCORE}", limits.memory_bytes, limits.cpu_millis, limits.pids)
 }
 
 fn privileges(privileges: Privileges) -> &'static str {

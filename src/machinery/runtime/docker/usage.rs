@@ -15,11 +15,20 @@ impl Docker {
         if !names::is_container_id(replica) {
             return Err(unknown());
         }
+        self.counters(replica).await?.ok_or_else(unknown)
+    }
+
+    pub(super) async fn usage_of_sandbox(&self, sandbox: &str) -> Result<Usage> {
+        let name = names::sandbox(&self.0.prefix, sandbox)?;
+        self.counters(&name).await?.ok_or_else(|| EngineError::NotFound { subject: format!("sandbox {sandbox:?}") })
+    }
+
+    /// None for one that does not run.
+    async fn counters(&self, container: &str) -> Result<Option<Usage>> {
         let options = StatsOptionsBuilder::new().stream(false).one_shot(true).build();
-        let read = |api: bollard::Docker| async move { api.stats(replica, Some(options)).next().await.transpose() };
-        let stats = self.call("read the counters of", replica, QUICK, read).await?;
-        // One that does not run has no counters.
-        stats.and_then(|stats| usage(&stats)).ok_or_else(unknown)
+        let read = |api: bollard::Docker| async move { api.stats(container, Some(options)).next().await.transpose() };
+        let stats = self.call("read the counters of", container, QUICK, read).await?;
+        Ok(stats.and_then(|stats| usage(&stats)))
     }
 
     pub(super) async fn written_by_all(&self) -> Result<HashMap<String, u64>> {
@@ -36,7 +45,8 @@ impl Docker {
 
 fn usage(stats: &ContainerStatsResponse) -> Option<Usage> {
     let cpu_nanos = stats.cpu_stats.as_ref()?.cpu_usage.as_ref()?.total_usage?;
-    Some(Usage { cpu_nanos, memory_bytes: memory(stats.memory_stats.as_ref()?)? })
+    let processes = stats.pids_stats.as_ref().and_then(|pids| pids.current).unwrap_or(0);
+    Some(Usage { cpu_nanos, memory_bytes: memory(stats.memory_stats.as_ref()?)?, processes })
 }
 
 /// Pages of files that were read once can be taken back (`docker stats` leaves them out as well); their name is that of

@@ -248,6 +248,7 @@ impl Engine for FakeEngine {
         if let Some(open) = state.sandboxes.get_mut(&spec.name)
             && open.spec.image == spec.image
             && open.spec.privileges == spec.privileges
+            && open.spec.limits == spec.limits
         {
             open.paused = false;
             return Ok(false);
@@ -310,6 +311,16 @@ impl Engine for FakeEngine {
         Ok(self.enter_op(Op::Sandboxes)?.sandboxes.keys().cloned().collect())
     }
 
+    async fn sandbox_usage(&self, sandbox: &str) -> Result<Usage> {
+        self.entered(Op::Usage, sandbox)?;
+        Ok(self.lock().usage)
+    }
+
+    async fn sandbox_size(&self, sandbox: &str) -> Result<u64> {
+        self.entered(Op::Sandboxes, sandbox)?;
+        self.sandbox_sizes().await?.remove(sandbox).ok_or_else(|| missing(sandbox))
+    }
+
     async fn sandbox_sizes(&self) -> Result<BTreeMap<String, u64>> {
         let state = self.enter_op(Op::Sandboxes)?;
         Ok(state.sandboxes.iter().map(|(name, sandbox)| (name.clone(), sandbox.files.bytes())).collect())
@@ -344,7 +355,7 @@ impl Engine for FakeEngine {
     }
 
     async fn place(&self) -> Result<Option<PathBuf>> {
-        Ok(None)
+        Ok(self.lock().root.clone())
     }
 }
 

@@ -123,6 +123,7 @@ struct State {
     witness: Option<Arc<dyn Witness>>,
     usage: Usage,
     written: HashMap<String, u64>,
+    root: Option<std::path::PathBuf>,
     /// Counts changes of replicas and their logs; replaced when the engine "goes away".
     changed: watch::Sender<u64>,
 }
@@ -179,8 +180,9 @@ impl FakeEngine {
             crashes: VecDeque::new(),
             made: 0,
             witness: None,
-            usage: Usage { cpu_nanos: 0, memory_bytes: 1 << 20 },
+            usage: Usage { cpu_nanos: 0, memory_bytes: 1 << 20, processes: 1 },
             written: HashMap::new(),
+            root: None,
             changed: watch::Sender::new(0),
         };
         Self { state: Arc::new(Mutex::new(state)), clock, programs: TaskTracker::new() }
@@ -267,6 +269,11 @@ impl FakeEngine {
     }
 
     /// What every running replica says it uses from now on.
+    /// Where it says that it keeps what it has.
+    pub fn lies_at(&self, root: std::path::PathBuf) {
+        self.lock().root = Some(root);
+    }
+
     pub fn uses(&self, usage: Usage) {
         self.lock().usage = usage;
     }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::product::builds::admission::Wait;
 use crate::product::builds::pack;
 
 fn shown(failure: &BuildFailure) -> String {
@@ -80,8 +81,23 @@ fn failures_of_the_platform() {
         detect_errored("Node.js", 2, &["boom".to_owned()]),
         unmet("hythe/nodejs", "nobody provides the \"x\" that it requires"),
         not_unpacked(),
+        too_many_processes(4096),
+        outgrown(21_300_000_000, 20_000_000_000),
+        machine_filled(430_000_000),
+        flooded(200_000_000),
     ];
     insta::assert_snapshot!(failures.each_ref().map(shown).join("\n\n"));
+}
+
+#[test]
+fn who_waits_is_told_what_for() {
+    let waits = [
+        Wait::Line { before: 3 },
+        Wait::Line { before: 1 },
+        Wait::Seat,
+        Wait::Memory { free: 1_900_000_000, needed: 4_294_967_296 },
+    ];
+    insta::assert_snapshot!(waits.map(waiting).join("\n"));
 }
 
 #[test]
