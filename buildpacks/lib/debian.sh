@@ -110,13 +110,15 @@ debian_fetch() { # package … [-- package …]
 
 debian_unpack() { # directory
   local at=$1 deb link target
-  mkdir -p "$at"/usr/{bin,sbin,lib}
+  mkdir -p "$at"/usr/{bin,sbin,lib} "$at/var/lib/dpkg/status.d"
   for link in bin sbin lib; do ln -s "usr/$link" "$at/$link"; done
   for deb in "$debian_at"/cache/archives/*.deb; do
     dpkg-deb --fsys-tarfile "$deb" |
       tar -x --keep-directory-symlink --no-same-owner --no-same-permissions -m -C "$at" -f - \
         --exclude='./usr/share/doc/*/[!c]*' --exclude='./usr/share/man/*' --exclude='./usr/share/info/*' \
         --exclude='./usr/share/locale/*' --exclude='./usr/share/lintian/*' --exclude='./usr/share/bug/*'
+    # By which the image tells what is in it.
+    dpkg-deb -f "$deb" Package Source Version Architecture >"$at/var/lib/dpkg/status.d/$(basename "${deb%%_*}")"
   done
   rm -f "$debian_at"/cache/archives/*.deb
   # Programs of the layer must not lead the search to directories that every image has.

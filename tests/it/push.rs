@@ -3,6 +3,7 @@
 
 mod apps;
 mod builds;
+mod contents;
 mod crash;
 mod disk;
 mod environments;

@@ -63,10 +63,6 @@ impl Default for Build {
 }
 
 impl Build {
-    pub fn most_at_once(&self) -> usize {
-        self.at_once.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
-    }
-
     pub(super) fn validate(&self, faults: &mut Vec<String>) {
         if self.suite.is_empty()
             || !self.suite.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')

@@ -9,6 +9,7 @@ mod builds;
 mod caller;
 mod checks;
 mod commands;
+mod contents;
 mod crons;
 mod deployments;
 mod disk;

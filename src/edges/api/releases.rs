@@ -72,7 +72,7 @@ pub(super) async fn diff(
 }
 
 /// What is no number is the number of no release.
-fn number(text: &str) -> i64 {
+pub(super) fn number(text: &str) -> i64 {
     text.strip_prefix('v').unwrap_or(text).parse().unwrap_or(0)
 }
 

@@ -6,8 +6,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{
-    ApiState, accounts, apps, builds, checks, commands, crons, deployments, disk, drains, environments, events, logs,
-    metrics, platform, processes, releases, rollouts, scaling, sizes, variables, volumes, webhooks, why,
+    ApiState, accounts, apps, builds, checks, commands, contents, crons, deployments, disk, drains, environments,
+    events, logs, metrics, platform, processes, releases, rollouts, scaling, sizes, variables, volumes, webhooks, why,
 };
 
 #[derive(OpenApi)]
@@ -76,6 +76,8 @@ pub(super) fn table() -> OpenApiRouter<ApiState> {
         .routes(routes!(releases::list))
         .routes(routes!(releases::show))
         .routes(routes!(releases::diff))
+        .routes(routes!(contents::show))
+        .routes(routes!(contents::find))
         .routes(routes!(releases::promote))
         .routes(routes!(releases::rollback))
         .routes(routes!(builds::create))

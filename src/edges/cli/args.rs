@@ -1,6 +1,7 @@
 //! The verbs and their words: `noun:verb`.
 
 mod commands;
+mod contents;
 mod disk;
 mod outlets;
 mod volumes;
@@ -9,6 +10,7 @@ mod words;
 use clap::{Args, Parser, Subcommand};
 
 pub(super) use commands::{CommandVerb, replica_first};
+pub(super) use contents::{Sbom, SbomFormat};
 pub(super) use disk::DiskVerb;
 pub(super) use outlets::OutletVerb;
 pub(super) use volumes::VolumeVerb;
@@ -102,7 +104,11 @@ pub(super) enum Verb {
     #[command(name = "tokens:remove", about = "Remove an API token")]
     TokensRemove { name: String },
     /// List your apps.
-    Apps,
+    Apps {
+        /// Only where this package is live: a name, or a name and a bound, such as 'openssl<3.0.11'.
+        #[arg(long, value_name = "PACKAGE")]
+        with_package: Option<String>,
+    },
     /// Create an app.
     #[command(name = "apps:create")]
     AppsCreate {
@@ -338,6 +344,8 @@ pub(super) enum Verb {
         #[arg(default_value = "latest")]
         build: String,
     },
+    /// Show what is in the image of a release, as a list or as a software bill of materials.
+    Sbom(Sbom),
     /// List the releases of an app.
     Releases {
         #[command(flatten)]

@@ -9,6 +9,7 @@ mod attached;
 mod checks;
 mod commands;
 mod config;
+mod contents;
 mod delivery;
 mod disk;
 mod doctor;
@@ -144,7 +145,8 @@ async fn run(s: &mut Session, verb: Verb) -> Result<()> {
         Verb::Tokens => account::tokens(s).await,
         Verb::TokensCreate { name, days } => account::create_token(s, name, days).await,
         Verb::TokensRemove { name } => account::remove_token(s, &name).await,
-        Verb::Apps => apps::list(s).await,
+        Verb::Apps { with_package: None } => apps::list(s).await,
+        Verb::Apps { with_package: Some(package) } => contents::find(s, &package).await,
         Verb::AppsCreate { name, org } => apps::create(s, name, org).await,
         Verb::AppsInfo(app) => apps::show(s, &app).await,
         Verb::AppsRename { app, name } => apps::rename(s, &app, name).await,
@@ -182,6 +184,7 @@ async fn run(s: &mut Session, verb: Verb) -> Result<()> {
         }
         Verb::PsScale { at, numbers } => processes::scale(s, &at, &numbers).await,
         Verb::Volume(verb) => volumes::run(s, verb).await,
+        Verb::Sbom(sbom) => contents::show(s, &sbom).await,
         Verb::Disk(verb) => disk::run(s, verb).await,
         Verb::PsRestart(at) => processes::restart(s, &at).await,
         Verb::PsStop(at) => processes::stop(s, &at, true).await,

@@ -2,6 +2,7 @@
 
 mod calls;
 mod commands;
+mod contents;
 mod disk;
 mod http;
 mod lines;

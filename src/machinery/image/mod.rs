@@ -17,6 +17,7 @@ mod document;
 mod entry;
 mod error;
 mod layer;
+mod packages;
 mod pull;
 mod reference;
 mod rules;
@@ -36,6 +37,7 @@ pub use document::{
 };
 pub use error::{ImageError, Result};
 pub use layer::{LayerWriter, write_layer};
+pub use packages::{Ecosystem, LayerPackages, Package, joined_packages, layer_packages, layers_of};
 pub use pull::{Login, pull};
 pub use rules::{LayerRules, Owner};
 pub use store::{BlobStore, BlobWriter};

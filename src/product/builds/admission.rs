@@ -136,6 +136,10 @@ impl Admission {
         Self { at_once: at_once.max(1), memory_bytes, free, pace: (LOOK, KEPT), state, changed }
     }
 
+    pub fn at_once(&self) -> usize {
+        self.at_once
+    }
+
     /// Waits for a seat; `tell` hears what it waits for, whenever that changes. One build of an app asks at a time.
     pub async fn enter(
         self: &Arc<Self>,
@@ -229,6 +233,10 @@ impl State {
         }
         order
     }
+}
+
+pub(super) fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// `MemAvailable` of proc(5).

@@ -72,7 +72,7 @@ impl Builder {
             },
             memory_bytes: config.memory_bytes,
             admission: Arc::new(Admission::new(
-                config.most_at_once(),
+                config.at_once.unwrap_or_else(admission::processors),
                 config.memory_bytes.unsigned_abs(),
                 admission::free_memory,
             )),
@@ -85,6 +85,11 @@ impl Builder {
     pub fn keeping_free(mut self, reserved_bytes: u64) -> Self {
         self.bounds.reserved_bytes = reserved_bytes;
         self
+    }
+
+    /// How many builds run at a time at most.
+    pub fn at_once(&self) -> usize {
+        self.admission.at_once()
     }
 
     /// Waits until a build of the app may run; `tell` hears lines for its log meanwhile. Hold it while `detect` or `build` runs.

@@ -30,12 +30,14 @@ mod place;
 mod plan;
 mod pushed;
 mod result;
+mod sbom;
 mod session;
 
 pub use admission::Turn;
 pub use builder::Builder;
 pub use garbage::{CacheCleared, Reached};
 use pack::Ingredient;
+pub use sbom::{Condition, Subject, cyclonedx, spdx};
 
 /// Writes the source tree as a tar stream; called on a thread that may block.
 pub type Source = Box<dyn FnOnce(&mut dyn io::Write) -> io::Result<()> + Send>;

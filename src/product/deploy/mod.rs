@@ -4,6 +4,7 @@
 
 mod activate;
 mod commands;
+mod contents;
 mod cron;
 mod diff;
 mod follow;
@@ -39,6 +40,7 @@ pub use commands::{
     CommandKeeper, Control, Desk, NewCommand, Piece, Session, command, command_output, commands, deployment_commands,
     enter, may_run, open_command, run_detached, stop_command,
 };
+pub use contents::{Condition, Contents, Ecosystem, Found, Package, Subject, contents, cyclonedx, find_package, spdx};
 pub use cron::{CronKeeper, NewCron, add_cron, cron, crons, remove_cron, run_cron};
 pub use diff::{Change, Names, ReleaseDiff, check_lines, diff, mount_lines, scaling_lines};
 pub use follow::{LogEvent, finished, follow};

@@ -43,6 +43,8 @@ pub(super) async fn sweep(ctx: &Ctx, machine: &Machine, collected: &mut Collecte
     (collected.blobs, collected.bytes, collected.young) = (swept.blobs, swept.bytes, swept.young);
 
     collected.images = drop_images(machine, &images, since).await?;
+    let builder = std::sync::Arc::clone(&machine.builder);
+    tokio::task::spawn_blocking(move || builder.forget_packages()).await.map_err(Error::internal)?;
     Ok(())
 }
 

@@ -37,6 +37,7 @@ fn table() -> Vec<(&'static str, &'static str, Least, Value)> {
         ("get", "/v1/apps", Least::Caller, Value::Null),
         ("get", "/v1/sizes", Least::Caller, Value::Null),
         ("get", "/v1/volumes", Least::Caller, Value::Null),
+        ("get", "/v1/packages", Least::Caller, Value::Null),
         ("get", "/v1/disk", Least::Caller, Value::Null),
         ("delete", "/v1/apps/{app}/cache", Least::Developer, Value::Null),
         ("get", "/v1/apps/{app}", Least::Viewer, Value::Null),
@@ -48,6 +49,7 @@ fn table() -> Vec<(&'static str, &'static str, Least, Value)> {
         ("get", "/v1/apps/{app}/environments", Least::Viewer, Value::Null),
         ("get", at(""), Least::Viewer, Value::Null),
         ("get", at("/logs"), Least::Viewer, Value::Null),
+        ("get", at("/sbom"), Least::Viewer, Value::Null),
         ("get", at("/why"), Least::Viewer, Value::Null),
         ("get", "/v1/apps/{app}/drains", Least::Viewer, Value::Null),
         ("post", "/v1/apps/{app}/drains", Least::Developer, json!({"url": "syslog://logs.example.com:514"})),
@@ -190,6 +192,7 @@ impl Stage {
             .replace("{webhook}", &self.webhook)
             .replace("{deployment}", &self.deployment)
             .replace("{command}", &self.command)
+            .replace("/packages", "/packages?package=openssl")
             .replace("{cron}", "tidy")
             .replace("{name}", if path.contains("tokens") { "ci" } else { "ann@laptop" });
         let body = Some(body).filter(|body| !body.is_null());

@@ -3,6 +3,7 @@
 mod account;
 mod app;
 mod command;
+mod contents;
 mod delivery;
 mod diff;
 mod disk;
@@ -22,6 +23,7 @@ pub use app::{
     ReplicaItem, ScalingBody, VariablesChanged, VariablesView,
 };
 pub use command::{AttachBody, CommandView, CronDetail, CronView, NewCommandBody, NewCronBody, TerminalBody};
+pub use contents::{ContentsView, FoundView, PackageView};
 pub use delivery::{BuildView, DeploymentDetail, DeploymentView, ReleaseView, RollbackBody, StepView};
 pub use diff::{ChangeView, DiffView, NamesView, PromoteBody};
 pub use disk::{AppDiskView, CleanView, DiskView, PlatformDiskView};
