@@ -6,6 +6,7 @@ mod builds;
 mod contents;
 mod crash;
 mod disk;
+mod dockerfiles;
 mod environments;
 mod health;
 mod isolation;

@@ -23,6 +23,20 @@ pub struct Manifest {
     pub scripts: Scripts,
     pub cron: Vec<CronEntry>,
     pub healthchecks: Checks,
+    /// The tree is built by its Dockerfile.
+    pub build: Option<BuildWish>,
+}
+
+/// How a Dockerfile is to be built.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BuildWish {
+    /// Its path in the tree; none is the usual one.
+    pub dockerfile: Option<String>,
+    /// Name of the stage; none is the last one.
+    pub target: Option<String>,
+    /// Build arguments; one without a value has that of the app's variable of its name.
+    pub args: BTreeMap<VariableName, Option<String>>,
 }
 
 /// A variable that the app wants to have.
@@ -66,6 +80,7 @@ pub struct ManifestFault(String);
 const MOST_REPLICAS: u32 = 100;
 const MOST_CRON: usize = 100;
 const LONGEST_COMMAND: usize = 4096;
+const LONGEST_PATH: usize = 255;
 
 impl Manifest {
     /// Faults name the place as a path of keys, such as `formation.web.quantity`.
@@ -123,6 +138,7 @@ impl Manifest {
                 list.into_iter().enumerate().map(|(index, value)| health_check(&format!("{at}[{index}]"), value));
             manifest.healthchecks.insert(name, checks.collect::<Result<_, _>>()?);
         }
+        manifest.build = file.build.map(build).transpose()?;
         Ok(manifest)
     }
 }
@@ -136,6 +152,39 @@ struct File {
     scripts: Scripts,
     cron: Vec<Value>,
     healthchecks: BTreeMap<String, Value>,
+    build: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[derive(Default)]
+struct LongBuild {
+    dockerfile: Option<String>,
+    target: Option<String>,
+    args: BTreeMap<String, Option<String>>,
+}
+
+fn build(value: Value) -> Result<BuildWish, ManifestFault> {
+    let long: LongBuild = read("build", value)?;
+    let part = |part: &str| !part.is_empty() && part != "." && part != "..";
+    let sane = |text: &str| text.len() <= LONGEST_PATH && !text.chars().any(char::is_control);
+    if long.dockerfile.as_ref().is_some_and(|path| !sane(path) || !path.split('/').all(part)) {
+        return Err(fault("build.dockerfile", "must be a path in the repository, such as docker/Dockerfile"));
+    }
+    let stage = |name: &str| sane(name) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    if long.target.as_ref().is_some_and(|name| name.is_empty() || !stage(name)) {
+        return Err(fault("build.target", "must be the name of a stage"));
+    }
+    let mut args = BTreeMap::new();
+    for (name, value) in long.args {
+        let at = format!("build.args.{name}");
+        let name = name.parse().map_err(|error| fault(&at, error))?;
+        if value.as_ref().is_some_and(|value| value.len() > LONGEST_COMMAND || value.contains('\0')) {
+            return Err(fault(&at, format!("must be at most {LONGEST_COMMAND} bytes without a NUL character")));
+        }
+        args.insert(name, value);
+    }
+    Ok(BuildWish { dockerfile: long.dockerfile, target: long.target, args })
 }
 
 #[derive(Deserialize)]
@@ -324,6 +373,11 @@ mod tests {
             (r#"{"healthchecks": {"web": [{"path": "/ x"}]}}"#, "healthchecks.web[0].path"),
             (r#"{"healthchecks": {"web": [{"path": "/", "uptime": 3}]}}"#, "one of path"),
             (r#"{"healthchecks": {"web": [{"path": "/", "content": "ok"}]}}"#, "healthchecks.web[0].content"),
+            (r#"{"build": {"dockerfile": "../Dockerfile"}}"#, "build.dockerfile"),
+            (r#"{"build": {"dockerfile": "/etc/passwd"}}"#, "build.dockerfile"),
+            (r#"{"build": {"target": "--privileged x"}}"#, "build.target"),
+            (r#"{"build": {"args": {"A B": "x"}}}"#, "build.args.A B"),
+            (r#"{"build": {"privileged": true}}"#, "privileged"),
         ] {
             let said = refused(text);
             assert!(said.starts_with("app.json: ") && said.contains(place), "{text}: {said}");

@@ -40,7 +40,7 @@ pub use ids::{
 };
 pub use image::{ContentDigest, ManifestFacts, PushedBlob, PushedManifest, PushedTag};
 pub use job::{Job, JobState, JobStep, StepState};
-pub use manifest::{CronEntry, Manifest, ManifestFault, Scripts, Wish};
+pub use manifest::{BuildWish, CronEntry, Manifest, ManifestFault, Scripts, Wish};
 pub use metrics::{HostSample, LATENCY_MILLIS, Measured, ReplicaSample, Requests, Sample};
 pub use names::{
     AppName, BranchName, CommitId, EnvironmentName, Host, NameError, ProcessName, SizeName, TagName, TenantName,

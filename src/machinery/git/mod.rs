@@ -27,7 +27,7 @@ mod sideband;
 mod upload;
 
 pub use error::{GitError, Result};
-pub use export::{TreeLimits, TreeSummary, export_tree, read_file};
+pub use export::{Changes, TreeLimits, TreeSummary, export_tree, export_tree_but, read_file};
 pub use gix::ObjectId;
 pub use import::{Imported, import_archive};
 pub use quarantine::{Limits, Quarantine};

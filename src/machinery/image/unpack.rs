@@ -55,9 +55,17 @@ pub fn unpack(blobs: &BlobStore, contents: &Contents, manifest: &ContentDigest, 
     // An anonymous volume of the image would be one that nobody knows and nobody removes.
     if let Some(mut config) = image.config().clone() {
         config.set_volumes(None);
+        // A container has its image's labels: one of ours there would pass for what the platform said of it.
+        let labels = config.labels().clone().map(|all| all.into_iter().filter(|(key, _)| !is_ours(key)).collect());
+        config.set_labels(labels);
         image.set_config(Some(config));
     }
     write(blobs, image, &layers)
+}
+
+/// Keys by which engines tell what the platform made.
+fn is_ours(label: &str) -> bool {
+    label.starts_with("hythe.")
 }
 
 /// Depth first, in the order of the index; none if nothing below fits this machine.

@@ -7,6 +7,7 @@ pub mod contract;
 pub mod docker;
 pub mod fake;
 pub mod probe;
+mod recipe;
 pub mod tarball;
 
 use std::collections::{BTreeMap, HashMap};
@@ -20,10 +21,11 @@ use futures_util::stream::BoxStream;
 
 use crate::base::clock::Timestamp;
 use crate::base::model::{
-    CommandId, Exit, Generation, ImageDigest, Limits, Replica, SpaceId, VolumeId, Window, WorkloadId, WorkloadSpec,
+    AppId, CommandId, Exit, Generation, ImageDigest, Limits, Replica, SpaceId, VolumeId, Window, WorkloadId, WorkloadSpec,
 };
 
 pub use command::{Attached, CommandSpec, Control, EnterSpec, SeenCommand};
+pub use recipe::{ForeignImage, RecipeFault, RecipeLine, RecipeLines, RecipeSpec};
 
 /// Bytes that arrive in pieces; an error ends the stream.
 pub type ByteStream = BoxStream<'static, std::io::Result<Bytes>>;
@@ -271,6 +273,27 @@ pub trait Engine: Send + Sync {
 
     /// `false`: something that exists, running or not, is of it, and it stays. Already gone is success.
     async fn remove_image(&self, image: &ImageDigest) -> Result<bool>;
+
+    /// Builds a Dockerfile; what it makes is the app's, in place of what the last build made. Bounded in time by itself.
+    async fn build_recipe(&self, spec: RecipeSpec) -> Result<RecipeLines>;
+
+    /// What each stage of a Dockerfile must be labelled with, so that what a build leaves is found again.
+    fn recipe_labels(&self, app: &AppId) -> BTreeMap<String, String>;
+
+    /// The app's last result as a docker-archive, all layers in it.
+    async fn recipe(&self, app: &AppId) -> Result<ByteStream>;
+
+    /// Removes it, with all that builds of it left. Not there is success.
+    async fn forget_recipe(&self, app: &AppId) -> Result<()>;
+
+    /// Apps that have one.
+    async fn recipes(&self) -> Result<Vec<AppId>>;
+
+    /// An image that is not ours, by its full name (`host/name:tag` or `host/name@digest`), if the engine has it.
+    async fn foreign_image(&self, reference: &str) -> Result<Option<ForeignImage>>;
+
+    /// Has the engine fetch one from its registry.
+    async fn fetch_foreign(&self, reference: &str) -> Result<()>;
 
     /// Spaces that have a network.
     async fn networks(&self) -> Result<Vec<SpaceId>>;

@@ -37,7 +37,7 @@ pub struct Builder {
     pub(super) blobs: BlobStore,
     pub(super) images: Images,
     pub(super) caches: PathBuf,
-    bounds: Bounds,
+    pub(super) bounds: Bounds,
     memory_bytes: i64,
     admission: Arc<Admission>,
     /// One app's phases never overlap.

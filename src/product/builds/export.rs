@@ -6,10 +6,12 @@ use std::time::{Duration, SystemTime};
 
 use bytes::{Buf, Bytes};
 use futures_util::StreamExt;
+use futures_util::stream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::io::ReaderStream;
 
+use super::Source;
 use crate::base::clock::{Clock, SystemClock};
 use crate::machinery::image::{BlobStore, Digest, ImageError, Layer, LayerRules, write_layer};
 use crate::machinery::runtime::ByteStream;
@@ -63,6 +65,46 @@ pub(super) fn start_layer(
 
 pub(super) async fn finish_layer(writer: JoinHandle<Result<Layer, ImageError>>) -> Result<Layer, Refused> {
     Ok(writer.await.map_err(io::Error::other)??)
+}
+
+/// What `source` writes, on a thread of its own, as a stream.
+pub(super) fn streamed(source: Source) -> ByteStream {
+    let (to, from) = mpsc::channel(AHEAD);
+    tokio::task::spawn_blocking(move || {
+        let mut out = io::BufWriter::with_capacity(64 << 10, Sending(to.clone()));
+        if let Err(error) = source(&mut out).and_then(|()| io::Write::flush(&mut out)) {
+            // Whoever reads no more wants to hear no more.
+            let _ = to.blocking_send(Err(error));
+        }
+    });
+    stream::unfold(from, |mut from| async move { from.recv().await.map(|piece| (piece, from)) }).boxed()
+}
+
+/// A reader for a thread that may block, and the work that feeds it: to be awaited beside it.
+pub(super) fn readable(mut stream: ByteStream) -> (impl Future<Output = ()>, impl Read + Send) {
+    let (to, pieces) = mpsc::channel(AHEAD);
+    let feed = async move {
+        while let Some(piece) = stream.next().await {
+            if to.send(piece).await.is_err() {
+                break;
+            }
+        }
+    };
+    (feed, Pieces { pieces, now: Bytes::new() })
+}
+
+struct Sending(mpsc::Sender<io::Result<Bytes>>);
+
+impl io::Write for Sending {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let sent = self.0.blocking_send(Ok(Bytes::copy_from_slice(bytes)));
+        sent.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A stored layer as a stream.

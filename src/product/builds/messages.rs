@@ -9,6 +9,7 @@ use super::pack::Buildpack;
 use crate::machinery::runtime::EngineError;
 
 mod bounds;
+pub(super) mod dockerfile;
 mod languages;
 
 pub(super) use bounds::{flooded, machine_filled, outgrown, too_many_processes, waiting};

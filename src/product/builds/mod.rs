@@ -18,6 +18,7 @@ mod assembly;
 mod bounds;
 mod builder;
 mod cache;
+pub mod dockerfile;
 mod environment;
 mod export;
 mod garbage;

@@ -11,7 +11,7 @@ use crate::base::model::{AppId, ContentDigest, Process, ProcessName, Processes};
 use crate::machinery::image::{Contents, ImageError, ImageFacts, inspect, unpack};
 
 /// Bytes of an image where the configuration sets no bound.
-const LARGEST: u64 = 16 << 30;
+pub(super) const LARGEST: u64 = 16 << 30;
 /// Set by this platform's builds: the processes in the metadata are commands as they are. Who builds upon one of its images
 /// and wants another command empties it.
 const OWN: &str = "io.hythe.buildpacks";
@@ -92,6 +92,11 @@ fn processes(facts: &ImageFacts) -> Result<Processes, String> {
             return Ok(own);
         }
     }
+    start(facts)
+}
+
+/// `web`: what the image itself starts with.
+pub(super) fn start(facts: &ImageFacts) -> Result<Processes, String> {
     let command: Vec<_> = facts.entrypoint.iter().chain(&facts.cmd).cloned().collect();
     if !is_command(&command) {
         return Err("it names no command to start: give it an ENTRYPOINT or a CMD".into());
@@ -105,7 +110,7 @@ fn is_command(words: &[String]) -> bool {
 }
 
 /// `PORT` of the image's environment, else what it exposes; none leaves it to the variable that every process is given.
-fn port(facts: &ImageFacts) -> Result<Option<u16>, String> {
+pub(super) fn port(facts: &ImageFacts) -> Result<Option<u16>, String> {
     if let Some(text) = facts.env.get("PORT") {
         let port = text.parse().ok().filter(|port| *port != 0);
         return port.map(Some).ok_or_else(|| format!("its PORT is {text:?}, which is no port"));

@@ -7,6 +7,7 @@ mod commands;
 mod contents;
 mod cron;
 mod diff;
+mod dockerfile;
 mod follow;
 mod guide;
 mod image;

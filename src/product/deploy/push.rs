@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::activate::{deployment, environment, finish, undo};
+use super::dockerfile::Way;
 use super::intake::{PLATFORM, PushOrder};
 use super::releases::{self, NewRelease};
 use super::shape::Shape;
@@ -18,7 +19,7 @@ use crate::base::error::{Error, Result};
 use crate::base::model::{App, BuildState, CommitId, DeploymentState, Id, Processes, ReleaseKind};
 use crate::machinery::git::{GitError, ObjectId, Quarantine, Repositories, Repository, TreeLimits, export_tree};
 use crate::product::Ctx;
-use crate::product::builds::{BuildFailure, BuildLog, BuildRequest, Builder, Built, Detected, Imaged, Source, Turn};
+use crate::product::builds::{BuildFailure, BuildLog, BuildRequest, Builder, Built, Imaged, Source, Turn};
 use crate::product::converge::Handle;
 use crate::product::{apps, routing};
 use crate::state::jobs::{JobLog, StepContext, StepError, Work};
@@ -72,22 +73,30 @@ impl PushWork {
     }
 
     /// The pushed tree as a tar stream: from quarantine, or from the repository once it has moved there.
-    fn source(&self, order: &PushOrder) -> Result<Source> {
+    pub(super) fn source(&self, order: &PushOrder) -> Result<Source> {
         let repository = self.repository(order)?;
         let key = order.quarantine.clone();
         let commit = object_id(&order.new);
-        let git = &self.ctx.config.git;
-        let limits = TreeLimits {
-            entries: MOST_ENTRIES,
-            total_bytes: git.max_pack_bytes,
-            file_bytes: git.max_object_bytes as u64,
-            depth: DEEPEST,
-        };
+        let limits = self.tree_limits();
         Ok(Box::new(move |out| {
             let quarantine = Quarantine::reopen(&repository, &key).map_err(told)?;
             export_tree(&repository, quarantine.as_ref(), &commit, &limits, out).map_err(told)?;
             Ok(())
         }))
+    }
+
+    pub(super) fn tree_limits(&self) -> TreeLimits {
+        let git = &self.ctx.config.git;
+        TreeLimits {
+            entries: MOST_ENTRIES,
+            total_bytes: git.max_pack_bytes,
+            file_bytes: git.max_object_bytes as u64,
+            depth: DEEPEST,
+        }
+    }
+
+    pub(super) fn builder(&self) -> &Builder {
+        &self.builder
     }
 
     /// The branch must still be where the pusher saw it: pushes of one app run one after the other.
@@ -112,17 +121,19 @@ impl PushWork {
         self.grant_wishes(order, &app, &manifest, cx).await?;
         let turn = turn(&self.builder, &app, cx).await?;
         let request = self.request(order, &app).await?;
-        let detected = self.builder.detect(&request, self.source(order)?, lines(cx)).await;
-        let detected = detected.map_err(|f| failure(&f, cx))?;
+        let chosen = self.choose(order, (&request, &manifest), cx).await?;
         turn.keep();
-        output(&detected)
+        Ok(chosen)
     }
 
     async fn build(&self, order: &PushOrder, cx: &StepContext) -> Result<Value, StepError> {
         let app = self.app(order).await?;
         let _turn = turn(&self.builder, &app, cx).await?;
         let request = self.request(order, &app).await?;
-        let detected: Detected = earlier(cx, 0)?;
+        let detected = match earlier(cx, 0)? {
+            Way::Buildpacks(detected) => detected,
+            Way::Dockerfile { recipe } => return self.build_recipe(order, &request, &recipe, cx).await,
+        };
         let built = self.builder.build(&request, &detected, self.source(order)?, lines(cx)).await;
         output(&built.map_err(|f| failure(&f, cx))?)
     }
@@ -130,9 +141,16 @@ impl PushWork {
     async fn image(&self, order: &PushOrder, cx: &StepContext) -> Result<Value, StepError> {
         let app = self.app(order).await?;
         let request = self.request(order, &app).await?;
-        let (detected, built): (Detected, Built) = (earlier(cx, 0)?, earlier(cx, 1)?);
-        let imaged = self.builder.image(&request, &detected, &built, lines(cx)).await;
-        let imaged = imaged.map_err(|f| failure(&f, cx))?;
+        let imaged = match earlier(cx, 0)? {
+            Way::Buildpacks(detected) => {
+                let built: Built = earlier(cx, 1)?;
+                let imaged = self.builder.image(&request, &detected, &built, lines(cx)).await;
+                imaged.map_err(|f| failure(&f, cx))?
+            }
+            Way::Dockerfile { recipe } => {
+                self.image_of_recipe(order, &request, (&recipe, &earlier(cx, 1)?), cx).await?
+            }
+        };
         let text = messages::image(&imaged.image, imaged.layers_total, imaged.layers_new, imaged.bytes_new);
         cx.log.append(&messages::heading(&text, 0));
         output(&imaged)
@@ -251,7 +269,7 @@ impl PushWork {
 }
 
 /// The pusher reads this: what is the server's own goes to its log alone.
-fn told(error: GitError) -> io::Error {
+pub(super) fn told(error: GitError) -> io::Error {
     let text = error.public().unwrap_or_else(|| {
         tracing::error!(error = &error as &dyn std::error::Error, "a pushed tree could not be read");
         "the server cannot read its repository now; its log says why".into()
@@ -285,7 +303,7 @@ pub(super) async fn turn(builder: &Builder, app: &App, cx: &StepContext) -> Resu
 
 struct Lines(JobLog);
 
-fn lines(cx: &StepContext) -> Arc<dyn BuildLog> {
+pub(super) fn lines(cx: &StepContext) -> Arc<dyn BuildLog> {
     Arc::new(Lines(cx.log.clone()))
 }
 

@@ -45,14 +45,39 @@ pub fn export_tree(
     limits: &TreeLimits,
     out: impl Write,
 ) -> Result<TreeSummary> {
+    export_tree_but(repo, quarantine, commit, limits, &Changes::default(), out)
+}
+
+/// How what is written differs from the tree.
+#[derive(Default)]
+pub struct Changes<'a> {
+    /// Files and links, by path, that are left out. Directories are left out when nothing is left in them.
+    pub hides: Option<&'a dyn Fn(&[u8]) -> bool>,
+    /// Files that stand at the root, in place of the tree's own of that name.
+    pub instead: &'a [(String, Vec<u8>)],
+}
+
+/// As `export_tree`, with these changes.
+pub fn export_tree_but(
+    repo: &Repository,
+    quarantine: Option<&Quarantine>,
+    commit: &ObjectId,
+    limits: &TreeLimits,
+    changes: &Changes<'_>,
+    out: impl Write,
+) -> Result<TreeSummary> {
     let objects = Objects::open(repo, quarantine)?;
     let tree_id = objects.tree_of(commit)?;
-    let entries = walk(&objects, tree_id, limits)?;
+    let mut entries = walk(&objects, tree_id, limits)?;
     links::check(&entries)?;
+    changes.apply(&mut entries);
 
     let mut tar = archive::Writer::new(io::BufWriter::with_capacity(64 << 10, out));
     let mut buffer = Vec::new();
     let mut bytes = 0;
+    for (path, content) in changes.instead {
+        tar.file(path.as_bytes(), false, content).map_err(GitError::Disconnected)?;
+    }
     for entry in &entries {
         match &entry.what {
             What::Directory => tar.directory(&entry.path),
@@ -70,6 +95,31 @@ pub fn export_tree(
     }
     tar.finish().map_err(GitError::Disconnected)?;
     Ok(TreeSummary { entries: entries.len(), bytes, tree_id })
+}
+
+impl Changes<'_> {
+    fn apply(&self, entries: &mut Vec<walk::Item>) {
+        let replaced = |path: &[u8]| {
+            let below = |name: &str| path.strip_prefix(name.as_bytes()).is_some_and(|r| r.is_empty() || r[0] == b'/');
+            self.instead.iter().any(|(name, _)| below(name))
+        };
+        entries.retain(|entry| !replaced(&entry.path));
+        let Some(hides) = self.hides else { return };
+        // From the end: what is in a directory stands behind it.
+        let mut kept: std::collections::HashSet<Vec<u8>> = std::collections::HashSet::new();
+        let mut keep = vec![false; entries.len()];
+        for (entry, keep) in entries.iter().zip(&mut keep).rev() {
+            *keep = match entry.what {
+                What::Directory => kept.contains(&entry.path),
+                _ => !hides(&entry.path),
+            };
+            if *keep && let Some(slash) = entry.path.iter().rposition(|b| *b == b'/') {
+                kept.insert(entry.path[..slash].to_vec());
+            }
+        }
+        let mut keep = keep.into_iter();
+        entries.retain(|_| keep.next().unwrap_or(false));
+    }
 }
 
 /// The file at `path` in the tree of `commit`; none when it is absent or no file. Larger than `max_bytes` is an error.

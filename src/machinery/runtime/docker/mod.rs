@@ -22,6 +22,7 @@ mod logs;
 mod names;
 mod networks;
 mod observe;
+mod recipe;
 mod rollout;
 mod sandbox;
 mod usage;
@@ -39,12 +40,12 @@ use futures_util::stream::BoxStream;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Attached, ByteStream, CommandSpec, Ended, Engine, EngineError, EnterSpec, Exec, ExecSpec, Facts, LogLine, Result,
-    SandboxSpec, SeenCommand, Usage, Witness,
+    Attached, ByteStream, CommandSpec, Ended, Engine, EngineError, EnterSpec, Exec, ExecSpec, Facts, ForeignImage,
+    LogLine, RecipeLines, RecipeSpec, Result, SandboxSpec, SeenCommand, Usage, Witness,
 };
 use crate::base::clock::Timestamp;
 use crate::base::model::{
-    CommandId, Exit, Generation, ImageDigest, Replica, SpaceId, VolumeId, Window, WorkloadId, WorkloadSpec,
+    AppId, CommandId, Exit, Generation, ImageDigest, Replica, SpaceId, VolumeId, Window, WorkloadId, WorkloadSpec,
 };
 
 /// One Docker Engine, as seen by one platform. Cheap to clone; clones share what they know.
@@ -121,6 +122,7 @@ impl Docker {
         self.remove_all_containers().await?;
         self.remove_all_volumes().await?;
         self.remove_all_networks().await?;
+        self.drop_all_recipes().await?;
         self.remove_all_images().await
     }
 
@@ -320,6 +322,37 @@ impl Engine for Docker {
 
     async fn remove_image(&self, image: &ImageDigest) -> Result<bool> {
         self.drop_image(image).await
+    }
+
+    async fn build_recipe(&self, spec: RecipeSpec) -> Result<RecipeLines> {
+        Docker::build_recipe(self, spec).await
+    }
+
+    fn recipe_labels(&self, app: &AppId) -> BTreeMap<String, String> {
+        BTreeMap::from([
+            (names::PREFIX.to_owned(), self.0.prefix.clone()),
+            (names::RECIPE.to_owned(), app.to_string()),
+        ])
+    }
+
+    async fn recipe(&self, app: &AppId) -> Result<ByteStream> {
+        self.saved_recipe(app).await
+    }
+
+    async fn forget_recipe(&self, app: &AppId) -> Result<()> {
+        self.drop_recipe(app).await
+    }
+
+    async fn recipes(&self) -> Result<Vec<AppId>> {
+        self.list_recipes().await
+    }
+
+    async fn foreign_image(&self, reference: &str) -> Result<Option<ForeignImage>> {
+        self.foreign(reference).await
+    }
+
+    async fn fetch_foreign(&self, reference: &str) -> Result<()> {
+        self.pull_foreign(reference).await
     }
 
     async fn networks(&self) -> Result<Vec<SpaceId>> {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::super::{CommandSpec, Result};
 use super::faults::refused;
 use crate::base::model::{
-    CommandId, EnvironmentId, Generation, Id, ImageDigest, ProcessName, ReleaseId, SpaceId, VolumeId, WorkloadId,
+    AppId, CommandId, EnvironmentId, Generation, Id, ImageDigest, ProcessName, ReleaseId, SpaceId, VolumeId, WorkloadId,
     WorkloadSpec,
 };
 
@@ -34,6 +34,8 @@ pub(super) const IMAGE: &str = "hythe.image";
 pub(super) const PRIVILEGES: &str = "hythe.privileges";
 /// Limits and weight that a sandbox was made with.
 pub(super) const BOUNDS: &str = "hythe.bounds";
+/// Id of the app whose Dockerfile a container or an image of a build comes from.
+pub(super) const RECIPE: &str = "hythe.recipe";
 
 pub(super) type Labels = HashMap<String, String>;
 
@@ -145,6 +147,15 @@ pub(super) fn image_repository(prefix: &str) -> String {
 
 pub(super) fn changes_repository(prefix: &str) -> String {
     format!("{prefix}/changes")
+}
+
+/// Results of Dockerfiles, each under its app's id.
+pub(super) fn recipe_repository(prefix: &str) -> String {
+    format!("{prefix}/recipe")
+}
+
+pub(super) fn recipe(prefix: &str, app: &AppId) -> String {
+    format!("{}:{app}", recipe_repository(prefix))
 }
 
 /// The container's name, once `name` is seen to be harmless in a path.

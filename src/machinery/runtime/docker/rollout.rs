@@ -225,7 +225,7 @@ impl Docker {
     }
 }
 
-const CPU_PERIOD_MICROS: i64 = 100_000;
+pub(super) const CPU_PERIOD_MICROS: i64 = 100_000;
 
 /// What every container of ours is held to.
 pub(super) fn confined(limits: &Limits, network: &str) -> HostConfig {

@@ -12,13 +12,13 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::watch;
 
 use super::super::{
-    Attached, ByteStream, CommandSpec, Ended, Engine, EngineError, EnterSpec, Exec, ExecSpec, Facts, LogLine, Result,
-    SandboxSpec, SeenCommand, Usage, Witness,
+    Attached, ByteStream, CommandSpec, Ended, Engine, EngineError, EnterSpec, Exec, ExecSpec, Facts, ForeignImage,
+    LogLine, RecipeLines, RecipeSpec, Result, SandboxSpec, SeenCommand, Usage, Witness,
 };
 use super::{FakeEngine, Files, Op, Sandbox, archive, refused, toybox};
 use crate::base::clock::Timestamp;
 use crate::base::model::{
-    CommandId, Exit, Generation, ImageDigest, Replica, ReplicaState, SpaceId, VolumeId, Window, WorkloadId,
+    AppId, CommandId, Exit, Generation, ImageDigest, Replica, ReplicaState, SpaceId, VolumeId, Window, WorkloadId,
     WorkloadSpec,
 };
 
@@ -339,6 +339,35 @@ impl Engine for FakeEngine {
         }
         state.images.remove(image);
         Ok(true)
+    }
+
+    /// It builds no Dockerfiles: what a build does is for the real engine to show.
+    async fn build_recipe(&self, spec: RecipeSpec) -> Result<RecipeLines> {
+        Err(refused("build", spec.app.to_string(), "this engine has no builder"))
+    }
+
+    fn recipe_labels(&self, app: &AppId) -> BTreeMap<String, String> {
+        BTreeMap::from([("fake.recipe".to_owned(), app.to_string())])
+    }
+
+    async fn recipe(&self, app: &AppId) -> Result<ByteStream> {
+        Err(EngineError::NotFound { subject: app.to_string() })
+    }
+
+    async fn forget_recipe(&self, _app: &AppId) -> Result<()> {
+        Ok(())
+    }
+
+    async fn recipes(&self) -> Result<Vec<AppId>> {
+        Ok(Vec::new())
+    }
+
+    async fn foreign_image(&self, _reference: &str) -> Result<Option<ForeignImage>> {
+        Ok(None)
+    }
+
+    async fn fetch_foreign(&self, reference: &str) -> Result<()> {
+        Err(refused("pull", reference, "this engine reaches no registry"))
     }
 
     async fn networks(&self) -> Result<Vec<SpaceId>> {

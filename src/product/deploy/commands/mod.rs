@@ -33,7 +33,7 @@ pub use desk::{Desk, Piece, Session};
 pub use keeper::CommandKeeper;
 use keeper::LEASE_MILLIS;
 pub(super) use steps::{after, before};
-pub(super) use words::of_line;
+pub(super) use words::{of_foreign_line, of_line};
 use work::Ended;
 
 /// Commands of an environment that run or wait at once, those of deployments apart.

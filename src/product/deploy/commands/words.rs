@@ -10,6 +10,11 @@ pub fn of_line(line: &str) -> Vec<String> {
     [SHELL, "-c", line].map(str::to_owned).to_vec()
 }
 
+/// A line of a Procfile beside a Dockerfile: every image that has a shell at all has this one.
+pub fn of_foreign_line(line: &str) -> Vec<String> {
+    ["/bin/sh", "-c", line].map(str::to_owned).to_vec()
+}
+
 /// For people: the line where there is one, else the words.
 pub fn shown(command: &[String]) -> String {
     match command {
