@@ -7,6 +7,7 @@ mod contents;
 mod crash;
 mod disk;
 mod dockerfiles;
+mod elsewhere;
 mod environments;
 mod health;
 mod isolation;

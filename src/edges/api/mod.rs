@@ -28,6 +28,7 @@ mod rollouts;
 mod routes;
 mod scaling;
 mod sizes;
+mod sources;
 mod throttle;
 pub mod types;
 mod variables;

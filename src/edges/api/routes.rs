@@ -7,7 +7,8 @@ use utoipa_axum::routes;
 
 use super::{
     ApiState, accounts, apps, builds, checks, commands, contents, crons, deployments, disk, drains, environments,
-    events, logs, metrics, platform, processes, releases, rollouts, scaling, sizes, variables, volumes, webhooks, why,
+    events, logs, metrics, platform, processes, releases, rollouts, scaling, sizes, sources, variables, volumes,
+    webhooks, why,
 };
 
 #[derive(OpenApi)]
@@ -81,6 +82,7 @@ pub(super) fn table() -> OpenApiRouter<ApiState> {
         .routes(routes!(releases::promote))
         .routes(routes!(releases::rollback))
         .routes(routes!(builds::create))
+        .routes(routes!(sources::create))
         .routes(routes!(rollouts::proceed))
         .routes(routes!(rollouts::abort))
         .routes(routes!(deployments::list))

@@ -4,6 +4,7 @@ mod commands;
 mod contents;
 mod disk;
 mod outlets;
+mod sources;
 mod volumes;
 mod words;
 
@@ -13,6 +14,7 @@ pub(super) use commands::{CommandVerb, replica_first};
 pub(super) use contents::{Sbom, SbomFormat};
 pub(super) use disk::DiskVerb;
 pub(super) use outlets::OutletVerb;
+pub(super) use sources::ElsewhereFlags;
 pub(super) use volumes::VolumeVerb;
 pub(super) use words::{ChecksSet, KeysAdd, LogWords, Login, SeriesWords, Serve, Setup};
 
@@ -322,11 +324,12 @@ pub(super) enum Verb {
     },
     /// List the builds of an app.
     Builds(AppWord),
-    /// Build and deploy an archive of the app's files, without git.
+    /// Build and deploy an archive of the app's files, or what lies in a registry, a git repository or a bucket.
     #[command(
         name = "builds:create",
         after_help = "The files lie at the root of the archive, or in its only directory.\n\
-        Over ssh: git archive HEAD | ssh git@HOST -p 2222 builds:create -a APP"
+        Over ssh: git archive HEAD | ssh git@HOST -p 2222 builds:create -a APP\n\
+        Credentials are values of the app's variables: hythe config:set TOKEN=…, then --password-from TOKEN"
     )]
     BuildsCreate {
         #[command(flatten)]
@@ -334,6 +337,8 @@ pub(super) enum Verb {
         /// A tar, tar.gz or zip; - or nothing reads it from standard input.
         #[arg(default_value = "-")]
         archive: std::path::PathBuf,
+        #[command(flatten)]
+        elsewhere: ElsewhereFlags,
     },
     /// Show all that a push printed, from line one; follow it while it is under way.
     #[command(name = "builds:output")]

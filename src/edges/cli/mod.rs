@@ -197,7 +197,7 @@ async fn run(s: &mut Session, verb: Verb) -> Result<()> {
         Verb::Why(at) => seen::why(s, &at).await,
         Verb::Events { at, tail, number } => seen::events(s, &at, tail, number).await,
         Verb::Builds(app) => delivery::builds(s, &app).await,
-        Verb::BuildsCreate { at, archive } => sources::create(s, &at, &archive).await,
+        Verb::BuildsCreate { at, archive, elsewhere } => sources::create(s, &at, &archive, &elsewhere).await,
         Verb::BuildsOutput { app, build } => delivery::build_output(s, &app, &build).await,
         Verb::Releases { at, lines } => delivery::releases(s, &at, lines).await,
         Verb::ReleasesInfo { at, release } => delivery::release(s, &at, release.as_deref()).await,

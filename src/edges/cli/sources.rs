@@ -6,23 +6,50 @@ use futures_util::StreamExt;
 use tokio_util::io::ReaderStream;
 
 use super::Session;
-use super::args::AtFlag;
+use super::args::{AtFlag, ElsewhereFlags};
 use super::delivery::follow_build;
 use super::failure::{Failure, Result};
+use crate::edges::api::types::NewSourceBody;
 use crate::edges::client::Bytestream;
 
 /// Bytes on their way at once.
 const PART: usize = 64 << 10;
 
 /// Success is the build's own, as for a push.
-pub(super) async fn create(s: &mut Session, at: &AtFlag, archive: &Path) -> Result<()> {
+pub(super) async fn create(
+    s: &mut Session,
+    at: &AtFlag,
+    archive: &Path,
+    elsewhere: &ElsewhereFlags,
+) -> Result<()> {
     let app = s.app_flag(&at.app)?;
-    let bytes = open(s, archive).await?;
-    let build = s.client.create_build(&app, &at.environment.environment, bytes).await?;
+    let environment = &at.environment.environment;
+    let build = if elsewhere.image.is_some() || elsewhere.git.is_some() || elsewhere.s3.is_some() {
+        s.client.create_source(&app, environment, &body(elsewhere)).await?
+    } else if elsewhere.password_from.is_some() {
+        return Err(Failure::usage("credentials are for --image, --git or --s3"));
+    } else {
+        let bytes = open(s, archive).await?;
+        s.client.create_build(&app, environment, bytes).await?
+    };
     if s.json {
         return Ok(s.io.json(&build).await?);
     }
     follow_build(s, &app, &build.id).await
+}
+
+fn body(elsewhere: &ElsewhereFlags) -> NewSourceBody {
+    let ElsewhereFlags { image, git, branch, s3, endpoint, region, user_from, password_from } = elsewhere;
+    NewSourceBody {
+        image: image.clone(),
+        git: git.clone(),
+        branch: branch.clone(),
+        s3: s3.clone(),
+        endpoint: endpoint.clone(),
+        region: region.clone(),
+        user_variable: user_from.clone(),
+        password_variable: password_from.clone(),
+    }
 }
 
 async fn open(s: &mut Session, archive: &Path) -> Result<Bytestream> {

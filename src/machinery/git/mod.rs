@@ -15,6 +15,7 @@ mod connected;
 mod disk;
 mod error;
 mod export;
+mod fetch;
 mod fsck;
 mod import;
 mod pack;
@@ -28,6 +29,7 @@ mod upload;
 
 pub use error::{GitError, Result};
 pub use export::{Changes, TreeLimits, TreeSummary, export_tree, export_tree_but, read_file};
+pub use fetch::{ask_branch, ask_pack, read_branch, read_greeting, read_pack};
 pub use gix::ObjectId;
 pub use import::{Imported, import_archive};
 pub use quarantine::{Limits, Quarantine};

@@ -1,5 +1,6 @@
 //! Requests to one repository of a registry, with the token or password it asks for.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
@@ -8,10 +9,11 @@ use reqwest::{Response, StatusCode, Url};
 use serde::Deserialize;
 
 use super::reference::{Reference, is_safe};
-use super::{Digest, ImageError, Login, Result};
+use super::{Digest, ImageError, Login, Result, Route};
 
 /// Bytes of a manifest or config, and of a token's answer.
 const DOCUMENT_LIMIT: usize = 4 << 20;
+const PRIVATE: &str = "its registry is not on the public internet; an administrator can allow private addresses (outbound.private)";
 
 pub(super) struct Client {
     http: reqwest::Client,
@@ -20,6 +22,7 @@ pub(super) struct Client {
     text: String,
     login: Option<Login>,
     authorization: Option<HeaderValue>,
+    allows: Arc<dyn Fn(&Url) -> bool + Send + Sync>,
 }
 
 #[derive(Deserialize)]
@@ -40,13 +43,29 @@ impl Client {
             .connect_timeout(Duration::from_secs(15))
             .read_timeout(Duration::from_secs(60))
             .build();
-        let text = text.to_owned();
         let http = http.map_err(|error| ImageError::Registry {
-            reference: text.clone(),
+            reference: text.to_owned(),
             reason: error.to_string(),
             temporary: false,
         })?;
-        Ok(Self { http, reference, text, login, authorization: None })
+        let allows = Arc::new(|_: &Url| true);
+        Ok(Self { http, allows, reference, text: text.to_owned(), login, authorization: None })
+    }
+
+    /// Whose addresses somebody else judges as well.
+    pub(super) fn by(text: &str, login: Option<Login>, route: Route) -> Result<Self> {
+        let reference = Reference::parse(text)?;
+        let Route { http, allows } = route;
+        let client = Self { http, allows, reference, text: text.to_owned(), login, authorization: None };
+        let address = client.reference.address("").parse::<Url>().ok();
+        match address.is_some_and(|url| client.may(&url)) {
+            true => Ok(client),
+            false => Err(client.failed(PRIVATE, false)),
+        }
+    }
+
+    fn may(&self, url: &Url) -> bool {
+        is_safe(url) && (self.allows)(url)
     }
 
     pub(super) fn reference(&self) -> &Reference {
@@ -122,7 +141,7 @@ impl Client {
     async fn token(&self, parameters: &str) -> Result<String> {
         let realm = parameter(parameters, "realm").and_then(|realm| realm.parse::<Url>().ok());
         let realm =
-            realm.filter(is_safe).ok_or_else(|| self.failed("the registry names no usable place for tokens", false))?;
+            realm.filter(|url| self.may(url)).ok_or_else(|| self.failed("the registry names no usable place for tokens", false))?;
         let scope = format!("repository:{}:pull", self.reference.name);
         let mut query = vec![("scope", scope.as_str())];
         query.extend(parameter(parameters, "service").map(|service| ("service", service)));

@@ -5,7 +5,7 @@
 //! stored as uncompressed tar, so a layer's digest is its diff id; the same tree gives the same layer and the
 //! same spec the same image, byte for byte, on every machine of one architecture.
 //!
-//! Everything but `docker_archive`, `bootstrap` and `pull` blocks: call it through `spawn_blocking`. Which image belongs to
+//! Everything but `docker_archive`, `bootstrap`, `fetch` and `pull` blocks: call it through `spawn_blocking`. Which image belongs to
 //! whom, and when a blob may be removed, is not known here.
 
 mod archive;
@@ -16,6 +16,7 @@ mod digest;
 mod document;
 mod entry;
 mod error;
+mod fetch;
 mod layer;
 mod packages;
 mod pull;
@@ -37,6 +38,7 @@ pub use document::{
     DOCKER_LIST, DOCKER_MANIFEST, DOCKER_SCHEMA_1, Document, LARGEST_DOCUMENT, OCI_INDEX, OCI_MANIFEST, is_index,
 };
 pub use error::{ImageError, Result};
+pub use fetch::{Route, fetch};
 pub use layer::{LayerWriter, write_layer};
 pub use packages::{Ecosystem, LayerPackages, Package, joined_packages, layer_packages, layers_of};
 pub use pull::{Login, pull};

@@ -19,7 +19,7 @@ use crate::base::secret::Secret;
 
 const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
-const ANY: &str = "*/*";
+pub(super) const ANY: &str = "*/*";
 /// Uncompressed bytes of one layer.
 const LAYER_LIMIT: u64 = 16 << 30;
 /// More than any engine stacks.
@@ -36,7 +36,7 @@ pub struct Login {
 /// that comes back is not the registry's. Plain http is spoken with loopback addresses only.
 pub async fn pull(blobs: &BlobStore, reference: &str, login: Option<Login>) -> Result<ImageDigest> {
     let mut client = Client::new(reference, login)?;
-    let manifest = manifest(&mut client).await?;
+    let (manifest, _) = manifest(&mut client).await?;
     let config = digest(manifest.config())?;
     let config_bytes = client.document(&format!("blobs/{config}"), ANY, Some(&config)).await?;
     let image: ImageConfiguration = parse(&config, &config_bytes)?;
@@ -53,13 +53,13 @@ pub async fn pull(blobs: &BlobStore, reference: &str, login: Option<Login>) -> R
     blocking(move || write(&blobs, image, &layers)).await
 }
 
-/// The manifest itself, or the one for this machine of an index.
-async fn manifest(client: &mut Client) -> Result<ImageManifest> {
+/// The manifest itself, or the one for this machine of an index; and its text.
+pub(super) async fn manifest(client: &mut Client) -> Result<(ImageManifest, Vec<u8>)> {
     let wanted = client.reference().digest;
     let path = wanted.map_or_else(|| client.reference().tag.clone(), |digest| digest.to_string());
     let bytes = client.document(&format!("manifests/{path}"), MANIFESTS, wanted.as_ref()).await?;
     let found = Digest::of(&bytes);
-    let Ok(index) = parse::<ImageIndex>(&found, &bytes) else { return parse(&found, &bytes) };
+    let Ok(index) = parse::<ImageIndex>(&found, &bytes) else { return Ok((parse(&found, &bytes)?, bytes)) };
     let fits = |descriptor: &&Descriptor| {
         let platform = descriptor.platform().as_ref();
         platform.is_some_and(|p| p.os().to_string() == "linux" && p.architecture().to_string() == host_architecture())
@@ -67,7 +67,8 @@ async fn manifest(client: &mut Client) -> Result<ImageManifest> {
     let descriptor = index.manifests().iter().find(fits);
     let reason = || client.failed(format!("there is none for linux on {}", host_architecture()), false);
     let chosen = digest(descriptor.ok_or_else(reason)?)?;
-    parse(&chosen, &client.document(&format!("manifests/{chosen}"), MANIFESTS, Some(&chosen)).await?)
+    let bytes = client.document(&format!("manifests/{chosen}"), MANIFESTS, Some(&chosen)).await?;
+    Ok((parse(&chosen, &bytes)?, bytes))
 }
 
 /// Stores one layer uncompressed; one that is there is not fetched.
@@ -119,7 +120,7 @@ impl<R: Read> Read for Hashed<R> {
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|error| Err(ImageError::Stream(io::Error::other(error))))
 }

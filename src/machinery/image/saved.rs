@@ -163,7 +163,7 @@ fn tidied(config: &[u8]) -> Result<Vec<u8>> {
     Ok(Value::Object(config).to_string().into_bytes())
 }
 
-fn named(digest: &Digest) -> ContentDigest {
+pub(super) fn named(digest: &Digest) -> ContentDigest {
     digest.to_string().parse().unwrap_or_else(|_| unreachable!("a digest's text has the grammar of one"))
 }
 

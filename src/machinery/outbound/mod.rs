@@ -1,10 +1,13 @@
-//! Connections to addresses that a user named: logs go out by syslog or HTTP, events as signed posts.
+//! Connections to addresses that a user named: logs go out by syslog or HTTP, events as signed posts; sources come in.
 //!
 //! Invariants: the address that a name resolves to is checked and then connected to, so that no second look-up can lead
-//! elsewhere; redirects are not followed; every wait is bounded; nothing of an answer is kept but its status.
+//! elsewhere; redirects are not followed, or by a `Fetcher` judged again; every wait is bounded; nothing of an answer is kept but its
+//! status, unless the answer is what was fetched.
 //!
 //! Left to others: what to send, to whom, when to try again.
 
+mod bucket;
+mod fetch;
 mod guard;
 mod http;
 mod signed;
@@ -17,6 +20,8 @@ use std::time::Duration;
 use crate::base::clock::Timestamp;
 use crate::base::model::{OutboundUrl, Scheme};
 
+pub use bucket::{Keys, Object};
+pub use fetch::Fetcher;
 pub use guard::Guard;
 pub use signed::{Key, Message, post};
 

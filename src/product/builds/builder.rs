@@ -284,6 +284,7 @@ impl Builder {
         let place = self.place(app);
         let mut place = place.lock().await;
         place.remove(&*self.engine).await.map_err(|error| messages::engine(&error))?;
+        self.engine.forget_recipe(app).await.map_err(|error| messages::engine(&error))?;
         Cache::remove(&self.caches, app);
         self.places.lock().unwrap_or_else(PoisonError::into_inner).remove(app);
         Ok(())

@@ -95,6 +95,7 @@ impl Builder {
     /// Apps that have a cache or a sandbox, and sandboxes that an installation of packages left when it was killed.
     pub async fn leftovers(&self) -> Result<(HashSet<AppId>, Vec<String>), BuildFailure> {
         let mut apps: HashSet<AppId> = Cache::apps(&self.caches).into_iter().collect();
+        apps.extend(self.engine.recipes().await.map_err(|error| messages::engine(&error))?);
         let mut packages = Vec::new();
         for name in self.engine.sandboxes().await.map_err(|error| messages::engine(&error))? {
             if let Some(app) = name.strip_prefix(BUILD).and_then(|id| id.parse().ok()) {
@@ -136,6 +137,7 @@ impl Builder {
         let place = self.place(app);
         let Ok(mut place) = place.try_lock() else { return Ok(CacheCleared::Busy) };
         place.remove(&*self.engine).await.map_err(|error| messages::engine(&error))?;
+        self.engine.forget_recipe(app).await.map_err(|error| messages::engine(&error))?;
         match outgrew {
             Some(_) => Cache { dropped: outgrew, ..Cache::default() }.save(&self.caches, app),
             None => Cache::remove(&self.caches, app),

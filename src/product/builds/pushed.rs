@@ -1,6 +1,7 @@
 //! Images that were pushed as they are: made this store's own, and what they run.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -8,7 +9,7 @@ use super::builder::Builder;
 use super::cache::Cache;
 use super::{BuildFailure, Imaged, export, messages};
 use crate::base::model::{AppId, ContentDigest, Process, ProcessName, Processes};
-use crate::machinery::image::{Contents, ImageError, ImageFacts, inspect, unpack};
+use crate::machinery::image::{Contents, ImageError, ImageFacts, Login, Route, fetch, inspect, unpack};
 
 /// Bytes of an image where the configuration sets no bound.
 pub(super) const LARGEST: u64 = 16 << 30;
@@ -42,6 +43,38 @@ impl Builder {
         manifest: &ContentDigest,
         limit: u64,
     ) -> Result<Imaged, BuildFailure> {
+        self.adopt_as(app, contents, manifest, (limit, messages::image_unfit)).await
+    }
+
+    /// An image that a registry has, as `adopt`.
+    pub async fn adopt_from(
+        &self,
+        app: &AppId,
+        reference: &str,
+        (login, route): (Option<Login>, Route),
+        limit: u64,
+    ) -> Result<Imaged, BuildFailure> {
+        let _pin = self.blobs.pin();
+        let most = if limit == 0 { LARGEST } else { limit };
+        let work = fetch(&self.blobs, reference, login, route, most);
+        let within = Duration::from_secs(self.timeout_seconds);
+        let fetched = tokio::time::timeout(within, work).await.map_err(|_| messages::timed_out(within.as_secs()))?;
+        let fetched = fetched.map_err(|error| match &error {
+            ImageError::Unfit(cause) => messages::dockerfile::fetched_unfit(cause),
+            error if error.is_disk_full() => messages::disk_full(),
+            error => messages::dockerfile::not_fetched(reference, &export::chain(error)),
+        })?;
+        let terms = (limit, messages::dockerfile::fetched_unfit as fn(&str) -> BuildFailure);
+        self.adopt_as(app, fetched.contents, &fetched.manifest, terms).await
+    }
+
+    async fn adopt_as(
+        &self,
+        app: &AppId,
+        contents: Contents,
+        manifest: &ContentDigest,
+        (limit, unfit): (u64, fn(&str) -> BuildFailure),
+    ) -> Result<Imaged, BuildFailure> {
         let _pin = self.blobs.pin();
         let (blobs, manifest) = (self.blobs.clone(), manifest.clone());
         let limit = if limit == 0 { LARGEST } else { limit };
@@ -54,8 +87,8 @@ impl Builder {
             Ok((image, facts, before))
         });
         let unpacked = unpacked.await.unwrap_or_else(|error| Err(ImageError::Stream(std::io::Error::other(error))));
-        let (image, facts, before_facts) = unpacked.map_err(|error| refused(&error))?;
-        let processes = processes(&facts).map_err(|cause| messages::image_unfit(&cause))?;
+        let (image, facts, before_facts) = unpacked.map_err(|error| refused(&error, unfit))?;
+        let processes = processes(&facts).map_err(|cause| unfit(&cause))?;
         self.load(&image).await?;
 
         let known: HashSet<_> = before_facts.iter().flat_map(|f| &f.layers).map(|layer| layer.digest).collect();
@@ -70,9 +103,9 @@ impl Builder {
     }
 }
 
-fn refused(error: &ImageError) -> BuildFailure {
+fn refused(error: &ImageError, unfit: fn(&str) -> BuildFailure) -> BuildFailure {
     match error {
-        ImageError::Unfit(cause) => messages::image_unfit(cause),
+        ImageError::Unfit(cause) => unfit(cause),
         error if error.is_disk_full() => messages::disk_full(),
         error => messages::platform("unpacking the image", &export::chain(error)),
     }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::activate::{deployment, environment, finish, undo};
+use super::fetched::{self, ImageSource};
 use super::intake::PLATFORM;
 use super::push::{earlier, failure, output};
 use super::releases::{self, NewRelease};
@@ -34,11 +35,21 @@ const PRODUCTION: &str = "production";
 struct ImageOrder {
     app: AppId,
     environment: EnvironmentId,
-    tag: TagName,
-    manifest: ContentDigest,
+    #[serde(flatten)]
+    from: From,
     user: UserId,
     build: BuildId,
     deployment: DeploymentId,
+}
+
+/// Where the image is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum From {
+    /// In the app's repository.
+    Pushed { tag: TagName, manifest: ContentDigest },
+    /// In a registry elsewhere.
+    Elsewhere { elsewhere: ImageSource },
 }
 
 /// What became of a push that deploys.
@@ -79,27 +90,69 @@ pub async fn deploy_image(
     }
     for job in store::jobs::unfinished(&mut tx, app.id.as_str()).await?.into_iter().filter(|job| job.kind == KIND) {
         let Ok(order) = serde_json::from_value::<ImageOrder>(job.payload) else { continue };
-        if (&order.environment, &order.tag, &order.manifest) == (&environment.id, tag, manifest) {
+        let wanted = From::Pushed { tag: tag.clone(), manifest: manifest.clone() };
+        if (&order.environment, &order.from) == (&environment.id, &wanted) {
             return Ok(job.id);
         }
     }
+    let from = From::Pushed { tag: tag.clone(), manifest: manifest.clone() };
+    let build = enqueue(ctx, &mut tx, (actor, app, environment), from).await?;
+    tx.commit().await?;
+    ctx.queue.notify();
+    Ok(build.job_id)
+}
+
+/// As `deploy_image`, of an image that is elsewhere: the job fetches it.
+pub(super) async fn deploy_reference(
+    ctx: &Ctx,
+    actor: &Actor,
+    app: &App,
+    environment: &Environment,
+    source: ImageSource,
+) -> Result<Build> {
+    actor.may(Action::Deploy, &Place::from(app))?;
+    source.check()?;
+    if let Some(reason) = ctx.disk.too_full(ctx).await {
+        return Err(Error::limit(reason));
+    }
+    let mut tx = ctx.store.begin().await?;
+    super::guide::nothing_held(&mut tx, app).await?;
+    if !store::environments::hold(&mut tx, &environment.id).await? {
+        return Err(Error::not_found("environment"));
+    }
+    let from = From::Elsewhere { elsewhere: source };
+    let build = enqueue(ctx, &mut tx, (actor, app, environment), from).await?;
+    tx.commit().await?;
+    ctx.queue.notify();
+    Ok(build)
+}
+
+async fn enqueue(
+    ctx: &Ctx,
+    tx: &mut store::Tx,
+    (actor, app, environment): (&Actor, &App, &Environment),
+    from: From,
+) -> Result<Build> {
     let now = ctx.clock.now();
+    let named = match &from {
+        From::Pushed { manifest, .. } => manifest.to_string(),
+        From::Elsewhere { elsewhere } => elsewhere.reference.clone(),
+    };
     let order = ImageOrder {
         app: app.id.clone(),
         environment: environment.id.clone(),
-        tag: tag.clone(),
-        manifest: manifest.clone(),
+        from,
         user: actor.user.id.clone(),
         build: BuildId::fresh(),
         deployment: DeploymentId::fresh(),
     };
     let payload = serde_json::to_value(&order).map_err(Error::internal)?;
-    let job_id = ctx.queue.enqueue(&mut tx, KIND, app.id.as_str(), payload).await?;
+    let job_id = ctx.queue.enqueue(tx, KIND, app.id.as_str(), payload).await?;
     let build = Build {
         id: order.build,
         app_id: app.id.clone(),
         job_id: job_id.clone(),
-        commit: manifest.to_string(),
+        commit: named,
         state: BuildState::Running,
         image: None,
         processes: Processes::new(),
@@ -107,7 +160,7 @@ pub async fn deploy_image(
         created_at: now,
         finished_at: None,
     };
-    store::builds::insert(&mut tx, &build).await?;
+    store::builds::insert(tx, &build).await?;
     let deployment = Deployment {
         id: order.deployment,
         environment_id: environment.id.clone(),
@@ -120,10 +173,8 @@ pub async fn deploy_image(
         created_at: now,
         finished_at: None,
     };
-    store::deployments::insert(&mut tx, &deployment).await?;
-    tx.commit().await?;
-    ctx.queue.notify();
-    Ok(job_id)
+    store::deployments::insert(tx, &deployment).await?;
+    Ok(build)
 }
 
 /// Waits for the end of a push's job, as long as the configuration lets its pusher wait.
@@ -156,11 +207,21 @@ impl ImageWork {
     }
 
     async fn image(&self, order: &ImageOrder, cx: &StepContext) -> Result<Value, StepError> {
-        cx.log.append(&messages::heading(&messages::pushed(&order.tag, &order.manifest), 0));
-        let contents = images::contents(&self.ctx, &order.app).await?;
         let limit = self.ctx.config.registry.app_bytes;
-        let contents = contents.into_iter().filter_map(|(digest, blob)| Some((digest, blob.as_str().parse().ok()?)));
-        let imaged = self.builder.adopt(&order.app, contents.collect(), &order.manifest, limit).await;
+        let imaged = match &order.from {
+            From::Pushed { tag, manifest } => {
+                cx.log.append(&messages::heading(&messages::pushed(tag, manifest), 0));
+                let all = images::contents(&self.ctx, &order.app).await?;
+                let contents = all.into_iter().filter_map(|(digest, blob)| Some((digest, blob.as_str().parse().ok()?)));
+                self.builder.adopt(&order.app, contents.collect(), manifest, limit).await
+            }
+            From::Elsewhere { elsewhere } => {
+                cx.log.append(&messages::heading(&messages::fetching(&elsewhere.reference), 0));
+                let login = fetched::login(&self.ctx, &order.app, &order.environment, elsewhere).await?;
+                let route = fetched::route(&self.ctx)?;
+                self.builder.adopt_from(&order.app, &elsewhere.reference, (login, route), limit).await
+            }
+        };
         let imaged = imaged.map_err(|f| failure(&f, cx))?;
         let text = messages::image(&imaged.image, imaged.layers_total, imaged.layers_new, imaged.bytes_new);
         cx.log.append(&messages::heading(&text, 0));
@@ -186,7 +247,10 @@ impl ImageWork {
             shape: Shape::of_spec(&place.spec).resolved(&mut tx, &place.id).await?,
             manifest: Manifest::default(),
             kind: ReleaseKind::Rollout,
-            description: messages::image_pushed(&order.tag, &order.manifest),
+            description: match &order.from {
+                From::Pushed { tag, manifest } => messages::image_pushed(tag, manifest),
+                From::Elsewhere { elsewhere } => format!("image {}", elsewhere.reference),
+            },
             created_by: Some(order.user.clone()),
         };
         let release = releases::make(&mut tx, &place, new, now).await?;
@@ -201,11 +265,15 @@ impl ImageWork {
     /// The tag names what is live: the push is accepted.
     async fn accept(&self, order: &ImageOrder, cx: &StepContext) -> Result<Value, StepError> {
         let mut tx = self.ctx.store.begin().await?;
-        match images::write_tag(&self.ctx, &mut tx, &order.app, &order.tag, &order.manifest).await {
-            Ok(()) => tx.commit().await?,
-            // Somebody deleted what he pushed while it was deployed: what runs has an image of its own.
-            Err(error) if error.is_not_found() => drop(tx),
-            Err(error) => return Err(error.into()),
+        if let From::Pushed { tag, manifest } = &order.from {
+            match images::write_tag(&self.ctx, &mut tx, &order.app, tag, manifest).await {
+                // Somebody deleted what he pushed while it was deployed: what runs has an image of its own.
+                Err(error) if !error.is_not_found() => return Err(error.into()),
+                Err(_) => drop(tx),
+                Ok(()) => tx.commit().await?,
+            }
+        } else {
+            drop(tx);
         }
         finish(&self.ctx, &order.deployment, DeploymentState::Succeeded, None).await?;
         let mut tx = self.ctx.store.read().await?;

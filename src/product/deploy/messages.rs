@@ -30,6 +30,11 @@ pub fn pushed(tag: &TagName, manifest: &ContentDigest) -> String {
     format!("Image pushed as {tag} ({}…)", digest(manifest))
 }
 
+/// First line of the log of an image that is elsewhere.
+pub fn fetching(reference: &str) -> String {
+    format!("Fetching {reference}")
+}
+
 /// Of the release.
 pub fn image_pushed(tag: &TagName, manifest: &ContentDigest) -> String {
     format!("docker push {tag} {}", digest(manifest))

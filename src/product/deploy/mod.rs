@@ -8,6 +8,8 @@ mod contents;
 mod cron;
 mod diff;
 mod dockerfile;
+mod elsewhere;
+mod fetched;
 mod follow;
 mod guide;
 mod image;
@@ -46,6 +48,7 @@ pub use cron::{CronKeeper, NewCron, add_cron, cron, crons, remove_cron, run_cron
 pub use diff::{Change, Names, ReleaseDiff, check_lines, diff, mount_lines, scaling_lines};
 pub use follow::{LogEvent, finished, follow};
 pub use guide::{abort, proceed};
+pub use elsewhere::{NewSource, deploy_source};
 pub use image::{ImageWork, Pushed, deploy_image, image_deployed, image_target};
 pub use intake::{Accepted, PushOrder, RefUpdate, accept, decide, open_for_fetch, open_for_push};
 pub use promote::promote;

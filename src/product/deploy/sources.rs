@@ -43,6 +43,10 @@ impl Sources {
         Ok(Self { repositories, spool })
     }
 
+    pub(super) fn repositories(&self) -> Arc<Repositories> {
+        Arc::clone(&self.repositories)
+    }
+
     async fn upload(&self, most: u64) -> Result<Upload> {
         let spool = self.spool.clone();
         let made = tokio::task::spawn_blocking(move || {
@@ -120,7 +124,7 @@ pub async fn deploy_upload(
     }
 }
 
-async fn discard(repository: Repository, key: String) {
+pub(super) async fn discard(repository: Repository, key: String) {
     let done = tokio::task::spawn_blocking(move || match Quarantine::reopen(&repository, &key)? {
         Some(quarantine) => quarantine.discard(),
         None => Ok(()),
@@ -140,7 +144,7 @@ fn not_kept(error: std::io::Error) -> Error {
     }
 }
 
-fn not_taken(error: GitError) -> Error {
+pub(super) fn not_taken(error: GitError) -> Error {
     let Some(text) = error.public() else { return Error::internal(error) };
     match error {
         GitError::TooLarge(_) => Error::new(Kind::LimitReached, text),

@@ -83,6 +83,7 @@ fn table() -> Vec<(&'static str, &'static str, Least, Value)> {
         ("put", at("/processes/{process}/scaling"), Least::Developer, json!({"min": 0, "max": 2})),
         ("delete", at("/processes/{process}/scaling"), Least::Developer, Value::Null),
         ("patch", at("/checks"), Least::Developer, json!({"web": {"liveness": {"path": "/up"}}})),
+        ("post", at("/sources"), Least::Developer, json!({"image": "registry.example/shop:1"})),
         ("post", at("/restart"), Least::Developer, Value::Null),
         ("post", at("/promote"), Least::Developer, json!({"from": "staging"})),
         ("post", at("/continue"), Least::Developer, Value::Null),

@@ -24,6 +24,12 @@ pub fn replicas(prefix: &str, app: &str) -> Vec<String> {
     lines(docker(&words).expect("docker ps"))
 }
 
+/// Ids of images that builds of Dockerfiles left, without a name or with one.
+pub fn recipes(prefix: &str) -> Vec<String> {
+    let filter = format!("label=hythe.prefix={prefix}");
+    lines(docker(&["images", "-aq", "--filter", &filter]).expect("docker images"))
+}
+
 pub fn remove_all(prefix: &str) {
     let label = format!("label=hythe.prefix={prefix}");
     each(&["ps", "-aq", "--filter", &label], &["rm", "-f", "-v"]);
@@ -31,6 +37,7 @@ pub fn remove_all(prefix: &str) {
     each(&["network", "ls", "-q", "--filter", &label], &["network", "rm"]);
     let ours = format!("reference={prefix}/*");
     each(&["images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", &ours], &["rmi", "-f"]);
+    docker(&["image", "prune", "-f", "--filter", &label]);
 }
 
 fn each(list: &[&str], act: &[&str]) {

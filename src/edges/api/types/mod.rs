@@ -14,6 +14,7 @@ mod held;
 mod local;
 mod metrics;
 mod seen;
+mod source;
 mod volume;
 mod webhook;
 
@@ -30,6 +31,7 @@ pub use disk::{AppDiskView, CleanView, DiskView, PlatformDiskView};
 pub use drain::{DrainView, NewDrainBody};
 pub use health::{CheckBody, CheckItem, ProcessChecksBody};
 pub use held::HeldView;
+pub use source::NewSourceBody;
 pub use local::{Local, LocalAnswer, LocalRequest};
 pub use metrics::{HostPoint, MetricsPoint, MetricsView, ReplicaPoint, RequestsPoint};
 pub use seen::{EventView, WhyLink, WhySide, WhyView};

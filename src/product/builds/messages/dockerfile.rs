@@ -1,4 +1,4 @@
-//! Texts about builds by a Dockerfile.
+//! Texts about builds by a Dockerfile, and about images that are fetched.
 
 use super::super::BuildFailure;
 use super::super::dockerfile::{Fault, Step};
@@ -125,4 +125,19 @@ fn instruction(step: &Step) -> String {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
     }
+}
+
+/// Of an image that a registry has; `cause` completes "the image …".
+pub(in super::super) fn fetched_unfit(cause: &str) -> BuildFailure {
+    let cause = clean(cause.as_bytes());
+    copy(format!("the image cannot run here: {cause}"), format!("The image cannot run here: {cause}."))
+        .remedy("Name another image, or another tag of it.")
+        .into()
+}
+
+pub(in super::super) fn not_fetched(reference: &str, cause: &str) -> BuildFailure {
+    let (reference, cause) = (clean(reference.as_bytes()), clean(cause.as_bytes()));
+    copy(format!("the image {reference} cannot be fetched"), format!("The image {reference} cannot be fetched: {cause}."))
+        .remedy("Correct its name, or name the variables that hold its credentials: --user-from NAME --password-from NAME")
+        .into()
 }

@@ -1,0 +1,64 @@
+//! An image of a registry as somebody named it, for `unpack`: whatever comes is hostile input, and the addresses are not the
+//! operator's choice. Every part is fetched, also where the store has content of its digest: who names a digest has not
+//! shown that he may have what it is of.
+
+use std::io;
+use std::sync::Arc;
+
+use futures_util::TryStreamExt as _;
+use oci_spec::image::Descriptor;
+use tokio_util::io::{StreamReader, SyncIoBridge};
+
+use super::assemble::digest;
+use super::client::Client;
+use super::pull::{ANY, Login, blocking, manifest};
+use super::saved::named;
+use super::{BlobStore, Contents, ImageError, Result, Saved};
+
+/// How requests are sent, and which addresses they may have: those of registries, of what they name for tokens, of mirrors
+/// that they redirect to. The client judges what names lead to.
+#[derive(Clone)]
+pub struct Route {
+    pub http: reqwest::Client,
+    pub allows: Arc<dyn Fn(&reqwest::Url) -> bool + Send + Sync>,
+}
+
+/// Fetches `host[:port]/name[:tag][@digest]` for this machine's architecture. `most`: bytes of all layers, as they are sent.
+pub async fn fetch(
+    blobs: &BlobStore,
+    reference: &str,
+    login: Option<Login>,
+    route: Route,
+    most: u64,
+) -> Result<Saved> {
+    let mut client = Client::by(reference, login, route)?;
+    let (manifest, bytes) = manifest(&mut client).await?;
+    let kept = blobs.clone();
+    let stored = blocking(move || kept.put_bytes(&bytes)).await?;
+    let mut contents = Contents::from([(named(&stored), stored)]);
+    let config = digest(manifest.config())?;
+    let bytes = client.document(&format!("blobs/{config}"), ANY, Some(&config)).await?;
+    let kept = blobs.clone();
+    blocking(move || kept.put_bytes(&bytes)).await?;
+    contents.insert(named(&config), config);
+    let all: u64 = manifest.layers().iter().map(Descriptor::size).fold(0, u64::saturating_add);
+    if all > most {
+        let text = format!("its layers have {all} bytes, more than an image may have here (registry.app_bytes)");
+        return Err(ImageError::Unfit(text));
+    }
+    for descriptor in manifest.layers() {
+        let packed = digest(descriptor)?;
+        let response = client.get(&format!("blobs/{packed}"), ANY).await?;
+        let body = response.bytes_stream().map_err(|error| io::Error::other(error.without_url()));
+        let body = SyncIoBridge::new(StreamReader::new(Box::pin(body)));
+        let (kept, size) = (blobs.clone(), descriptor.size());
+        let written = blocking(move || {
+            let mut out = kept.writer()?;
+            io::copy(&mut io::Read::take(body, size), &mut out).map_err(ImageError::Stream)?;
+            out.finish_as(&packed)
+        });
+        written.await?;
+        contents.insert(named(&packed), packed);
+    }
+    Ok(Saved { contents, manifest: named(&stored) })
+}

@@ -1,0 +1,92 @@
+//! What is deployed from elsewhere: its address, and which of the app's variables hold the credentials. Their values are
+//! read when they are needed and stand in no order, log or record.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::intake::PLATFORM;
+use crate::base::error::{Error, Result};
+use crate::base::model::{AppId, EnvironmentId, VariableName};
+use crate::base::secret::Secret;
+use crate::machinery::image::{Login, Route};
+use crate::machinery::outbound::{Fetcher, Guard};
+use crate::product::Ctx;
+use crate::product::apps;
+use crate::state::store;
+
+const LONGEST: usize = 500;
+
+/// An image of a registry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageSource {
+    /// `host[:port]/name[:tag][@digest]`
+    pub reference: String,
+    /// Variables of the app with the user and the password; both or neither, or a password (a token) alone.
+    pub user: Option<VariableName>,
+    pub password: Option<VariableName>,
+}
+
+impl ImageSource {
+    /// What can be told before anything is fetched.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.reference.len() > LONGEST || self.reference.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            return Err(Error::invalid("image", "must read host/name:tag or host/name@sha256:…"));
+        }
+        if !self.reference.split('/').next().is_some_and(|host| host.contains(['.', ':']) || host == "localhost")
+            || !self.reference.contains('/')
+        {
+            return Err(Error::invalid("image", "names no registry: write host/name:tag, such as docker.io/library/nginx:1.27"));
+        }
+        if self.user.is_some() && self.password.is_none() {
+            return Err(Error::invalid("password_variable", "must be there when user_variable is"));
+        }
+        Ok(())
+    }
+}
+
+/// The platform's way out for what a user named.
+pub(super) fn fetcher(ctx: &Ctx) -> Result<Fetcher> {
+    Fetcher::new(Guard { private: ctx.config.outbound.private }).map_err(Error::internal)
+}
+
+pub(super) fn route(ctx: &Ctx) -> Result<Route> {
+    let fetcher = fetcher(ctx)?;
+    let http = fetcher.client().clone();
+    Ok(Route { http, allows: Arc::new(move |url| fetcher.check(url).is_ok()) })
+}
+
+/// Those of the environment, as they are now.
+pub(super) async fn variables(
+    ctx: &Ctx,
+    app: &AppId,
+    environment: &EnvironmentId,
+) -> Result<BTreeMap<VariableName, Secret<String>>> {
+    let mut tx = ctx.store.read().await?;
+    let app = store::apps::find(&mut tx, &PLATFORM, app).await?.ok_or_else(|| Error::not_found("the app"))?;
+    let version = store::variables::latest(&mut tx, environment).await?.map_or(0, |set| set.version);
+    Ok(apps::read_variables(&mut tx, ctx, &app.organization_id, environment, version).await?.values)
+}
+
+pub(super) fn no_variable(name: &VariableName) -> Error {
+    Error::invalid("variable", format!("the app has no variable {name}; set it: hythe config:set {name}=…"))
+}
+
+pub(super) async fn login(
+    ctx: &Ctx,
+    app: &AppId,
+    environment: &EnvironmentId,
+    source: &ImageSource,
+) -> Result<Option<Login>> {
+    let Some(password) = &source.password else { return Ok(None) };
+    let all = variables(ctx, app, environment).await?;
+    let value = |name: &VariableName| all.get(name).cloned().ok_or_else(|| no_variable(name));
+    let secret = value(password)?;
+    let user = match &source.user {
+        Some(name) => value(name)?.reveal().clone(),
+        // Registries that take a token look at nothing else.
+        None => "token".to_owned(),
+    };
+    Ok(Some(Login { user, secret }))
+}
