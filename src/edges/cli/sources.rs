@@ -16,12 +16,7 @@ use crate::edges::client::Bytestream;
 const PART: usize = 64 << 10;
 
 /// Success is the build's own, as for a push.
-pub(super) async fn create(
-    s: &mut Session,
-    at: &AtFlag,
-    archive: &Path,
-    elsewhere: &ElsewhereFlags,
-) -> Result<()> {
+pub(super) async fn create(s: &mut Session, at: &AtFlag, archive: &Path, elsewhere: &ElsewhereFlags) -> Result<()> {
     let app = s.app_flag(&at.app)?;
     let environment = &at.environment.environment;
     let build = if elsewhere.image.is_some() || elsewhere.git.is_some() || elsewhere.s3.is_some() {

@@ -84,7 +84,9 @@ pub fn read_pack<R: BufRead>(mut answer: R) -> Result<impl BufRead> {
         let mut packets = Reader::new(&mut answer);
         let packet = packets.next()?;
         match packet.as_ref().map(Packet::text) {
-            Some(Some(b"packfile")) => return Ok(io::BufReader::with_capacity(64 << 10, Banded { answer, left: Vec::new(), at: 0 })),
+            Some(Some(b"packfile")) => {
+                return Ok(io::BufReader::with_capacity(64 << 10, Banded { answer, left: Vec::new(), at: 0 }));
+            }
             Some(text) => {
                 if let Some(text) = text.filter(|text| text.starts_with(b"ERR ")) {
                     told(Some(text))?;

@@ -13,7 +13,8 @@ use super::{Digest, ImageError, Login, Result, Route};
 
 /// Bytes of a manifest or config, and of a token's answer.
 const DOCUMENT_LIMIT: usize = 4 << 20;
-const PRIVATE: &str = "its registry is not on the public internet; an administrator can allow private addresses (outbound.private)";
+const PRIVATE: &str =
+    "its registry is not on the public internet; an administrator can allow private addresses (outbound.private)";
 
 pub(super) struct Client {
     http: reqwest::Client,
@@ -55,7 +56,7 @@ impl Client {
     /// Whose addresses somebody else judges as well.
     pub(super) fn by(text: &str, login: Option<Login>, route: Route) -> Result<Self> {
         let reference = Reference::parse(text)?;
-        let Route { http, allows } = route;
+        let Route { http, allows, .. } = route;
         let client = Self { http, allows, reference, text: text.to_owned(), login, authorization: None };
         let address = client.reference.address("").parse::<Url>().ok();
         match address.is_some_and(|url| client.may(&url)) {
@@ -140,8 +141,9 @@ impl Client {
 
     async fn token(&self, parameters: &str) -> Result<String> {
         let realm = parameter(parameters, "realm").and_then(|realm| realm.parse::<Url>().ok());
-        let realm =
-            realm.filter(|url| self.may(url)).ok_or_else(|| self.failed("the registry names no usable place for tokens", false))?;
+        let realm = realm
+            .filter(|url| self.may(url))
+            .ok_or_else(|| self.failed("the registry names no usable place for tokens", false))?;
         let scope = format!("repository:{}:pull", self.reference.name);
         let mut query = vec![("scope", scope.as_str())];
         query.extend(parameter(parameters, "service").map(|service| ("service", service)));

@@ -4,8 +4,9 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures_util::TryStreamExt as _;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use oci_spec::image::Descriptor;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
@@ -21,16 +22,13 @@ use super::{BlobStore, Contents, ImageError, Result, Saved};
 pub struct Route {
     pub http: reqwest::Client,
     pub allows: Arc<dyn Fn(&reqwest::Url) -> bool + Send + Sync>,
+    /// For one layer.
+    pub within: Duration,
 }
 
 /// Fetches `host[:port]/name[:tag][@digest]` for this machine's architecture. `most`: bytes of all layers, as they are sent.
-pub async fn fetch(
-    blobs: &BlobStore,
-    reference: &str,
-    login: Option<Login>,
-    route: Route,
-    most: u64,
-) -> Result<Saved> {
+pub async fn fetch(blobs: &BlobStore, reference: &str, login: Option<Login>, route: Route, most: u64) -> Result<Saved> {
+    let within = route.within;
     let mut client = Client::by(reference, login, route)?;
     let (manifest, bytes) = manifest(&mut client).await?;
     let kept = blobs.clone();
@@ -50,6 +48,7 @@ pub async fn fetch(
         let packed = digest(descriptor)?;
         let response = client.get(&format!("blobs/{packed}"), ANY).await?;
         let body = response.bytes_stream().map_err(|error| io::Error::other(error.without_url()));
+        let body = body.take_until(tokio::time::sleep(within));
         let body = SyncIoBridge::new(StreamReader::new(Box::pin(body)));
         let (kept, size) = (blobs.clone(), descriptor.size());
         let written = blocking(move || {

@@ -46,8 +46,8 @@ pub fn take_saved(blobs: &BlobStore, archive: impl Read, most: u64, built: bool)
     let Some(File::Document(manifest)) = files.get(MANIFEST) else {
         return Err(unfit("the archive has no manifest.json: it is not what docker save writes"));
     };
-    let listed: Vec<Listed> =
-        serde_json::from_slice(manifest).map_err(|error| unfit(format!("its manifest.json cannot be read: {error}")))?;
+    let listed: Vec<Listed> = serde_json::from_slice(manifest)
+        .map_err(|error| unfit(format!("its manifest.json cannot be read: {error}")))?;
     let [image] = listed.as_slice() else {
         return Err(unfit(format!("the archive has {} images; save one alone", listed.len())));
     };

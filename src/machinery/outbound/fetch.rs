@@ -117,11 +117,18 @@ mod tests {
     #[tokio::test]
     async fn a_name_and_a_redirect_are_judged_by_where_they_lead() {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let port = answering("HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/x\r\nContent-Length: 0\r\n\r\n").await;
+        let port =
+            answering("HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/x\r\nContent-Length: 0\r\n\r\n").await;
         let strict = Fetcher::new(Guard::default()).unwrap();
         let said = strict.client().get(format!("http://localhost:{port}/")).send().await.unwrap_err();
         assert!(chain(&said).contains("public internet"), "{}", chain(&said));
-        for url in ["http://127.0.0.1/", "http://0177.0.0.1/", "http://[::1]/", "http://2130706433/", "https://169.254.169.254/"] {
+        for url in [
+            "http://127.0.0.1/",
+            "http://0177.0.0.1/",
+            "http://[::1]/",
+            "http://2130706433/",
+            "https://169.254.169.254/",
+        ] {
             assert!(strict.check(&url.parse().unwrap()).is_err(), "{url}");
         }
         assert!(strict.check(&"file:///etc/passwd".parse().unwrap()).is_err());

@@ -21,7 +21,8 @@ use futures_util::stream::BoxStream;
 
 use crate::base::clock::Timestamp;
 use crate::base::model::{
-    AppId, CommandId, Exit, Generation, ImageDigest, Limits, Replica, SpaceId, VolumeId, Window, WorkloadId, WorkloadSpec,
+    AppId, CommandId, Exit, Generation, ImageDigest, Limits, Replica, SpaceId, VolumeId, Window, WorkloadId,
+    WorkloadSpec,
 };
 
 pub use command::{Attached, CommandSpec, Control, EnterSpec, SeenCommand};

@@ -7,7 +7,7 @@
 use std::io::BufReader;
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use reqwest::header::HeaderMap;
 use reqwest::{Response, StatusCode, Url};
 use tokio_util::io::{StreamReader, SyncIoBridge};
@@ -62,7 +62,8 @@ pub async fn deploy_source(
     let user = named("user_variable", &source.user_variable)?;
     let password = named("password_variable", &source.password_variable)?;
     let within = Duration::from_secs(ctx.config.build.timeout_seconds);
-    let too_long = |_| Error::new(Kind::LimitReached, format!("it was not fetched within {} seconds", within.as_secs()));
+    let too_long =
+        |_| Error::new(Kind::LimitReached, format!("it was not fetched within {} seconds", within.as_secs()));
     match (&source.image, &source.git, &source.s3) {
         (Some(reference), None, None) => {
             let wanted = ImageSource { reference: reference.clone(), user, password };
@@ -169,7 +170,10 @@ async fn keys(
             let session = usual(SESSION).and_then(|name| all.get(&name).cloned());
             Ok(Some(Keys { id: value(&id)?.reveal().clone(), secret: value(&secret)?, session }))
         }
-        _ if asked => Err(Error::invalid("password_variable", "name both: the variable with the key's id, and the one with the secret")),
+        _ if asked => Err(Error::invalid(
+            "password_variable",
+            "name both: the variable with the key's id, and the one with the secret",
+        )),
         _ => Ok(None),
     }
 }
@@ -201,6 +205,8 @@ async fn from_git(
 
     let answer = remote.post(git::ask_pack(&tip)).await?;
     let body = answer.bytes_stream().map_err(|error| std::io::Error::other(error.without_url()));
+    // Who gave up waiting leaves no thread behind that reads on.
+    let body = body.take_until(tokio::time::sleep(Duration::from_secs(ctx.config.build.timeout_seconds)));
     let body = SyncIoBridge::new(StreamReader::new(Box::pin(body)));
     let (repositories, owner, bounds) = (ctx.sources.repositories(), app.id.to_string(), ctx.config.git.clone());
     let received = tokio::task::spawn_blocking(move || -> Result<_, GitError> {
@@ -212,12 +218,13 @@ async fn from_git(
             object_bytes: bounds.max_object_bytes,
         };
         let mut pack = git::read_pack(BufReader::with_capacity(64 << 10, body))?;
-        let mut quarantine = Quarantine::receive(&repository, &key, &mut pack, &limits, &mut |_| {})?;
+        let quarantine = Quarantine::receive(&repository, &key, &mut pack, &limits, &mut |_| {})?;
         quarantine.check(&[tip])?;
-        quarantine.keep();
-        Ok((repository, key))
+        Ok((repository, key, quarantine))
     });
-    let (repository, key) = received.await.map_err(Error::internal)?.map_err(not_taken)?;
+    let (repository, key, mut quarantine) = received.await.map_err(Error::internal)?.map_err(not_taken)?;
+    // Not before: where nobody waits any more, it goes with its last owner.
+    quarantine.keep();
     let tip: CommitId = tip.to_string().parse().map_err(|e| Error::internal(std::io::Error::other(format!("{e}"))))?;
     match intake::accept_from(ctx, actor, app, environment, (Origin::Archive, tip), &key).await {
         Ok((_, build)) => Ok(build),
@@ -274,9 +281,13 @@ fn well(field: &'static str, answer: Response) -> Result<Response> {
         field,
         match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                format!("the server refuses ({status}): name the variables that hold its credentials, or correct their values")
+                format!(
+                    "the server refuses ({status}): name the variables that hold its credentials, or correct their values"
+                )
             }
-            StatusCode::NOT_FOUND => format!("the server does not have it, or shows it to nobody without credentials ({status})"),
+            StatusCode::NOT_FOUND => {
+                format!("the server does not have it, or shows it to nobody without credentials ({status})")
+            }
             _ => format!("the server answers {status}"),
         },
     ))
@@ -333,7 +344,16 @@ mod tests {
         }
         assert!(address("git", "https://host/owner/repo.git").is_ok());
         let source = NewSource::default();
-        for bad in ["s3://", "s3://b/x", "s3://bucket", "s3://bucket/", "s3://bucket/../x", "https://x/y", "s3://B_c/x", "s3://a..b/x"] {
+        for bad in [
+            "s3://",
+            "s3://b/x",
+            "s3://bucket",
+            "s3://bucket/",
+            "s3://bucket/../x",
+            "https://x/y",
+            "s3://B_c/x",
+            "s3://a..b/x",
+        ] {
             assert!(object(bad, &source).is_err(), "{bad}");
         }
         assert!(object("s3://my-bucket/a/b.tar.gz", &source).is_ok());

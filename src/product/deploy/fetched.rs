@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -37,7 +38,10 @@ impl ImageSource {
         if !self.reference.split('/').next().is_some_and(|host| host.contains(['.', ':']) || host == "localhost")
             || !self.reference.contains('/')
         {
-            return Err(Error::invalid("image", "names no registry: write host/name:tag, such as docker.io/library/nginx:1.27"));
+            return Err(Error::invalid(
+                "image",
+                "names no registry: write host/name:tag, such as docker.io/library/nginx:1.27",
+            ));
         }
         if self.user.is_some() && self.password.is_none() {
             return Err(Error::invalid("password_variable", "must be there when user_variable is"));
@@ -54,7 +58,8 @@ pub(super) fn fetcher(ctx: &Ctx) -> Result<Fetcher> {
 pub(super) fn route(ctx: &Ctx) -> Result<Route> {
     let fetcher = fetcher(ctx)?;
     let http = fetcher.client().clone();
-    Ok(Route { http, allows: Arc::new(move |url| fetcher.check(url).is_ok()) })
+    let within = Duration::from_secs(ctx.config.build.timeout_seconds);
+    Ok(Route { http, allows: Arc::new(move |url| fetcher.check(url).is_ok()), within })
 }
 
 /// Those of the environment, as they are now.

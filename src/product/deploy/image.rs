@@ -327,3 +327,27 @@ impl Work for ImageWork {
         cx.log.append(&messages::problem(if live.is_some() { messages::KEPT } else { messages::TAG_UNMOVED }));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_of_before_still_read() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        let id = |prefix: &str| format!("{prefix}_01a20094149a73459f5da67ee405b2f6");
+        let mut order = json!({
+            "app": id("app"), "environment": id("env"), "tag": "latest", "manifest": digest, "user": id("usr"),
+            "build": id("bld"), "deployment": id("dep"),
+        });
+        let read = |order: &Value| serde_json::from_value::<ImageOrder>(order.clone()).expect("an order");
+        assert!(matches!(read(&order).from, From::Pushed { .. }));
+        let written = serde_json::to_value(read(&order)).expect("JSON");
+        assert_eq!(written, order);
+        let fields = order.as_object_mut().expect("an object");
+        fields.remove("tag");
+        fields.remove("manifest");
+        fields.insert("elsewhere".into(), json!({"reference": "r.example/x:1", "user": null, "password": "TOKEN"}));
+        assert!(matches!(read(&order).from, From::Elsewhere { elsewhere } if elsewhere.password.is_some()));
+    }
+}

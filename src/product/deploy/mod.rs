@@ -46,9 +46,9 @@ pub use commands::{
 pub use contents::{Condition, Contents, Ecosystem, Found, Package, Subject, contents, cyclonedx, find_package, spdx};
 pub use cron::{CronKeeper, NewCron, add_cron, cron, crons, remove_cron, run_cron};
 pub use diff::{Change, Names, ReleaseDiff, check_lines, diff, mount_lines, scaling_lines};
+pub use elsewhere::{NewSource, deploy_source};
 pub use follow::{LogEvent, finished, follow};
 pub use guide::{abort, proceed};
-pub use elsewhere::{NewSource, deploy_source};
 pub use image::{ImageWork, Pushed, deploy_image, image_deployed, image_target};
 pub use intake::{Accepted, PushOrder, RefUpdate, accept, decide, open_for_fetch, open_for_push};
 pub use promote::promote;

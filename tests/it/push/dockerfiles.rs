@@ -54,7 +54,8 @@ fn a_tree_is_built_by_its_dockerfile_with_arguments_patterns_and_processes() {
 
     let verb = |words: &[&str]| server.cli(&server.owner, &[words, &["-a", "other"]].concat()).expect("a verb");
     verb(&["config:set", "GREETING=from a variable", "TOKEN=hunter2-of-the-app"]);
-    let app_json = r#"{"build": {"dockerfile": "docker/App", "target": "serve", "args": {"GREETING": null, "NOBODY": "x"}}}"#;
+    let app_json =
+        r#"{"build": {"dockerfile": "docker/App", "target": "serve", "args": {"GREETING": null, "NOBODY": "x"}}}"#;
     let run = "echo \"$GREETING [$TOKEN] $HYTHE_APP\" > /page; sleep 1; id -u; \
                cat /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/pids.max /sys/fs/cgroup/memory/memory.limit_in_bytes \
                /sys/fs/cgroup/memory.max 2>/dev/null; true";
@@ -71,7 +72,14 @@ fn a_tree_is_built_by_its_dockerfile_with_arguments_patterns_and_processes() {
         ("Procfile", "worker: while true; do sleep 1; done\n"),
     ]);
     let said = node.push("main").accepted();
-    for text in ["docker/App (chosen by app.json)", "argument NOBODY is not used", "GREETING", "kept.txt", "line 10: FROM", "4096"] {
+    for text in [
+        "docker/App (chosen by app.json)",
+        "argument NOBODY is not used",
+        "GREETING",
+        "kept.txt",
+        "line 10: FROM",
+        "4096",
+    ] {
         assert!(said.contains(text), "{text:?} is not in\n{said}");
     }
     assert!(said.contains("2147483648") || said.contains("2147483647"), "bounded in memory:\n{said}");
@@ -106,13 +114,22 @@ fn a_dockerfile_that_cannot_be_built_says_why_and_changes_nothing() {
         (dockerfile("--network=host id"), &["Dockerfile line 3", "server's network"][..]),
         (dockerfile("--security=insecure id"), &["Dockerfile line 3", "never has privileges"]),
         (dockerfile("--mount=type=bind,source=/,target=/host ls /host"), &["Dockerfile line 3", "mounts nothing"]),
-        (dockerfile("--mount=type=secret,id=npm cat /run/secrets/npm"), &["Dockerfile line 3", "secrets out of layers"]),
-        (format!("{good}ADD http://169.254.169.254/latest/meta-data /x\n"), &["Dockerfile line 17", "ADD of an address"]),
+        (
+            dockerfile("--mount=type=secret,id=npm cat /run/secrets/npm"),
+            &["Dockerfile line 3", "secrets out of layers"],
+        ),
+        (
+            format!("{good}ADD http://169.254.169.254/latest/meta-data /x\n"),
+            &["Dockerfile line 17", "ADD of an address"],
+        ),
         (format!("{good}ADD http://127.0.0.1:{}/v1/healthz /x\n", app.server.api_port), &["ADD of an address"]),
         (dockerfile("echo the evidence; exit 7"), &["Dockerfile line 3", "exited 7", "the evidence"]),
         (good.replace("COPY serve.pl", "COPY absent.pl"), &["Dockerfile line 9", "absent.pl"]),
         (good.replace("CMD", "CDM"), &["Dockerfile line 14", "unknown instruction \"CDM\""]),
-        ("FROM localhost:1/x/y\n".into(), &["Dockerfile line 1", "localhost:1/x/y:latest", "not an address of the public"]),
+        (
+            "FROM localhost:1/x/y\n".into(),
+            &["Dockerfile line 1", "localhost:1/x/y:latest", "not an address of the public"],
+        ),
         ("FROM 169.254.169.254/x/y\n".into(), &["Dockerfile line 1", "not an address of the public"]),
         (own, &["Dockerfile line 1", "platform's own"]),
         (good.replace("CMD", "LABEL hythe.environment=x\nCMD"), &["Dockerfile line 14", "platform's own"]),
@@ -148,6 +165,7 @@ fn a_build_goes_on_after_kill_9_and_leaves_no_container() {
     let answer: Answer = eventually("the app answers", || Some(server.get("hello")).filter(|a| a.status == 200));
     assert_eq!(answer, ok("after the kill"));
     eventually("every job has ended", || (journal.unfinished() == 0).then_some(()));
-    let others = || server.containers().into_iter().filter(|name| !name.contains("-sandbox-") && !name.contains("hello"));
+    let others =
+        || server.containers().into_iter().filter(|name| !name.contains("-sandbox-") && !name.contains("hello"));
     eventually("no container of the build is left", || (others().count() == 0).then_some(()));
 }

@@ -77,7 +77,11 @@ fn answer(
 ) -> std::io::Result<()> {
     let path = asked.line.split(' ').nth(1).unwrap_or_default();
     let mut whole = |kind: &str, body: &[u8]| {
-        write!(stream, "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len())?;
+        write!(
+            stream,
+            "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            body.len()
+        )?;
         stream.write_all(body)
     };
     match (path, repository, archive) {
@@ -154,7 +158,10 @@ fn an_image_a_branch_and_an_archive_from_elsewhere_are_deployed() {
     assert!(!said.contains(&token), "{said}");
     serves(&server, "by image");
     assert!(verb(&["releases"]).contains(&format!("image {image}")));
-    refused(&create(&server, &["--image", &image.replace("v1", "v99"), "--password-from", "REGISTRY_TOKEN"]), &["has no manifests/v99"]);
+    refused(
+        &create(&server, &["--image", &image.replace("v1", "v99"), "--password-from", "REGISTRY_TOKEN"]),
+        &["has no manifests/v99"],
+    );
     refused(&create(&server, &["--image", "169.254.169.254/x/y:1"]), &["outbound.private"]);
     serves(&server, "by image");
 
@@ -188,9 +195,11 @@ fn an_image_a_branch_and_an_archive_from_elsewhere_are_deployed() {
     create(&server, &["--s3", &bucket("my-bucket"), "--endpoint", &endpoint]).expect("an archive");
     serves(&server, "by archive");
     verb(&["config:set", "AWS_ACCESS_KEY_ID=AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY=hunter2-of-the-bucket"]);
-    create(&server, &["--s3", &bucket("my-bucket"), "--endpoint", &endpoint, "--region", "eu-central-1"]).expect("signed");
+    create(&server, &["--s3", &bucket("my-bucket"), "--endpoint", &endpoint, "--region", "eu-central-1"])
+        .expect("signed");
     let seen = host.seen.lock().expect("lock").clone();
-    let signed: Vec<_> = seen.iter().filter(|(line, _)| line.contains("/my-bucket/")).map(|(_, a)| a.as_str()).collect();
+    let signed: Vec<_> =
+        seen.iter().filter(|(line, _)| line.contains("/my-bucket/")).map(|(_, a)| a.as_str()).collect();
     assert_eq!(signed[0], "");
     assert!(signed[1].starts_with("AWS4-HMAC-SHA256 Credential=AKIAEXAMPLE/"), "{signed:?}");
     assert!(signed[1].contains("/eu-central-1/s3/aws4_request"), "{signed:?}");
@@ -247,10 +256,9 @@ fn nobody_is_led_into_the_server_s_own_network_or_held_up() {
     settings.variables.insert("HYTHE_GIT_MAX_PACK_BYTES".into(), "300000".into());
     let bounded = RealServer::start_with(settings);
     bounded.cli(&bounded.owner, &["apps:create", "shop"]).expect("apps:create");
-    for (bucket, texts) in [
-        ("endless-bucket", &["larger than 300000 bytes"][..]),
-        ("slow-bucket", &["not fetched within 3 seconds"]),
-    ] {
+    for (bucket, texts) in
+        [("endless-bucket", &["larger than 300000 bytes"][..]), ("slow-bucket", &["not fetched within 3 seconds"])]
+    {
         let address = format!("s3://{bucket}/app.tar.gz");
         refused(&create(&bounded, &["--s3", &address, "--endpoint", &host.at("")]), texts);
     }

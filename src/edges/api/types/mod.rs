@@ -31,10 +31,10 @@ pub use disk::{AppDiskView, CleanView, DiskView, PlatformDiskView};
 pub use drain::{DrainView, NewDrainBody};
 pub use health::{CheckBody, CheckItem, ProcessChecksBody};
 pub use held::HeldView;
-pub use source::NewSourceBody;
 pub use local::{Local, LocalAnswer, LocalRequest};
 pub use metrics::{HostPoint, MetricsPoint, MetricsView, ReplicaPoint, RequestsPoint};
 pub use seen::{EventView, WhyLink, WhySide, WhyView};
+pub use source::NewSourceBody;
 pub use volume::{
     FormationBody, FormationChanged, MountBody, MountsChanged, NewVolumeBody, RestoreBody, SizeView, VolumeView,
 };

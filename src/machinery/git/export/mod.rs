@@ -48,11 +48,14 @@ pub fn export_tree(
     export_tree_but(repo, quarantine, commit, limits, &Changes::default(), out)
 }
 
+/// Whether a path is left out.
+pub type Hides<'a> = dyn Fn(&[u8]) -> bool + 'a;
+
 /// How what is written differs from the tree.
 #[derive(Default)]
 pub struct Changes<'a> {
     /// Files and links, by path, that are left out. Directories are left out when nothing is left in them.
-    pub hides: Option<&'a dyn Fn(&[u8]) -> bool>,
+    pub hides: Option<&'a Hides<'a>>,
     /// Files that stand at the root, in place of the tree's own of that name.
     pub instead: &'a [(String, Vec<u8>)],
 }

@@ -329,10 +329,7 @@ impl Engine for Docker {
     }
 
     fn recipe_labels(&self, app: &AppId) -> BTreeMap<String, String> {
-        BTreeMap::from([
-            (names::PREFIX.to_owned(), self.0.prefix.clone()),
-            (names::RECIPE.to_owned(), app.to_string()),
-        ])
+        BTreeMap::from([(names::PREFIX.to_owned(), self.0.prefix.clone()), (names::RECIPE.to_owned(), app.to_string())])
     }
 
     async fn recipe(&self, app: &AppId) -> Result<ByteStream> {

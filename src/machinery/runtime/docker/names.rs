@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use super::super::{CommandSpec, Result};
 use super::faults::refused;
 use crate::base::model::{
-    AppId, CommandId, EnvironmentId, Generation, Id, ImageDigest, ProcessName, ReleaseId, SpaceId, VolumeId, WorkloadId,
-    WorkloadSpec,
+    AppId, CommandId, EnvironmentId, Generation, Id, ImageDigest, ProcessName, ReleaseId, SpaceId, VolumeId,
+    WorkloadId, WorkloadSpec,
 };
 
 pub(super) const PREFIX: &str = "hythe.prefix";

@@ -140,7 +140,10 @@ impl Checker<'_> {
             let platform = parse::expand(platform, &self.values(), self.escape);
             if !platform.is_empty() && platform != self.given.platform {
                 let here = self.given.platform;
-                return Err(Fault::at(line, format!("FROM wants an image for {platform}; this server builds for {here}")));
+                return Err(Fault::at(
+                    line,
+                    format!("FROM wants an image for {platform}; this server builds for {here}"),
+                ));
             }
         }
         let words: Vec<String> = instruction.rest.split_whitespace().map(str::to_owned).collect();
@@ -152,7 +155,10 @@ impl Checker<'_> {
         if let Some(name) = &name
             && !is_stage(name)
         {
-            return Err(Fault::at(line, format!("{name:?} is no name of a stage: a letter, then letters, 0-9, -, _ and .")));
+            return Err(Fault::at(
+                line,
+                format!("{name:?} is no name of a stage: a letter, then letters, 0-9, -, _ and ."),
+            ));
         }
         let image = parse::expand(image, &self.values(), self.escape);
         if image.is_empty() {
@@ -187,7 +193,8 @@ impl Checker<'_> {
 
     fn arg(&mut self, instruction: &Instruction) {
         for word in parse::words(&instruction.rest, self.escape) {
-            let (name, default) = word.split_once('=').map_or((word.as_str(), None), |(name, value)| (name, Some(value)));
+            let (name, default) =
+                word.split_once('=').map_or((word.as_str(), None), |(name, value)| (name, Some(value)));
             self.out.declared.insert(name.to_owned());
             if self.stages.is_empty() {
                 let given = self.given.arguments.get(name).cloned();
@@ -208,7 +215,8 @@ impl Checker<'_> {
         let line = instruction.line;
         for flag in std::mem::take(&mut instruction.flags) {
             let (name, value) = flag.split_once('=').unwrap_or((&flag, ""));
-            let refused = |cause: &str, remedy: &str| Err(Fault::at(line, format!("RUN {flag} {cause}")).remedy(remedy));
+            let refused =
+                |cause: &str, remedy: &str| Err(Fault::at(line, format!("RUN {flag} {cause}")).remedy(remedy));
             match (name, value) {
                 ("--network", "default") | ("--security", "sandbox") => {}
                 ("--network", "host") => {
@@ -220,7 +228,9 @@ impl Checker<'_> {
                     let kind = options.split(',').find_map(|option| option.strip_prefix("type=")).unwrap_or("bind");
                     match kind {
                         "cache" | "tmpfs" => {
-                            let note = format!("line {line}: --mount=type={kind} is left out: nothing of it is kept between builds");
+                            let note = format!(
+                                "line {line}: --mount=type={kind} is left out: nothing of it is kept between builds"
+                            );
                             self.out.notes.push(note);
                         }
                         "secret" | "ssh" => {
@@ -257,7 +267,9 @@ impl Checker<'_> {
                 "--from" if instruction.name == "COPY" => kept.push(format!("--from={}", self.source(line, value)?)),
                 "--chmod" => {
                     let fault = Fault::at(line, format!("{flag} is not known to this engine's builder"));
-                    return Err(fault.remedy("Set the mode in the repository (git update-index --chmod=+x FILE), or by RUN chmod."));
+                    return Err(fault.remedy(
+                        "Set the mode in the repository (git update-index --chmod=+x FILE), or by RUN chmod.",
+                    ));
                 }
                 _ => return Err(unknown(line, &instruction.name, &flag)),
             }
@@ -289,7 +301,8 @@ fn added(instruction: &Instruction, escape: char) -> Result<(), Fault> {
     let fault = |cause: String| Fault::at(instruction.line, cause);
     for source in &words[..words.len().saturating_sub(1)] {
         if source.contains("://") || source.starts_with("git@") {
-            let fault = fault("ADD of an address is refused: the engine would fetch it from the server's own network".into());
+            let fault =
+                fault("ADD of an address is refused: the engine would fetch it from the server's own network".into());
             return Err(fault.remedy("Fetch it in the build: RUN curl -fsSLo FILE ADDRESS."));
         }
         if source.contains('$') {

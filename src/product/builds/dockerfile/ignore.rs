@@ -170,7 +170,8 @@ mod tests {
         ] {
             assert!(ignore.hides(hidden.as_bytes()), "{hidden}");
         }
-        for sent in ["README.md", "src/CHANGES.md", "src/node_modules", "sub/secret", "test/d1", "a/bc", "xzy", "docs"] {
+        for sent in ["README.md", "src/CHANGES.md", "src/node_modules", "sub/secret", "test/d1", "a/bc", "xzy", "docs"]
+        {
             assert!(!ignore.hides(sent.as_bytes()), "{sent}");
         }
     }

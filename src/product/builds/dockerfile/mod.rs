@@ -136,7 +136,10 @@ impl Builder {
             log.line(&texts::note(&texts::readable(&from_variables)));
         }
         for name in recipe.wish.args.keys().filter(|name| !checked.declared.contains(name.as_str())) {
-            log.line(&texts::note(&format!("the build argument {name} is not used: {} has no ARG {name}", recipe.dockerfile)));
+            log.line(&texts::note(&format!(
+                "the build argument {name} is not used: {} has no ARG {name}",
+                recipe.dockerfile
+            )));
         }
         if let Some(text) = &files.procfile {
             processes::parse(text).map_err(|(line, cause)| texts::procfile(line, &cause))?;
@@ -165,7 +168,8 @@ impl Builder {
             base = self.engine.image_reference(&image);
         } else {
             // Its first part still tells the platform's own images.
-            let any = format!("sha256:{}", "0".repeat(64)).parse().map_err(|_| messages::platform("naming an image", ""))?;
+            let any =
+                format!("sha256:{}", "0".repeat(64)).parse().map_err(|_| messages::platform("naming an image", ""))?;
             base = self.engine.image_reference(&any);
         }
         checked = self.checked(request, recipe, files, &base)?;
@@ -214,11 +218,10 @@ impl Builder {
             let read = read.await.map_err(|error| messages::platform("reading the image", &error.to_string()))?;
             read.map_err(|error| messages::platform("reading the image", &export::chain(&error)))?
         };
-        let processes = processes::of(&facts, files.procfile.as_deref(), terms.shell)
-            .map_err(|fault| match fault {
-                processes::Unfit::Procfile(line, cause) => texts::procfile(line, &cause),
-                processes::Unfit::Image(cause) => texts::unfit(&recipe.dockerfile, &cause),
-            })?;
+        let processes = processes::of(&facts, files.procfile.as_deref(), terms.shell).map_err(|fault| match fault {
+            processes::Unfit::Procfile(line, cause) => texts::procfile(line, &cause),
+            processes::Unfit::Image(cause) => texts::unfit(&recipe.dockerfile, &cause),
+        })?;
         // It was built there: nothing but a name is new to the engine.
         self.images.note(&facts.layers);
         self.images.load(&built.image).await?;
@@ -313,7 +316,10 @@ impl Builder {
         }
         for instruction in &image.on_build {
             check::check_on_build(instruction).map_err(|fault| {
-                texts::fault(path, &Fault { line, cause: format!("{reference}: {}", fault.cause), remedy: fault.remedy })
+                texts::fault(
+                    path,
+                    &Fault { line, cause: format!("{reference}: {}", fault.cause), remedy: fault.remedy },
+                )
             })?;
         }
         Ok(())
@@ -383,7 +389,12 @@ impl Builder {
         }
     }
 
-    async fn take_recipe(&self, request: &BuildRequest, recipe: &Recipe, terms: Terms) -> Result<ImageDigest, BuildFailure> {
+    async fn take_recipe(
+        &self,
+        request: &BuildRequest,
+        recipe: &Recipe,
+        terms: Terms,
+    ) -> Result<ImageDigest, BuildFailure> {
         let archive = self.engine.recipe(&request.app).await.map_err(|error| messages::engine(&error))?;
         let (feed, reader) = export::readable(archive);
         let blobs = self.blobs.clone();

@@ -137,8 +137,11 @@ fn instruction(line: usize, text: &str, on_build: bool) -> Result<Instruction, F
     }
     let heredoc = matches!(name.as_str(), "RUN" | "COPY" | "ADD") && rest.split_whitespace().any(is_heredoc);
     if heredoc && !rest.starts_with('[') {
-        let fault = Fault::at(line, format!("{name} with << (a here-document) is not understood by this engine's builder"));
-        return Err(fault.remedy("Write the lines as one command with && and \\, or keep them in a file of the repository."));
+        let fault =
+            Fault::at(line, format!("{name} with << (a here-document) is not understood by this engine's builder"));
+        return Err(
+            fault.remedy("Write the lines as one command with && and \\, or keep them in a file of the repository.")
+        );
     }
     Ok(Instruction { line, name, flags, rest: rest.to_owned(), on_build })
 }
@@ -159,7 +162,9 @@ fn is_blank_or_comment(line: &str) -> bool {
 fn directives(text: &str) -> Result<(char, Option<String>), Fault> {
     let (mut escape, mut syntax) = ('\\', None);
     for (at, line) in text.lines().enumerate() {
-        let Some((key, value)) = line.trim().strip_prefix('#').and_then(|comment| comment.split_once('=')) else { break };
+        let Some((key, value)) = line.trim().strip_prefix('#').and_then(|comment| comment.split_once('=')) else {
+            break;
+        };
         match (key.trim().to_ascii_lowercase().as_str(), value.trim()) {
             ("escape", "\\") => {}
             ("escape", "`") => escape = '`',
@@ -238,7 +243,10 @@ mod tests {
         let text = "# escape=\\\n# hello\nFROM a AS b\n\nrun --mount=type=cache,target=/x one && \\\n # why\n\n   two\nONBUILD COPY . /\nCMD [\"a\"]";
         let parsed = parse(text.as_bytes()).unwrap();
         let told: Vec<_> = parsed.instructions.iter().map(|i| (i.line, i.name.as_str(), i.rest.as_str())).collect();
-        assert_eq!(told, [(3, "FROM", "a AS b"), (5, "RUN", "one &&    two"), (9, "COPY", ". /"), (10, "CMD", "[\"a\"]")]);
+        assert_eq!(
+            told,
+            [(3, "FROM", "a AS b"), (5, "RUN", "one &&    two"), (9, "COPY", ". /"), (10, "CMD", "[\"a\"]")]
+        );
         assert_eq!(parsed.instructions[1].flags, ["--mount=type=cache,target=/x"]);
         assert!(parsed.instructions[2].on_build);
     }

@@ -68,7 +68,10 @@ mod tests {
     #[test]
     fn a_procfile_names_types_and_a_fault_its_line() {
         let named = parse(b"# types\nweb: ./serve -p $PORT\n\nworker:./work\n").unwrap();
-        assert_eq!(named.iter().map(|(n, c)| format!("{n}|{c}")).collect::<Vec<_>>(), ["web|./serve -p $PORT", "worker|./work"]);
+        assert_eq!(
+            named.iter().map(|(n, c)| format!("{n}|{c}")).collect::<Vec<_>>(),
+            ["web|./serve -p $PORT", "worker|./work"]
+        );
         for (text, line) in [("web ./x", 1), ("web: a\n\nweb: b", 3), ("web:", 1), ("w b: x", 1), ("../x: y", 1)] {
             assert_eq!(parse(text.as_bytes()).unwrap_err().0, line, "{text}");
         }

@@ -23,12 +23,15 @@ impl Full {
             Some((rest, digest)) => (rest, Some(digest)),
             None => (text, None),
         };
-        if digest.is_some_and(|d| d.strip_prefix("sha256:").is_none_or(|hex| hex.len() != 64 || !hex.bytes().all(is_hex))) {
+        if digest
+            .is_some_and(|d| d.strip_prefix("sha256:").is_none_or(|hex| hex.len() != 64 || !hex.bytes().all(is_hex)))
+        {
             return Err("has no SHA-256 digest after @");
         }
         let named = rest.split_once('/').filter(|(host, _)| host.contains(['.', ':']) || *host == "localhost");
         let (host, path) = named.unwrap_or((DEFAULT, rest));
-        let host = if host == "index.docker.io" { DEFAULT } else { host };
+        // Engines take the host of its index for the same.
+        let host = host.strip_prefix("index.").filter(|host| *host == DEFAULT).unwrap_or(host);
         let (name, tag) = path.split_once(':').unwrap_or((path, "latest"));
         let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
         let part = |part: &str| {
@@ -62,7 +65,8 @@ impl Full {
     pub fn is_platform(&self, own: &str) -> bool {
         let Some((start, last)) = self.name.split_once('/') else { return false };
         let by_digest = self.tag.len() == 64 && self.tag.bytes().all(is_hex);
-        self.host == DEFAULT && (start == own || PLATFORM.contains(&last) && (by_digest || self.tag.starts_with("app_")))
+        self.host == DEFAULT
+            && (start == own || PLATFORM.contains(&last) && (by_digest || self.tag.starts_with("app_")))
     }
 }
 
@@ -84,7 +88,9 @@ mod tests {
         let digest = format!("sha256:{}", "a".repeat(64));
         assert_eq!(full(&format!("x:1@{digest}")).unwrap(), format!("docker.io/library/x@{digest}"));
         assert_eq!(Full::parse("127.0.0.1:80/x").unwrap().port, 80);
-        for bad in ["", "A", "a b", "a/../b", "sha256:12/x/", "-o.x/a", "x:y:z", "x@sha256:1", "http://x/y", "r.example:p/x"] {
+        for bad in
+            ["", "A", "a b", "a/../b", "sha256:12/x/", "-o.x/a", "x:y:z", "x@sha256:1", "http://x/y", "r.example:p/x"]
+        {
             assert!(Full::parse(bad).is_err(), "{bad}");
         }
     }
@@ -92,7 +98,10 @@ mod tests {
     #[test]
     fn images_of_apps_are_known_by_their_names() {
         let hex = "b".repeat(64);
-        for own in [format!("hythe/image:{hex}"), "hythe/recipe:app_1".into(), format!("docker.io/other/image:{hex}")] {
+        let index = format!("index.{DEFAULT}/hythe/image:{hex}");
+        for own in
+            [index, format!("hythe/image:{hex}"), "hythe/recipe:app_1".into(), format!("docker.io/other/image:{hex}")]
+        {
             assert!(Full::parse(&own).unwrap().is_platform("hythe"), "{own}");
         }
         assert!(!Full::parse("acme/image:1").unwrap().is_platform("hythe"));

@@ -38,7 +38,10 @@ pub(in super::super) fn note(text: &str) -> String {
 
 /// Of arguments whose values come from the app's variables.
 pub(in super::super) fn readable(names: &[&str]) -> String {
-    format!("build arguments are readable by whoever reads the builder's records, so never for secrets: {}", names.join(", "))
+    format!(
+        "build arguments are readable by whoever reads the builder's records, so never for secrets: {}",
+        names.join(", ")
+    )
 }
 
 pub(in super::super) fn absent(path: &str) -> BuildFailure {
@@ -137,7 +140,10 @@ pub(in super::super) fn fetched_unfit(cause: &str) -> BuildFailure {
 
 pub(in super::super) fn not_fetched(reference: &str, cause: &str) -> BuildFailure {
     let (reference, cause) = (clean(reference.as_bytes()), clean(cause.as_bytes()));
-    copy(format!("the image {reference} cannot be fetched"), format!("The image {reference} cannot be fetched: {cause}."))
-        .remedy("Correct its name, or name the variables that hold its credentials: --user-from NAME --password-from NAME")
-        .into()
+    copy(
+        format!("the image {reference} cannot be fetched"),
+        format!("The image {reference} cannot be fetched: {cause}."),
+    )
+    .remedy("Correct its name, or name the variables that hold its credentials: --user-from NAME --password-from NAME")
+    .into()
 }
