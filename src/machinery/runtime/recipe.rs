@@ -22,6 +22,8 @@ pub struct RecipeSpec {
     pub arguments: BTreeMap<String, String>,
     /// Of each container of the build.
     pub limits: Limits,
+    /// What a command of it may write.
+    pub disk_bytes: u64,
     /// Without what earlier builds left.
     pub no_cache: bool,
     /// For all of it; then it is ended.
@@ -49,6 +51,11 @@ pub enum RecipeFault {
     /// The builder's own words on what cannot be done.
     #[error("{0}")]
     Said(String),
+    #[error("it stayed at the limit of its processes")]
+    Crowded,
+    /// So many bytes.
+    #[error("it wrote {0} bytes")]
+    Outgrown(u64),
     #[error("it took too long")]
     TooLong,
     #[error(transparent)]

@@ -57,7 +57,7 @@ impl Builder {
         let _pin = self.blobs.pin();
         let most = if limit == 0 { LARGEST } else { limit };
         let work = fetch(&self.blobs, reference, login, route, most);
-        let within = Duration::from_secs(self.timeout_seconds);
+        let within = Duration::from_secs(self.bounds.seconds);
         let fetched = tokio::time::timeout(within, work).await.map_err(|_| messages::timed_out(within.as_secs()))?;
         let fetched = fetched.map_err(|error| match &error {
             ImageError::Unfit(cause) => messages::dockerfile::fetched_unfit(cause),

@@ -1,7 +1,7 @@
 //! Trees that are built by their Dockerfile.
 
 use super::{Deployed, ok};
-use crate::harness::{Answer, Journal, RealServer, Repo, docker, engine, eventually};
+use crate::harness::{Answer, Journal, Load, RealServer, Repo, Settings, docker, engine, eventually};
 
 const SERVE: &str = "#!/bin/sh\nexec perl /srv/serve.pl\n";
 
@@ -168,4 +168,28 @@ fn a_build_goes_on_after_kill_9_and_leaves_no_container() {
     let others =
         || server.containers().into_iter().filter(|name| !name.contains("-sandbox-") && !name.contains("hello"));
     eventually("no container of the build is left", || (others().count() == 0).then_some(()));
+}
+
+#[test]
+fn a_build_that_wants_everything_is_ended_and_what_runs_answers_throughout() {
+    let mut settings = Settings::with("HYTHE_BUILD_MEMORY_BYTES", 256 << 20);
+    let bounds = [("PROCESSES", "256"), ("DISK_BYTES", "1000000000"), ("OUTPUT_BYTES", "5000000")];
+    settings.variables.extend(bounds.map(|(key, value)| (format!("HYTHE_BUILD_{key}"), value.to_owned())));
+    let app = Deployed::with(settings);
+    let load = Load::on(&app.server, "hello", 2);
+    let hostile = tree(&app.server, "hostile", &dockerfile("true"), &[]);
+    for (command, told) in [
+        ("bash -c 'bomb() { bomb | bomb & }; bomb; sleep infinity'", &["too many processes", "build.processes"][..]),
+        ("perl -e 'my @a; while (1) { push @a, \"x\" x (1 << 24) }'", &["Dockerfile line 3", "exited 137", "256 MB"]),
+        ("dd if=/dev/zero of=/full bs=1M count=4000; sleep infinity", &["wrote more than 1.0 GB", "build.disk_bytes"]),
+        ("yes 'and again'", &["printed more than 5 MB", "build.output_bytes"]),
+    ] {
+        hostile.commit(&[("Dockerfile", &dockerfile(command))]);
+        hostile.push("main").refused(told);
+    }
+    load.served_throughout();
+    eventually("no container of a build is left", || {
+        let names = app.server.containers();
+        names.iter().all(|name| name.contains("-sandbox-") || name.contains("hello")).then_some(())
+    });
 }

@@ -23,6 +23,7 @@ mod names;
 mod networks;
 mod observe;
 mod recipe;
+mod recipe_bounds;
 mod rollout;
 mod sandbox;
 mod usage;

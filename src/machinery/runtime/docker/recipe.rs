@@ -2,28 +2,26 @@
 //!
 //! Not by BuildKit: inside an engine that one knows neither bounds of memory and processor nor any network but the
 //! engine's own or the host's, so a build could starve and reach what runs. The classic builder takes bounds and the
-//! network of builds; what it does not know (processes, memory beyond 2 GiB) each container is given as it starts.
+//! network of builds; `recipe_bounds` sees to the rest.
 //!
 //! Whoever writes the Dockerfile puts the labels of `build_labels` after each FROM: by them the containers of a build and
 //! all that its cache holds are found, and no build is served what another app's left.
 
 use std::collections::HashMap;
 
-use bollard::models::{BuildInfo, ContainerUpdateBody};
+use bollard::models::BuildInfo;
 use bollard::query_parameters::{
-    BuildImageOptionsBuilder, CreateImageOptionsBuilder, EventsOptionsBuilder, ListImagesOptionsBuilder,
-    PruneImagesOptionsBuilder, RemoveImageOptionsBuilder,
+    BuildImageOptionsBuilder, CreateImageOptionsBuilder, ListImagesOptionsBuilder, PruneImagesOptionsBuilder,
+    RemoveImageOptionsBuilder,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tokio_util::sync::CancellationToken;
 
 use super::super::{ByteStream, EngineError, ForeignImage, RecipeFault, RecipeLine, RecipeLines, RecipeSpec, Result};
 use super::faults::{self, gone_is_fine, refused};
 use super::images::{patient, watched};
 use super::rollout::CPU_PERIOD_MICROS;
 use super::{Docker, LONG, QUICK, names};
-use crate::base::clock::{Clock, SystemClock};
-use crate::base::model::{AppId, Limits};
+use crate::base::model::AppId;
 
 /// Of 1024, which everything else has: where processor time is short, what runs goes before what is built.
 const CPU_SHARES: i32 = 128;
@@ -51,17 +49,21 @@ impl Docker {
             .rm(true)
             .forcerm(true)
             .build();
-        let ended = self.bound_containers(&spec.app, spec.limits).await?;
+        let (watching, mut broke) = self.watch_recipe(&spec.app, spec.limits, spec.disk_bytes).await?;
         let api = self.api()?;
         let (docker, app) = (self.clone(), spec.app);
         let (to, from) = tokio::sync::mpsc::channel(32);
         self.0.tidying.spawn(async move {
-            let until_end = ended.drop_guard();
+            let until_end = watching;
             let work = async {
                 let mut said = api.build_image(options, None, Some(bollard::body_try_stream(context))).boxed();
                 loop {
                     let next = tokio::select! {
                         next = said.next() => next,
+                        Some(fault) = broke.recv() => {
+                            let _ = to.send(Err(fault)).await;
+                            return;
+                        }
                         // Nobody reads along any more: the engine ends a build whose client goes away.
                         () = to.closed() => return,
                     };
@@ -104,43 +106,6 @@ impl Docker {
             EngineError::NotFound { subject } => RecipeFault::Said(format!("{subject} does not exist")),
             other => other.into(),
         }
-    }
-
-    /// Gives each container of the app's builds, as it starts, the bounds that the builder does not know; until cancelled.
-    async fn bound_containers(&self, app: &AppId, limits: Limits) -> Result<CancellationToken> {
-        let ours = [format!("{}={}", names::PREFIX, self.0.prefix), format!("{}={app}", names::RECIPE)];
-        let filters = HashMap::from([
-            ("type", vec!["container".to_owned()]),
-            ("event", vec!["start".to_owned()]),
-            ("label", ours.to_vec()),
-        ]);
-        // Replayed from this moment: none starts before somebody listens.
-        let now = SystemClock.now().0;
-        let since = format!("{}.{:03}", now.div_euclid(1000), now.rem_euclid(1000));
-        let options = EventsOptionsBuilder::new().since(&since).filters(&filters).build();
-        let api = self.api()?;
-        self.call("reach", "engine", QUICK, |api| async move { api.ping().await }).await?;
-        let (cancel, docker) = (CancellationToken::new(), self.clone());
-        let until = cancel.clone();
-        self.0.tidying.spawn(async move {
-            let mut events = api.events(Some(options)).take_until(until.cancelled_owned()).boxed();
-            while let Some(Ok(event)) = events.next().await {
-                let Some(id) = event.actor.and_then(|actor| actor.id) else { continue };
-                let bounds = ContainerUpdateBody {
-                    pids_limit: Some(limits.pids),
-                    memory: Some(limits.memory_bytes),
-                    memory_swap: Some(limits.memory_bytes),
-                    ..Default::default()
-                };
-                let id = &id;
-                let bound = |api: bollard::Docker| async move { api.update_container(id, bounds).await };
-                // One that has ended already needs none.
-                if let Err(error) = docker.call("bound", id, QUICK, bound).await {
-                    tracing::debug!(container = id, %error, "a container of a build was not bounded");
-                }
-            }
-        });
-        Ok(cancel)
     }
 
     pub(super) async fn foreign(&self, reference: &str) -> Result<Option<ForeignImage>> {

@@ -24,7 +24,7 @@ impl Docker {
     }
 
     /// None for one that does not run.
-    async fn counters(&self, container: &str) -> Result<Option<Usage>> {
+    pub(super) async fn counters(&self, container: &str) -> Result<Option<Usage>> {
         let options = StatsOptionsBuilder::new().stream(false).one_shot(true).build();
         let read = |api: bollard::Docker| async move { api.stats(container, Some(options)).next().await.transpose() };
         let stats = self.call("read the counters of", container, QUICK, read).await?;

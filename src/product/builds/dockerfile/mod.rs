@@ -159,7 +159,7 @@ impl Builder {
         let _pin = self.blobs.pin();
         let place = self.place(&request.app);
         // One app's builds never overlap.
-        let _place = place.lock().await;
+        let place = place.lock().await;
         let mut base = String::from("hythe/image:none");
         let mut checked = self.checked(request, recipe, files, &base)?;
         if checked.uses_base {
@@ -190,10 +190,16 @@ impl Builder {
             target: recipe.wish.target.clone(),
             arguments: self.passed(request, recipe, &checked)?,
             limits,
+            disk_bytes: self.bounds.disk_bytes,
             no_cache: request.no_cache,
             within: Duration::from_secs(self.bounds.seconds),
         };
-        self.follow(recipe, &checked, spec, memory_bytes, &*log).await?;
+        let followed = self.follow(recipe, &checked, spec, memory_bytes, &*log);
+        tokio::select! {
+            followed = followed => followed?,
+            // Dropping what is followed ends the build.
+            full = self.bounds.broken(&*self.engine, place.sandbox()) => return Err(full),
+        }
         let image = self.take_recipe(request, recipe, terms).await?;
         Ok(RecipeBuilt { image })
     }
@@ -338,6 +344,7 @@ impl Builder {
         let mut lines = Lines::new(log);
         let mut evidence = VecDeque::new();
         let mut partial: Vec<u8> = Vec::new();
+        let mut printed = 0u64;
         let (mut now, mut pending) = (None::<&Step>, None::<&Step>);
         let failed = loop {
             let Some(next) = said.next().await else { break None };
@@ -361,6 +368,10 @@ impl Builder {
                 }
                 Ok(RecipeLine::Cached) => {}
                 Ok(RecipeLine::Output(bytes)) => {
+                    printed = printed.saturating_add(bytes.len() as u64);
+                    if printed > self.bounds.output_bytes {
+                        return Err(messages::flooded(self.bounds.output_bytes));
+                    }
                     lines.push(&bytes, Instant::now());
                     for byte in bytes {
                         match byte {
@@ -384,6 +395,8 @@ impl Builder {
                 None => texts::undone(path, None, &format!("a command ended with code {code}"), &evidence),
             }),
             Some(RecipeFault::Said(cause)) => Err(texts::undone(path, now, &cause, &evidence)),
+            Some(RecipeFault::Crowded) => Err(messages::too_many_processes(self.bounds.processes)),
+            Some(RecipeFault::Outgrown(size)) => Err(messages::outgrown(size, self.bounds.disk_bytes)),
             Some(RecipeFault::TooLong) => Err(messages::timed_out(seconds)),
             Some(RecipeFault::Engine(error)) => Err(messages::engine(&error)),
         }
