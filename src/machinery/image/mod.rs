@@ -16,6 +16,7 @@ mod digest;
 mod document;
 mod entry;
 mod error;
+mod files;
 mod layer;
 mod packages;
 mod pull;
@@ -36,9 +37,10 @@ pub use document::{
     DOCKER_LIST, DOCKER_MANIFEST, DOCKER_SCHEMA_1, Document, LARGEST_DOCUMENT, OCI_INDEX, OCI_MANIFEST, is_index,
 };
 pub use error::{ImageError, Result};
+pub use files::read_files;
 pub use layer::{LayerWriter, write_layer};
 pub use packages::{Ecosystem, LayerPackages, Package, joined_packages, layer_packages, layers_of};
-pub use pull::{Login, pull};
+pub use pull::{Bounds, Login, pull, pull_bounded};
 pub use rules::{LayerRules, Owner};
 pub use store::{BlobStore, BlobWriter};
 pub use sweep::{Pin, StoredBlob, Swept};

@@ -20,6 +20,8 @@ pub enum Owner {
 pub struct LayerRules {
     /// Every entry's path must start with it, and loses it. The entry with exactly this path is the tree's root.
     pub strip_prefix: String,
+    /// Entries outside of `strip_prefix` are left out instead of refused.
+    pub rest_left_out: bool,
     /// Where the tree's root lies in the image; with an empty prefix the root entry itself is left out. Directories that the
     /// stream does not hold are added with mode 0755: above the prefix owned by root, from it on by `owner`.
     pub prefix: String,
@@ -38,6 +40,7 @@ impl Default for LayerRules {
     fn default() -> Self {
         Self {
             strip_prefix: String::new(),
+            rest_left_out: false,
             prefix: String::new(),
             owner: Owner::All(1000, 1000),
             exclude: Vec::new(),
@@ -107,6 +110,7 @@ impl LayerRules {
         let Some(rest) = below(&full, self.strip_prefix.as_bytes()) else {
             return match below(self.strip_prefix.as_bytes(), &full) {
                 Some(_) => Ok(None),
+                None if self.rest_left_out => Ok(None),
                 None => Err(ImageError::entry(path, format!("lies outside of {:?}", self.strip_prefix))),
             };
         };

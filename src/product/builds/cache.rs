@@ -1,7 +1,7 @@
 //! What is remembered of an app's last build, in `<data>/caches/<app id>.json`: what its build image is made of, and
 //! its layers with the blobs that hold them. Losing the file costs time and nothing else.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,8 @@ use crate::machinery::image::Digest;
 pub(super) struct Cache {
     pub build_ingredients: BTreeSet<Ingredient>,
     pub layers: Vec<KeptLayer>,
+    /// By directory of the buildpack below `/layers`: its `store.toml`.
+    pub stores: BTreeMap<String, String>,
     /// The last image.
     pub image: Option<ImageDigest>,
     /// Bytes of the cache before this one, which had outgrown its bound; until somebody was told.
@@ -28,6 +30,9 @@ pub(super) struct KeptLayer {
     pub buildpack: String,
     pub name: String,
     pub launch: bool,
+    /// Rows of before there was this held no layer that was for builds only and not cached.
+    #[serde(default)]
+    pub build: bool,
     pub cache: bool,
     /// The layer's toml without types.
     pub metadata: String,
@@ -70,7 +75,9 @@ impl Cache {
 
     /// Blobs of layers, for builds and for images.
     pub fn blobs(&self) -> impl Iterator<Item = (Digest, u64)> {
-        self.layers.iter().filter_map(|layer| layer.blob)
+        let own = self.layers.iter().filter_map(|layer| layer.blob);
+        let brought = self.build_ingredients.iter().filter_map(Ingredient::brought);
+        own.chain(brought.map(|layer| (layer.digest, layer.size)))
     }
 
     pub fn layer(&self, path: &str) -> Option<&KeptLayer> {
@@ -111,6 +118,7 @@ mod tests {
             buildpack: "hythe_nodejs".into(),
             name: "node".into(),
             launch: true,
+            build: false,
             cache: true,
             metadata: "[metadata]\n".into(),
             fingerprint: None,
