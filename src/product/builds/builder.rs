@@ -243,6 +243,7 @@ impl Builder {
         };
         let (mut outcome, workspace) = self.run(&mut place, request, detected, found, &deadline, &*log).await?;
         place.fresh = false;
+        outcome.recall(&cache);
         let kept = self.keep_layers(&place, &outcome, &cache).await?;
         let workspace = match workspace {
             Some(layer) => layer,

@@ -38,6 +38,14 @@ pub(super) struct KeptLayer {
     pub metadata: String,
     /// Of the content when `blob` was made of it.
     pub fingerprint: Option<String>,
+    /// Of one for launch: what images need to know of it when its buildpack leaves it as it is in the last one.
+    #[serde(default)]
+    pub parts: Vec<String>,
+    #[serde(default)]
+    pub scripts: Vec<String>,
+    /// By folder and file, with a slash between them.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
     #[serde(with = "blob")]
     pub blob: Option<(Digest, u64)>,
 }
@@ -122,6 +130,9 @@ mod tests {
             cache: true,
             metadata: "[metadata]\n".into(),
             fingerprint: None,
+            parts: vec!["bin".into()],
+            scripts: Vec::new(),
+            environment: BTreeMap::from([("env/A".into(), "1".into())]),
             blob: Some((Digest::of(b"x"), 1)),
         };
         let cache = Cache { layers: vec![layer.clone()], ..Default::default() };

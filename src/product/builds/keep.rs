@@ -70,6 +70,14 @@ impl Builder {
                 cache: layer.cache,
                 metadata: layer.metadata.clone(),
                 fingerprint: layer.fingerprint.clone(),
+                parts: layer.parts.clone(),
+                scripts: layer.scripts.clone(),
+                environment: layer
+                    .environment
+                    .iter()
+                    .filter(|_| layer.launch)
+                    .map(|((folder, file), text)| (format!("{folder}/{file}"), text.clone()))
+                    .collect(),
                 blob,
             });
         }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use tokio::task::JoinHandle;
 
 use super::builder::{Builder, layer_rules, refused};
+use super::cache::Cache;
 use super::descriptor::Target;
 use super::environment::{self, Variables};
 use super::launch::{self, Launched};
@@ -219,6 +220,20 @@ impl Builder {
 }
 
 impl Outcome {
+    /// Layers that are left as they are in the last image have no files here: what is known of them is of that time.
+    pub(super) fn recall(&mut self, cache: &Cache) {
+        for layer in self.layers.iter_mut().filter(|layer| layer.launch && !layer.has_directory) {
+            let Some(before) = cache.layer(&layer.path()) else { continue };
+            layer.parts.clone_from(&before.parts);
+            layer.scripts.clone_from(&before.scripts);
+            let apart = |(path, text): (&String, &String)| {
+                let (folder, file) = path.rsplit_once('/')?;
+                Some(((folder.to_owned(), file.to_owned()), text.clone()))
+            };
+            layer.environment = before.environment.iter().filter_map(apart).collect();
+        }
+    }
+
     fn take(&mut self, part: &Part, found: result::Found) -> Result<(), BuildFailure> {
         let invalid = |cause: &str| messages::result_invalid(&part.name, "launch.toml", cause);
         if let Some(text) = &found.launch {

@@ -99,6 +99,9 @@ mod tests {
             cache: types.contains('c'),
             metadata: "[metadata]\nof = \"before\"\n".into(),
             fingerprint: None,
+            parts: Vec::new(),
+            scripts: Vec::new(),
+            environment: BTreeMap::new(),
             blob: Some((Digest::of(b"x"), 1)),
         }
     }

@@ -223,6 +223,13 @@ impl Tree {
         self
     }
 
+    pub fn program(self, path: &str, content: &str) -> Self {
+        let tree = self.file(path, content);
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(tree.dir.join(path), executable).expect("mode");
+        tree
+    }
+
     pub fn source(&self) -> Source {
         let dir = self.dir.clone();
         Arc::new(move |out: &mut dyn Write| {
