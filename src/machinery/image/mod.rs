@@ -41,7 +41,7 @@ pub use files::read_files;
 pub use layer::{LayerWriter, write_layer};
 pub use packages::{Ecosystem, LayerPackages, Package, joined_packages, layer_packages, layers_of};
 pub use pull::{Bounds, Login, pull, pull_bounded};
-pub use rules::{LayerRules, Owner};
+pub use rules::{LayerRules, Owner, Pick};
 pub use store::{BlobStore, BlobWriter};
 pub use sweep::{Pin, StoredBlob, Swept};
 pub use unpack::{Contents, content_digest, unpack};

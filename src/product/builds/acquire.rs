@@ -81,13 +81,13 @@ impl Builder {
                 _ if !acquiring.seen.insert(next.to_string()) && first.is_some() => continue,
                 _ if acquiring.seen.len() > MOST_BUILDPACKS * 2 => return Err(messages::too_many_brought()),
                 BuildpackRef::Path(path) => {
-                    let (descriptor, needed) = self.from_tree(acquiring, path, source).await?;
+                    let (descriptor, needed) = self.bring_tree(acquiring, path, source).await?;
                     todo.extend(needed);
                     descriptor
                 }
                 BuildpackRef::Image(image) => {
                     log.line(&format!("-----> Fetching the buildpack {next}"));
-                    self.from_image(acquiring, image).await?
+                    self.bring_image(acquiring, image).await?
                 }
             };
             first.get_or_insert(member);
@@ -96,7 +96,7 @@ impl Builder {
     }
 
     /// The buildpack in a directory of the tree, and what its `package.toml` says that it needs beside.
-    async fn from_tree(
+    async fn bring_tree(
         &self,
         acquiring: &mut Acquiring,
         path: &str,
@@ -126,7 +126,7 @@ impl Builder {
     }
 
     /// All buildpacks of an image; the member is the one that it is made for.
-    async fn from_image(&self, acquiring: &mut Acquiring, image: &str) -> Result<Member, BuildFailure> {
+    async fn bring_image(&self, acquiring: &mut Acquiring, image: &str) -> Result<Member, BuildFailure> {
         let reference = format!("docker://{image}");
         let guard = self.guard;
         let bounds = Bounds { allows: Arc::new(move |address| guard.allows(address)), bytes: MOST_BYTES };

@@ -77,6 +77,8 @@ fn labels(base: &ImageDigest, detected: &Detected, built: &Built) -> BTreeMap<St
     let workspace: Vec<_> =
         built.layers.iter().filter(|layer| layer.path == "workspace").map(|l| json!({ "sha": l.digest })).collect();
 
+    let bom = built.layers.iter().find(|layer| layer.path == "sbom").map(|layer| json!({ "sha": layer.digest }));
+
     let mut labels = built.labels.clone();
     labels.retain(|key, _| !key.starts_with("io.hythe.") && !key.starts_with("io.buildpacks."));
     labels.insert(
@@ -85,7 +87,8 @@ fn labels(base: &ImageDigest, detected: &Detected, built: &Built) -> BTreeMap<St
     );
     labels.insert(
         "io.buildpacks.lifecycle.metadata".into(),
-        json!({ "app": workspace, "buildpacks": layered, "runImage": { "reference": base.as_str() } }).to_string(),
+        json!({ "app": workspace, "sbom": bom, "buildpacks": layered, "runImage": { "reference": base.as_str() } })
+            .to_string(),
     );
     labels.insert("io.hythe.buildpacks".into(), detected.group.join(" "));
     labels

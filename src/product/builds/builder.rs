@@ -18,9 +18,10 @@ use super::pack::{self, Ingredient};
 use super::phases::Outcome;
 use super::place::{AWAKE, Deadline, Place};
 use super::plan::{self, Choice, Look, NoChoice};
+use super::sbom::{self, Boms};
 use super::{
     BuildFailure, BuildLog, BuildRequest, Built, BuiltLayer, Detected, Imaged, Source, assembly, environment, launch,
-    launcher, lines, messages, remains,
+    launcher, lines, messages, remains, slices,
 };
 use crate::base::config;
 use crate::base::model::{AppId, ImageDigest, OrganizationId, Processes};
@@ -238,13 +239,18 @@ impl Builder {
         let deadline = self.deadline();
         let remains = self.begun(&mut place, request, detected, &image, source, &deadline).await?;
         let found = match place.fresh {
-            true => remains::restored(&cache, &group, &self.restore(&place, detected, &cache).await?),
+            true => {
+                let restored = self.restore(&place, detected, &cache).await?;
+                self.restore_boms(&place, &cache, &group).await?;
+                remains::restored(&cache, &group, &restored)
+            }
             false => remains.kept(&cache, &group),
         };
         let (mut outcome, workspace) = self.run(&mut place, request, detected, found, &deadline, &*log).await?;
         place.fresh = false;
         outcome.recall(&cache);
-        let kept = self.keep_layers(&place, &outcome, &cache).await?;
+        let boms = self.take_boms(&place, &outcome).await?;
+        let kept = self.keep_layers(&place, &outcome, &cache, &boms).await?;
         let workspace = match workspace {
             Some(layer) => layer,
             None => self
@@ -262,7 +268,7 @@ impl Builder {
         self.sleep_later(&request.app, place.uses);
         drop(place);
 
-        let built = self.built(detected, outcome, &kept, workspace).await;
+        let built = self.built(detected, outcome, &kept, workspace, boms).await;
         built.map_err(|error| refused("the image", &error))
     }
 
@@ -283,6 +289,7 @@ impl Builder {
         outcome: Outcome,
         kept: &[KeptLayer],
         workspace: Layer,
+        boms: Boms,
     ) -> Result<Built, Refused> {
         let of = |name: &_, launched: &launch::Launched| {
             let mut process = launched.process.clone();
@@ -294,19 +301,23 @@ impl Builder {
         let mut processes: Processes =
             outcome.processes.iter().map(|(name, launched)| (name.clone(), of(name, launched))).collect();
         let environment = environment::at_launch(outcome.layers.iter());
+        let launched: Vec<_> = kept.iter().filter(|layer| layer.launch).map(KeptLayer::path).collect();
         let (blobs, layers, image) = (self.blobs.clone(), outcome.layers, environment.clone());
+        let slices = outcome.slices;
         let wrapped = tokio::task::spawn_blocking(move || {
             let launcher = launcher::wrap(&blobs, &layers, &image, &mut processes)?;
-            Ok::<_, Refused>((launcher, processes))
+            let boms = sbom::layer(&blobs, &boms, &launched)?;
+            Ok::<_, Refused>((launcher, processes, boms, slices::split(&blobs, workspace, slices)?))
         });
-        let (launcher, processes) = wrapped.await.map_err(std::io::Error::other)??;
+        let (launcher, processes, boms, workspace) = wrapped.await.map_err(std::io::Error::other)??;
 
         let launched = kept.iter().filter(|layer| layer.launch).filter_map(|layer| Some((layer, layer.blob?)));
         let mut layers: Vec<_> = launched
             .map(|(layer, (digest, bytes))| BuiltLayer { digest: digest.to_string(), bytes, path: layer.path() })
             .collect();
-        let beside = [launcher.map(|layer| (layer, "launcher")), Some((workspace, "workspace"))];
-        layers.extend(beside.into_iter().flatten().map(|(layer, path)| BuiltLayer {
+        let beside = [launcher.map(|layer| (layer, "launcher")), boms.map(|layer| (layer, "sbom"))];
+        let beside = beside.into_iter().flatten().chain(workspace.into_iter().map(|layer| (layer, "workspace")));
+        layers.extend(beside.map(|(layer, path)| BuiltLayer {
             digest: layer.digest.to_string(),
             bytes: layer.size,
             path: path.to_owned(),

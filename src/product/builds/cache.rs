@@ -46,6 +46,9 @@ pub(super) struct KeptLayer {
     /// By folder and file, with a slash between them.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
+    /// Bills of materials: by kind, digest and size of a layer with the file.
+    #[serde(default)]
+    pub boms: BTreeMap<String, (String, u64)>,
     #[serde(with = "blob")]
     pub blob: Option<(Digest, u64)>,
 }
@@ -84,6 +87,8 @@ impl Cache {
     /// Blobs of layers, for builds and for images.
     pub fn blobs(&self) -> impl Iterator<Item = (Digest, u64)> {
         let own = self.layers.iter().filter_map(|layer| layer.blob);
+        let bom = |(digest, size): &(String, u64)| Some((digest.parse().ok()?, *size));
+        let own = own.chain(self.layers.iter().flat_map(|layer| layer.boms.values()).filter_map(bom));
         let brought = self.build_ingredients.iter().filter_map(Ingredient::brought);
         own.chain(brought.map(|layer| (layer.digest, layer.size)))
     }
@@ -133,6 +138,7 @@ mod tests {
             parts: vec!["bin".into()],
             scripts: Vec::new(),
             environment: BTreeMap::from([("env/A".into(), "1".into())]),
+            boms: BTreeMap::from([("cdx.json".into(), (Digest::of(b"y").to_string(), 1))]),
             blob: Some((Digest::of(b"x"), 1)),
         };
         let cache = Cache { layers: vec![layer.clone()], ..Default::default() };

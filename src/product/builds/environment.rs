@@ -151,7 +151,8 @@ mod tests {
     #[test]
     fn each_suffix_does_what_the_specification_says() {
         // Two layers of one buildpack, one of the next, in this order; what A is at the end.
-        let table: [([&[(&str, &str)]; 3], Option<&str>); 12] = [
+        type Row<'t> = ([&'t [(&'t str, &'t str)]; 3], Option<&'t str>);
+        let table: [Row; 12] = [
             ([&[("env/A", "1")], &[("env/A", "2")], &[]], Some("2")),
             ([&[("env/A.override", "1")], &[], &[("env/A", "3")]], Some("3")),
             ([&[("env/A.default", "1")], &[("env/A.default", "2")], &[]], Some("1")),

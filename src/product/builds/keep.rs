@@ -7,6 +7,7 @@ use super::export::{self, Refused};
 use super::phases::Outcome;
 use super::place::Place;
 use super::result::FoundLayer;
+use super::sbom::{self, Boms};
 use super::{BuildFailure, Detected};
 use crate::machinery::image::{Digest, Layer};
 
@@ -41,6 +42,7 @@ impl Builder {
         place: &Place,
         outcome: &Outcome,
         cache: &Cache,
+        boms: &Boms,
     ) -> Result<Vec<KeptLayer>, BuildFailure> {
         let mut kept = Vec::new();
         for layer in outcome.layers.iter().filter(|layer| !layer.is_ignored()) {
@@ -72,6 +74,7 @@ impl Builder {
                 fingerprint: layer.fingerprint.clone(),
                 parts: layer.parts.clone(),
                 scripts: layer.scripts.clone(),
+                boms: sbom::of_layer(boms, &layer.path()),
                 environment: layer
                     .environment
                     .iter()

@@ -76,11 +76,11 @@ mod tests {
     #[test]
     fn a_process_without_needs_starts_as_it_is() {
         let web: ProcessName = "web".parse().unwrap();
-        let layers = [layer(&["exec.d/worker/a", "profile.d/x"], &[("env.launch/worker", "A", "1")])];
+        let layers = [layer(&["exec.d/worker/a", "profile.d/x"], &[("env.launch/worker", "A", "x")])];
         let image = environment::at_launch(layers.iter());
         assert_eq!(plan(&layers, &web, &image), None);
         let worker = plan(&layers, &"worker".parse().unwrap(), &image).unwrap();
-        assert_eq!(worker, "set\0A\0\01\0run\0/layers/one/x/exec.d/worker/a\0");
+        assert_eq!(worker, "set\0A\0\0x\0run\0/layers/one/x/exec.d/worker/a\0");
     }
 
     #[test]

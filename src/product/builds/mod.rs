@@ -44,6 +44,7 @@ mod remains;
 mod result;
 mod sbom;
 mod session;
+mod slices;
 
 pub use admission::Turn;
 pub use builder::Builder;

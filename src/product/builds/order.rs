@@ -155,7 +155,8 @@ mod tests {
     #[test]
     fn orders_multiply_from_left_to_right() {
         let (o, p) = (("o", "a b | c d"), ("p", "e f | g h"));
-        let table: [(&str, &[(&str, &str)], &[&str]); 10] = [
+        type Row<'t> = (&'t str, &'t [(&'t str, &'t str)], &'t [&'t str]);
+        let table: [Row; 10] = [
             ("a b", &[], &["a b"]),
             ("a b? c", &[], &["a b? c"]),
             ("e o f", &[o], &["e a b f", "e c d f"]),

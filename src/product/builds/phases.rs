@@ -109,8 +109,12 @@ impl Builder {
     ) -> Result<(Outcome, Option<Layer>), BuildFailure> {
         let parts = &detected.members;
         let directories: Vec<_> = parts.iter().map(Part::directory).collect();
-        let mut fields =
-            Fields::from([("keep".to_owned(), kept.paths.join(" ")), ("group".to_owned(), directories.join(" "))]);
+        let named: Vec<_> = kept.tomls.keys().filter_map(|file| file.strip_suffix(".toml")).collect();
+        let mut fields = Fields::from([
+            ("keep".to_owned(), kept.paths.join(" ")),
+            ("named".to_owned(), named.join(" ")),
+            ("group".to_owned(), directories.join(" ")),
+        ]);
         fields.extend(kept.tomls.into_iter().map(|(path, text)| (format!("toml.{path}"), text)));
         self.ask(place, Request { phase: "prepare", fields, source: None }, deadline, log).await?;
 

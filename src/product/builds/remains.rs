@@ -102,6 +102,7 @@ mod tests {
             parts: Vec::new(),
             scripts: Vec::new(),
             environment: BTreeMap::new(),
+            boms: BTreeMap::new(),
             blob: Some((Digest::of(b"x"), 1)),
         }
     }

@@ -57,6 +57,20 @@ fn a_composite_s_first_group_that_stands_builds_with_all_that_is_promised() {
     assert_eq!(facts.labels["io.hythe.buildpacks"], "example/one example/two example/cleared");
     assert!(facts.labels["io.buildpacks.build.metadata"].contains("\"id\":\"example/one\",\"version\":\"1.2.3\""));
 
+    // Bills of materials lie together; a slice is a layer of its own, and nothing of it is missing.
+    let image = app.lab.engine.image_reference(&done.imaged.image);
+    let inside = |words: &[&str]| docker(&[&["run", "--rm", &image], words].concat()).expect("docker run");
+    let boms = inside(&["find", "/layers/sbom", "-type", "f"]);
+    let mut boms: Vec<_> = boms.lines().collect();
+    boms.sort_unstable();
+    let at = "/layers/sbom/launch/example_one";
+    assert_eq!(boms, [format!("{at}/lib/sbom.spdx.json"), format!("{at}/sbom.cdx.json")]);
+    assert!(inside(&["cat", "/workspace/buildpacks/one/bin/detect", "/workspace/app.txt"]).ends_with("here\n"));
+    let metadata: serde_json::Value =
+        serde_json::from_str(&facts.labels["io.buildpacks.lifecycle.metadata"]).expect("JSON");
+    assert_eq!(metadata["app"].as_array().map(Vec::len), Some(2));
+    assert!(metadata["sbom"]["sha"].is_string(), "{metadata}");
+
     // At launch: variables of layers, programs that give more, one process's own, and people's before all.
     assert_eq!(said(&app, &done, "web", &[]), "hello from workspace ✓ none default");
     assert_eq!(said(&app, &done, "web", &["USER_SET=mine"]), "hello from workspace ✓ none mine");
