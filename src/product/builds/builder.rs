@@ -13,7 +13,7 @@ use super::export::{self, Refused};
 use super::images::Images;
 use super::members::{self, Part, Pool};
 use super::network::Network;
-use super::order::{self, Seat};
+use super::order::{self, Slot};
 use super::pack::{self, Ingredient};
 use super::phases::Outcome;
 use super::place::{AWAKE, Deadline, Place};
@@ -167,7 +167,7 @@ impl Builder {
         let image = self.images.build_image(&ingredients, &*log).await?;
         place.open(&*self.engine, &self.images, &image).await?;
         let mark = uuid::Uuid::now_v7().simple().to_string();
-        let asked: BTreeSet<&str> = groups.iter().flatten().map(|seat| seat.key.as_str()).collect();
+        let asked: BTreeSet<&str> = groups.iter().flatten().map(|slot| slot.key.as_str()).collect();
         let asked: Vec<Part> = asked.into_iter().filter_map(|key| pool.part(key)).collect();
         let looks = self.look(&mut place, request, &asked, source, &mark, &*log).await?;
         self.sleep_later(&request.app, place.uses);
@@ -187,7 +187,7 @@ impl Builder {
         request: &BuildRequest,
         source: &Source,
         log: &dyn BuildLog,
-    ) -> Result<(Pool, Vec<Vec<Seat>>), BuildFailure> {
+    ) -> Result<(Pool, Vec<Vec<Slot>>), BuildFailure> {
         let (pool, mut group) = self.acquire(&request.wishes, source, log).await?;
         group.push(order::procfile());
         let groups = order::expand(&group, &|member| pool.find(member));

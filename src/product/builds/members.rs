@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::descriptor::{Api, Descriptor, Member, Target};
-use super::order::Seat;
+use super::order::Slot;
 use super::pack::{self, Buildpack, Ingredient};
 
 /// One that takes part in a build.
@@ -128,12 +128,12 @@ impl Pool {
 }
 
 /// The platform's order, as groups of keys.
-pub(super) fn own_groups(buildpacks: &[Buildpack]) -> Vec<Vec<Seat>> {
-    let seat = |&(id, optional): &(&str, bool)| {
+pub(super) fn own_groups(buildpacks: &[Buildpack]) -> Vec<Vec<Slot>> {
+    let slot = |&(id, optional): &(&str, bool)| {
         let buildpack = buildpacks.iter().find(|buildpack| buildpack.id == id)?;
-        Some(Seat::new(id, Part::of(buildpack).path(), optional))
+        Some(Slot::new(id, Part::of(buildpack).path(), optional))
     };
-    pack::ORDER.iter().map(|group| group.iter().filter_map(seat).collect()).collect()
+    pack::ORDER.iter().map(|group| group.iter().filter_map(slot).collect()).collect()
 }
 
 fn key(descriptor: &Descriptor) -> String {

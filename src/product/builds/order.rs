@@ -7,19 +7,19 @@ use super::descriptor::{Descriptor, Member};
 /// Groups that come out of one order: a few composites in a row multiply.
 const MOST_GROUPS: usize = 2000;
 /// Members of one of them.
-const MOST_SEATS: usize = 200;
+const MOST_SLOTS: usize = 200;
 const DEEPEST: usize = 32;
 
 /// One buildpack with programs in one group.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Seat {
+pub(super) struct Slot {
     /// By which a pool knows it.
     pub key: String,
     id: String,
     pub optional: bool,
 }
 
-impl Seat {
+impl Slot {
     pub fn new(id: &str, key: String, optional: bool) -> Self {
         Self { key, id: id.to_owned(), optional }
     }
@@ -36,7 +36,7 @@ pub(super) enum OrderFault {
     Unknown { member: String, by: String },
     #[error("the order goes in a circle: {}", .0.join(" → "))]
     Circle(Vec<String>),
-    #[error("its order comes to more than {MOST_GROUPS} groups, or to a group of more than {MOST_SEATS}")]
+    #[error("its order comes to more than {MOST_GROUPS} groups, or to a group of more than {MOST_SLOTS}")]
     TooMany,
 }
 
@@ -44,7 +44,7 @@ pub(super) enum OrderFault {
 pub(super) fn expand<'d>(
     group: &[Member],
     find: &dyn Fn(&Member) -> Option<(String, &'d Descriptor)>,
-) -> Result<Vec<Vec<Seat>>, OrderFault> {
+) -> Result<Vec<Vec<Slot>>, OrderFault> {
     let mut way = Vec::new();
     let mut groups = of_group(group, "the choice of buildpacks", find, &mut way)?;
     groups.retain(|group| !group.is_empty());
@@ -56,13 +56,13 @@ fn of_group<'d>(
     by: &str,
     find: &dyn Fn(&Member) -> Option<(String, &'d Descriptor)>,
     way: &mut Vec<String>,
-) -> Result<Vec<Vec<Seat>>, OrderFault> {
-    let mut found: Vec<Vec<Seat>> = vec![Vec::new()];
+) -> Result<Vec<Vec<Slot>>, OrderFault> {
+    let mut found: Vec<Vec<Slot>> = vec![Vec::new()];
     for member in group {
         let unknown = || OrderFault::Unknown { member: member.to_string(), by: by.to_owned() };
         let (key, descriptor) = find(member).ok_or_else(unknown)?;
         let choices = match &descriptor.order {
-            None => vec![vec![Seat { key, id: descriptor.id.clone(), optional: member.optional }]],
+            None => vec![vec![Slot { key, id: descriptor.id.clone(), optional: member.optional }]],
             Some(order) => {
                 let mut choices = of_order(order, &key, find, way)?;
                 if member.optional {
@@ -79,9 +79,9 @@ fn of_group<'d>(
             for choice in &choices {
                 let mut group = start.clone();
                 // One buildpack has one place in a group: its layers have one directory.
-                let new = choice.iter().filter(|seat| start.iter().all(|other| other.id != seat.id));
+                let new = choice.iter().filter(|slot| start.iter().all(|other| other.id != slot.id));
                 group.extend(new.cloned());
-                if group.len() > MOST_SEATS {
+                if group.len() > MOST_SLOTS {
                     return Err(OrderFault::TooMany);
                 }
                 longer.push(group);
@@ -97,7 +97,7 @@ fn of_order<'d>(
     key: &str,
     find: &dyn Fn(&Member) -> Option<(String, &'d Descriptor)>,
     way: &mut Vec<String>,
-) -> Result<Vec<Vec<Seat>>, OrderFault> {
+) -> Result<Vec<Vec<Slot>>, OrderFault> {
     if way.iter().any(|above| above == key) || way.len() >= DEEPEST {
         let circle = way.iter().cloned().chain([key.to_owned()]);
         return Err(OrderFault::Circle(circle.collect()));
@@ -143,9 +143,9 @@ mod tests {
             })
             .collect();
         let find = |m: &Member| pool.get(&m.id).map(|d| (d.id.clone(), d));
-        let shown = |seats: &Vec<Seat>| {
+        let shown = |slots: &Vec<Slot>| {
             let words: Vec<_> =
-                seats.iter().map(|s| format!("{}{}", s.key, if s.optional { "?" } else { "" })).collect();
+                slots.iter().map(|s| format!("{}{}", s.key, if s.optional { "?" } else { "" })).collect();
             words.join(" ")
         };
         Ok(expand(&group(choice), &find)?.iter().map(shown).collect())

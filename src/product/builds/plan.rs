@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
-use super::order::Seat;
+use super::order::Slot;
 
 /// What `bin/detect` of one buildpack left; all of it is hostile.
 #[derive(Debug, Clone, Default)]
@@ -102,7 +102,7 @@ const MOST_TRIALS: usize = 20_000;
 const LONGEST_PLAN: usize = 64 << 10;
 
 /// `strict`: an error of any of them ends it. Else it is as if that one had declined.
-pub(super) fn choose(groups: &[Vec<Seat>], looks: &BTreeMap<String, Look>, strict: bool) -> Result<Choice, NoChoice> {
+pub(super) fn choose(groups: &[Vec<Slot>], looks: &BTreeMap<String, Look>, strict: bool) -> Result<Choice, NoChoice> {
     let mut errors = looks.iter().filter(|(_, look)| look.exit != PASSED && look.exit != DECLINED);
     let errored = errors.next().map(|(key, look)| NoChoice::Errored { key: key.clone(), exit: look.exit });
     if strict && let Some(errored) = errored {
@@ -118,17 +118,17 @@ pub(super) fn choose(groups: &[Vec<Seat>], looks: &BTreeMap<String, Look>, stric
     }
     let declined = || {
         let [only] = groups else { return None };
-        let passes = |seat: &Seat| looks.get(&seat.key).is_some_and(|look| look.exit == PASSED);
-        let seat = only.iter().find(|seat| !seat.optional && !passes(seat))?;
-        (!strict).then(|| NoChoice::Declined { key: seat.key.clone() })
+        let passes = |slot: &Slot| looks.get(&slot.key).is_some_and(|look| look.exit == PASSED);
+        let slot = only.iter().find(|slot| !slot.optional && !passes(slot))?;
+        (!strict).then(|| NoChoice::Declined { key: slot.key.clone() })
     };
     Err(unmet.or(errored).or_else(declined).unwrap_or(NoChoice::Unknown))
 }
 
 /// The group as far as it passes; none if one that must pass does not.
-fn stand(group: &[Seat], looks: &BTreeMap<String, Look>) -> Result<Option<Choice>, NoChoice> {
+fn stand(group: &[Slot], looks: &BTreeMap<String, Look>) -> Result<Option<Choice>, NoChoice> {
     let mut members = Vec::new();
-    for Seat { key, optional, .. } in group {
+    for Slot { key, optional, .. } in group {
         let Some(look) = looks.get(key).filter(|look| look.exit == PASSED) else {
             if *optional {
                 continue;
@@ -147,7 +147,7 @@ fn stand(group: &[Seat], looks: &BTreeMap<String, Look>) -> Result<Option<Choice
     if members.is_empty() {
         return Ok(None);
     }
-    if members.iter().all(|member| member.optional) && !group.iter().all(|seat| seat.optional) {
+    if members.iter().all(|member| member.optional) && !group.iter().all(|slot| slot.optional) {
         return Ok(None);
     }
     let mut search = Search { fault: None, left: MOST_TRIALS };

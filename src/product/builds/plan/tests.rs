@@ -2,12 +2,12 @@
 
 use super::*;
 
-fn groups(texts: &[&str]) -> Vec<Vec<Seat>> {
-    let seat = |word: &str| {
+fn groups(texts: &[&str]) -> Vec<Vec<Slot>> {
+    let slot = |word: &str| {
         let (id, optional) = word.strip_suffix('?').map_or((word, false), |id| (id, true));
-        Seat::new(id, id.to_owned(), optional)
+        Slot::new(id, id.to_owned(), optional)
     };
-    texts.iter().map(|text| text.split_whitespace().map(seat).collect()).collect()
+    texts.iter().map(|text| text.split_whitespace().map(slot).collect()).collect()
 }
 
 fn looks(said: &[(&str, i64, &str)]) -> BTreeMap<String, Look> {
