@@ -240,8 +240,9 @@ impl Builder {
         let remains = self.begun(&mut place, request, detected, &image, source, &deadline).await?;
         let found = match place.fresh {
             true => {
-                let restored = self.restore(&place, detected, &cache).await?;
+                // The layers last: with them the directories above become the buildpacks' own.
                 self.restore_boms(&place, &cache, &group).await?;
+                let restored = self.restore(&place, detected, &cache).await?;
                 remains::restored(&cache, &group, &restored)
             }
             false => remains.kept(&cache, &group),
