@@ -6,8 +6,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{
-    ApiState, accounts, apps, buildpacks, builds, checks, commands, contents, crons, deployments, disk, drains, environments,
-    events, logs, metrics, platform, processes, releases, rollouts, scaling, sizes, variables, volumes, webhooks, why,
+    ApiState, accounts, apps, buildpacks, builds, checks, commands, contents, crons, deployments, disk, drains,
+    environments, events, logs, metrics, platform, processes, releases, rollouts, scaling, sizes, variables, volumes,
+    webhooks, why,
 };
 
 #[derive(OpenApi)]

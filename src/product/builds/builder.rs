@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::task::TaskTracker;
 
 use super::admission::{self, Admission, Turn};
+use super::boms::{self, Boms};
 use super::bounds::{Bounds, LOOK};
 use super::cache::{Cache, KeptLayer};
 use super::export::{self, Refused};
@@ -18,7 +19,6 @@ use super::pack::{self, Ingredient};
 use super::phases::Outcome;
 use super::place::{AWAKE, Deadline, Place};
 use super::plan::{self, Choice, Look, NoChoice};
-use super::sbom::{self, Boms};
 use super::{
     BuildFailure, BuildLog, BuildRequest, Built, BuiltLayer, Detected, Imaged, Source, assembly, environment, launch,
     launcher, lines, messages, remains, slices,
@@ -307,7 +307,7 @@ impl Builder {
         let slices = outcome.slices;
         let wrapped = tokio::task::spawn_blocking(move || {
             let launcher = launcher::wrap(&blobs, &layers, &image, &mut processes)?;
-            let boms = sbom::layer(&blobs, &boms, &launched)?;
+            let boms = boms::layer(&blobs, &boms, &launched)?;
             Ok::<_, Refused>((launcher, processes, boms, slices::split(&blobs, workspace, slices)?))
         });
         let (launcher, processes, boms, workspace) = wrapped.await.map_err(std::io::Error::other)??;

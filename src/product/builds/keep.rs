@@ -1,13 +1,13 @@
 //! Layers between sandboxes and the store: what a build leaves is kept for its image and for the builds after it, and put
 //! back where a sandbox lost it.
 
+use super::boms::{self, Boms};
 use super::builder::{Builder, layer_rules, refused};
 use super::cache::{Cache, KeptLayer};
 use super::export::{self, Refused};
 use super::phases::Outcome;
 use super::place::Place;
 use super::result::FoundLayer;
-use super::sbom::{self, Boms};
 use super::{BuildFailure, Detected};
 use crate::machinery::image::{Digest, Layer};
 
@@ -74,7 +74,7 @@ impl Builder {
                 fingerprint: layer.fingerprint.clone(),
                 parts: layer.parts.clone(),
                 scripts: layer.scripts.clone(),
-                boms: sbom::of_layer(boms, &layer.path()),
+                boms: boms::of_layer(boms, &layer.path()),
                 environment: layer
                     .environment
                     .iter()

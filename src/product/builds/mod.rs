@@ -18,6 +18,7 @@ use crate::base::secret::Secret;
 mod acquire;
 mod admission;
 mod assembly;
+mod boms;
 mod bounds;
 mod builder;
 mod cache;
@@ -51,8 +52,8 @@ pub use builder::Builder;
 pub use garbage::{CacheCleared, Reached};
 use members::Part;
 use pack::Ingredient;
-pub use sbom::{Condition, Subject, cyclonedx, spdx};
 use plan::Demand;
+pub use sbom::{Condition, Subject, cyclonedx, spdx};
 
 /// Writes the source tree as a tar stream, as often as it is needed; called on a thread that may block.
 pub type Source = Arc<dyn Fn(&mut dyn io::Write) -> io::Result<()> + Send + Sync>;
