@@ -19,6 +19,7 @@ use crate::edges::client::Transport;
 use crate::edges::{api, cli, registry, ssh};
 use crate::machinery::git::Repositories;
 use crate::machinery::image::BlobStore;
+use crate::machinery::outbound::Guard;
 use crate::machinery::proxy::{self, AccessBook, Proxy, ProxySettings, RouteTable};
 use crate::machinery::runtime::{Engine, docker::Docker};
 use crate::product::builds::Builder;
@@ -65,6 +66,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let blobs = BlobStore::open(&dir.join("blobs"))?;
     let repositories = Arc::new(Repositories::open(dir.join("repos"))?);
     let builder = Builder::new(Arc::clone(&engine), blobs.clone(), &config.build, &dir);
+    let builder = builder.reaching(Guard { private: config.outbound.private });
     let builder = Arc::new(builder.keeping_free(config.disk.reserved_bytes));
     let at_once = builder.at_once();
     let host_key = ssh::load_or_make_host_key(&dir.join("host_key")).map_err(told)?;

@@ -2,6 +2,7 @@
 //! before serves on, the branch stands where it stood, nothing is left behind.
 
 mod apps;
+mod buildpacks;
 mod builds;
 mod contents;
 mod crash;

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AppId, AppName, BranchName, Canary, Check, CheckKind, Checks, EnvironmentId, EnvironmentName, Generation, Guidance,
-    HealthCheck,
+    AppId, AppName, BranchName, BuildpackRef, Canary, Check, CheckKind, Checks, EnvironmentId, EnvironmentName,
+    Generation, Guidance, HealthCheck,
 };
 use super::{Mounts, OrganizationId, ProcessName, ReleaseId, SizeName, SpaceId, Strategy, VariableName};
 use crate::base::clock::Timestamp;
@@ -104,6 +104,8 @@ pub struct EnvironmentSpec {
     pub strategy: Strategy,
     /// What people said of a rollout under way.
     pub guidance: Option<Guidance>,
+    /// Which buildpacks the next builds take, whatever the tree says; none leaves it to the tree.
+    pub buildpacks: Vec<BuildpackRef>,
 }
 
 /// Rows of all versions.
@@ -123,16 +125,30 @@ struct StoredSpec {
     mounts: Mounts,
     strategy: Strategy,
     guidance: Option<Guidance>,
+    buildpacks: Vec<BuildpackRef>,
 }
 
 impl From<StoredSpec> for EnvironmentSpec {
     fn from(stored: StoredSpec) -> Self {
         let StoredSpec { release, rollout, formation, check, mut checks, watch_seconds, stopped, scaling, .. } = stored;
-        let StoredSpec { sizes, mounts, strategy, guidance, .. } = stored;
+        let StoredSpec { sizes, mounts, strategy, guidance, buildpacks, .. } = stored;
         if let (Some(check), Ok(web)) = (check, "web".parse()) {
             checks.entry(web).or_default().push(HealthCheck::new(CheckKind::Readiness, check));
         }
-        Self { release, rollout, formation, checks, watch_seconds, stopped, scaling, sizes, mounts, strategy, guidance }
+        Self {
+            release,
+            rollout,
+            formation,
+            checks,
+            watch_seconds,
+            stopped,
+            scaling,
+            sizes,
+            mounts,
+            strategy,
+            guidance,
+            buildpacks,
+        }
     }
 }
 

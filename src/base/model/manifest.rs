@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::health::MOST_CHECKS;
-use super::{Check, CheckKind, Checks, HealthCheck, ProcessName, Sizes, VariableName};
+use super::{BuildpackRef, Check, CheckKind, Checks, HealthCheck, MOST_BUILDPACKS, ProcessName, Sizes, VariableName};
 
 /// Every part may be missing; none at all is an app without the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +23,8 @@ pub struct Manifest {
     pub scripts: Scripts,
     pub cron: Vec<CronEntry>,
     pub healthchecks: Checks,
+    /// One group, in the order of building; none is the platform's choice.
+    pub buildpacks: Vec<BuildpackRef>,
     /// The tree is built by its Dockerfile.
     pub build: Option<BuildWish>,
 }
@@ -139,6 +141,14 @@ impl Manifest {
             manifest.healthchecks.insert(name, checks.collect::<Result<_, _>>()?);
         }
         manifest.build = file.build.map(build).transpose()?;
+        for (index, value) in file.buildpacks.into_iter().enumerate() {
+            let at = format!("buildpacks[{index}]");
+            let reference = read::<Buildpack>(&at, value)?.url.parse();
+            manifest.buildpacks.push(reference.map_err(|error| fault(&format!("{at}.url"), error))?);
+        }
+        if manifest.buildpacks.len() > MOST_BUILDPACKS {
+            return Err(fault("buildpacks", format!("has more than {MOST_BUILDPACKS} entries")));
+        }
         Ok(manifest)
     }
 }
@@ -153,6 +163,7 @@ struct File {
     cron: Vec<Value>,
     healthchecks: BTreeMap<String, Value>,
     build: Option<Value>,
+    buildpacks: Vec<Value>,
 }
 
 #[derive(Deserialize)]
@@ -185,6 +196,11 @@ fn build(value: Value) -> Result<BuildWish, ManifestFault> {
         args.insert(name, value);
     }
     Ok(BuildWish { dockerfile: long.dockerfile, target: long.target, args })
+}
+
+#[derive(Deserialize)]
+struct Buildpack {
+    url: String,
 }
 
 #[derive(Deserialize)]
@@ -348,6 +364,7 @@ mod tests {
         let command = ["test", "-f", "/tmp/a b"].map(str::to_owned).to_vec();
         assert_eq!(web[1], HealthCheck::new(CheckKind::Startup, Check::Command { command }));
         assert_eq!(web[2], HealthCheck::new(CheckKind::Liveness, Check::Tcp));
+        assert_eq!(manifest.buildpacks, ["x".parse().expect("reference")]);
         let stored = serde_json::to_string(&manifest).expect("json");
         assert_eq!(serde_json::from_str::<Manifest>(&stored).expect("manifest"), manifest);
         assert_eq!(serde_json::from_str::<Manifest>("{}").expect("of an older row"), Manifest::default());
@@ -367,6 +384,7 @@ mod tests {
             (r#"{"formation": {"web": {"size": "../x"}}}"#, "formation.web.size"),
             (r#"{"scripts": {"predeploy": " "}}"#, "scripts.predeploy"),
             (r#"{"cron": [{"command": "x"}]}"#, "cron[0]"),
+            (r#"{"buildpacks": [{"url": "a"}, {"url": "../b"}]}"#, "buildpacks[1].url"),
             (r#"{"cron": [{"command": "x", "schedule": ""}]}"#, "cron[0].schedule"),
             (r#"{"healthchecks": {"web": [{"path": "/", "type": "health"}]}}"#, "healthchecks.web[0]"),
             (r#"{"healthchecks": {"web": [{"path": "/", "wait": 0.01}]}}"#, "healthchecks.web[0].wait"),

@@ -1,6 +1,7 @@
 //! Plain data. One file per noun; words are those of the glossary in `src/README.md`.
 
 mod app;
+mod buildpacks;
 mod command;
 mod deployment;
 mod drain;
@@ -13,6 +14,7 @@ mod manifest;
 mod metrics;
 mod names;
 mod outbound;
+mod project;
 mod release;
 mod route;
 mod strategy;
@@ -25,6 +27,7 @@ pub use app::{
     App, Environment, EnvironmentSpec, EnvironmentState, EnvironmentStatus, Formation, Scaling, Scalings, Sizes,
     VariableSet, Watch,
 };
+pub use buildpacks::{BuildpackRef, ChosenBuildpack, MOST_BUILDPACKS, is_buildpack_id, is_buildpack_version};
 pub use command::{
     Command, CommandKind, CommandState, Cron, CronOrigin, Exit, Happening, Signal, UnknownSignal, Window,
 };
@@ -47,6 +50,7 @@ pub use names::{
     VariableName, VolumeName,
 };
 pub use outbound::{OutboundUrl, Scheme};
+pub use project::{Files, Project, ProjectFault};
 pub use release::{ImageDigest, Process, Processes, Release, ReleaseKind};
 pub use route::Route;
 pub use strategy::{Canary, Guidance, LONGEST_HOLD_SECONDS, Strategy};

@@ -5,6 +5,7 @@ mod accounts;
 mod answer;
 mod apps;
 mod attach;
+mod buildpacks;
 mod builds;
 mod caller;
 mod checks;

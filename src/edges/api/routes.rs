@@ -6,9 +6,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{
-    ApiState, accounts, apps, builds, checks, commands, contents, crons, deployments, disk, drains, environments,
-    events, logs, metrics, platform, processes, releases, rollouts, scaling, sizes, sources, variables, volumes,
-    webhooks, why,
+    ApiState, accounts, apps, buildpacks, builds, checks, commands, contents, crons, deployments, disk, drains,
+    environments, events, logs, metrics, platform, processes, releases, rollouts, scaling, sizes, sources, variables,
+    volumes, webhooks, why,
 };
 
 #[derive(OpenApi)]
@@ -41,6 +41,7 @@ pub(super) fn table() -> OpenApiRouter<ApiState> {
         .routes(routes!(apps::show, apps::rename, apps::destroy))
         .routes(routes!(environments::list, environments::create))
         .routes(routes!(environments::show, environments::change, environments::destroy))
+        .routes(routes!(buildpacks::show, buildpacks::change))
         .routes(routes!(checks::list, checks::change))
         .routes(routes!(logs::show))
         .routes(routes!(why::show))

@@ -1,5 +1,6 @@
 //! The verbs and their words: `noun:verb`.
 
+mod buildpacks;
 mod commands;
 mod contents;
 mod disk;
@@ -10,6 +11,7 @@ mod words;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(super) use buildpacks::BuildpackVerb;
 pub(super) use commands::{CommandVerb, replica_first};
 pub(super) use contents::{Sbom, SbomFormat};
 pub(super) use disk::DiskVerb;
@@ -253,6 +255,8 @@ pub(super) enum Verb {
     Volume(VolumeVerb),
     #[command(flatten)]
     Disk(DiskVerb),
+    #[command(flatten)]
+    Buildpacks(BuildpackVerb),
     /// Let the platform choose the number of replicas; --min 0 lets an idle app sleep.
     #[command(name = "ps:autoscale")]
     PsAutoscale {

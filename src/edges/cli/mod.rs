@@ -6,6 +6,7 @@ mod account;
 mod apps;
 mod args;
 mod attached;
+mod buildpacks;
 mod checks;
 mod commands;
 mod config;
@@ -186,6 +187,7 @@ async fn run(s: &mut Session, verb: Verb) -> Result<()> {
         Verb::Volume(verb) => volumes::run(s, verb).await,
         Verb::Sbom(sbom) => contents::show(s, &sbom).await,
         Verb::Disk(verb) => disk::run(s, verb).await,
+        Verb::Buildpacks(verb) => buildpacks::run(s, verb).await,
         Verb::PsRestart(at) => processes::restart(s, &at).await,
         Verb::PsStop(at) => processes::stop(s, &at, true).await,
         Verb::PsStart(at) => processes::stop(s, &at, false).await,

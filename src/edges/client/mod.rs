@@ -1,5 +1,6 @@
 //! The API as typed calls, over HTTP or inside this process; the words are those of `api::types`.
 
+mod buildpacks;
 mod calls;
 mod commands;
 mod contents;

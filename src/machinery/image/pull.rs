@@ -1,7 +1,7 @@
 //! Images from a registry: the pull side of the OCI distribution protocol, as a client.
 //!
 //! Everything is checked against the digests that the manifest names, layers also against their diff ids. Addresses are
-//! the operator's choice (base images), so private ones are allowed.
+//! the operator's choice (base images), so private ones are allowed, unless the caller has bounds for somebody else's.
 
 use std::io::{self, Read};
 
@@ -32,10 +32,29 @@ pub struct Login {
     pub secret: Secret<String>,
 }
 
+/// What somebody who is not the operator may have fetched.
+#[derive(Clone)]
+pub struct Bounds {
+    /// Whether an address may be connected to: asked of each that a name leads to, redirects included. Where this machine
+    /// reaches registries through a proxy, names are looked up there, and the proxy's rules hold.
+    pub allows: std::sync::Arc<dyn Fn(std::net::IpAddr) -> bool + Send + Sync>,
+    /// Uncompressed bytes of all layers.
+    pub bytes: u64,
+}
+
+/// As `pull`, for an address that is not the operator's choice.
+pub async fn pull_bounded(blobs: &BlobStore, reference: &str, bounds: &Bounds) -> Result<ImageDigest> {
+    let client = Client::guarded(reference, None, Some(std::sync::Arc::clone(&bounds.allows)))?;
+    fetch(blobs, client, bounds.bytes).await
+}
+
 /// Fetches `host[:port]/name[:tag][@digest]` for this machine's architecture. Layers are stored uncompressed, so the digest
 /// that comes back is not the registry's. Plain http is spoken with loopback addresses only.
 pub async fn pull(blobs: &BlobStore, reference: &str, login: Option<Login>) -> Result<ImageDigest> {
-    let mut client = Client::new(reference, login)?;
+    fetch(blobs, Client::new(reference, login)?, u64::MAX).await
+}
+
+async fn fetch(blobs: &BlobStore, mut client: Client, mut left: u64) -> Result<ImageDigest> {
     let (manifest, _) = manifest(&mut client).await?;
     let config = digest(manifest.config())?;
     let config_bytes = client.document(&format!("blobs/{config}"), ANY, Some(&config)).await?;
@@ -47,7 +66,9 @@ pub async fn pull(blobs: &BlobStore, reference: &str, login: Option<Login>) -> R
     let mut layers = Vec::with_capacity(diff_ids.len());
     for (descriptor, diff_id) in manifest.layers().iter().zip(&diff_ids) {
         let diff_id = diff_id.parse().map_err(|_| client.failed(format!("{diff_id:?} is no digest"), false))?;
-        layers.push(layer(blobs, &mut client, descriptor, diff_id).await?);
+        let found = layer(blobs, &mut client, descriptor, diff_id, left.min(LAYER_LIMIT)).await?;
+        left = left.checked_sub(found.size).ok_or_else(|| client.failed("its layers have too many bytes", false))?;
+        layers.push(found);
     }
     let blobs = blobs.clone();
     blocking(move || write(&blobs, image, &layers)).await
@@ -72,7 +93,13 @@ pub(super) async fn manifest(client: &mut Client) -> Result<(ImageManifest, Vec<
 }
 
 /// Stores one layer uncompressed; one that is there is not fetched.
-async fn layer(blobs: &BlobStore, client: &mut Client, descriptor: &Descriptor, diff_id: Digest) -> Result<Layer> {
+async fn layer(
+    blobs: &BlobStore,
+    client: &mut Client,
+    descriptor: &Descriptor,
+    diff_id: Digest,
+    limit: u64,
+) -> Result<Layer> {
     if let Ok(size) = blobs.size(&diff_id) {
         return Ok(Layer { digest: diff_id, size });
     }
@@ -91,9 +118,9 @@ async fn layer(blobs: &BlobStore, client: &mut Client, descriptor: &Descriptor, 
         let mut hashed = Hashed { inner: body.take(length), hasher: Sha256::new() };
         let mut out = blobs.writer()?;
         let copied = if gzip {
-            io::copy(&mut MultiGzDecoder::new(&mut hashed).take(LAYER_LIMIT), &mut out)
+            io::copy(&mut MultiGzDecoder::new(&mut hashed).take(limit), &mut out)
         } else {
-            io::copy(&mut (&mut hashed).take(LAYER_LIMIT), &mut out)
+            io::copy(&mut (&mut hashed).take(limit), &mut out)
         };
         copied.map_err(ImageError::Stream)?;
         io::copy(&mut hashed, &mut io::sink()).map_err(ImageError::Stream)?;

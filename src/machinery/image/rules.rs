@@ -1,5 +1,8 @@
 //! What of a tar stream goes into a layer, where, and whose it is. What may not be in any layer is refused here.
 
+use std::fmt;
+use std::sync::Arc;
+
 use tar::EntryType;
 
 use super::entry::{Entry, Kind, below, clean, join};
@@ -20,12 +23,16 @@ pub enum Owner {
 pub struct LayerRules {
     /// Every entry's path must start with it, and loses it. The entry with exactly this path is the tree's root.
     pub strip_prefix: String,
+    /// Entries outside of `strip_prefix` are left out instead of refused.
+    pub rest_left_out: bool,
     /// Where the tree's root lies in the image; with an empty prefix the root entry itself is left out. Directories that the
     /// stream does not hold are added with mode 0755: above the prefix owned by root, from it on by `owner`.
     pub prefix: String,
     pub owner: Owner,
     /// Paths in the tree, after stripping: these and all below are left out.
     pub exclude: Vec<String>,
+    /// Which paths in the tree are taken, none is all; the others are left out.
+    pub only: Option<Pick>,
     /// Whether names that start with `.wh.` mean that something of a lower layer is gone. If not, they are refused.
     pub whiteouts: bool,
     pub max_entries: u64,
@@ -38,13 +45,27 @@ impl Default for LayerRules {
     fn default() -> Self {
         Self {
             strip_prefix: String::new(),
+            rest_left_out: false,
             prefix: String::new(),
             owner: Owner::All(1000, 1000),
             exclude: Vec::new(),
+            only: None,
             whiteouts: false,
             max_entries: 1_000_000,
             max_bytes: 16 << 30,
         }
+    }
+}
+
+type Takes = dyn Fn(&[u8]) -> bool + Send + Sync;
+
+/// A choice among the paths of a tree; they have no leading slash.
+#[derive(Clone)]
+pub struct Pick(pub Arc<Takes>);
+
+impl fmt::Debug for Pick {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pick")
     }
 }
 
@@ -107,10 +128,14 @@ impl LayerRules {
         let Some(rest) = below(&full, self.strip_prefix.as_bytes()) else {
             return match below(self.strip_prefix.as_bytes(), &full) {
                 Some(_) => Ok(None),
+                None if self.rest_left_out => Ok(None),
                 None => Err(ImageError::entry(path, format!("lies outside of {:?}", self.strip_prefix))),
             };
         };
         if self.exclude.iter().any(|left_out| !left_out.is_empty() && below(rest, left_out.as_bytes()).is_some()) {
+            return Ok(None);
+        }
+        if self.only.as_ref().is_some_and(|Pick(takes)| !rest.is_empty() && !takes(rest)) {
             return Ok(None);
         }
         let placed = join(self.prefix.as_bytes(), rest);

@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, HashSet};
 use serde_json::json;
 
 use super::export::Refused;
-use super::pack::Buildpack;
 use super::{Built, Detected, Imaged};
 use crate::base::model::ImageDigest;
 use crate::machinery::image::{AddedLayer, BlobStore, ImageError, ImageSpec, Layer, assemble, inspect};
@@ -18,9 +17,9 @@ pub(super) fn image(
     before: Option<&ImageDigest>,
     detected: &Detected,
     built: &Built,
-    buildpacks: &[Buildpack],
 ) -> Result<Imaged, Refused> {
     let web = built.processes.iter().find(|(name, _)| name.as_str() == "web").map(|(_, process)| process);
+    let default = built.default.as_ref().and_then(|name| built.processes.get(name)).or(web);
     let mut layers = Vec::new();
     for layer in &built.layers {
         let digest =
@@ -28,14 +27,14 @@ pub(super) fn image(
         layers.push(AddedLayer { layer: Layer { digest, size: layer.bytes }, created_by: layer.path.clone() });
     }
     let spec = ImageSpec {
-        labels: labels(&base, detected, built, buildpacks),
+        labels: labels(&base, detected, built),
         base: Some(base),
         layers,
         env: built.environment.clone(),
         user: Some("1000:1000".into()),
         working_dir: Some("/workspace".into()),
         entrypoint: Some(Vec::new()),
-        cmd: web.map(|process| process.command.clone()),
+        cmd: default.map(|process| process.command.clone()),
         ..Default::default()
     };
     let image = assemble(blobs, &spec)?;
@@ -55,13 +54,8 @@ pub(super) fn image(
 }
 
 /// Labels of the platform specification ("Image labels"), and what the buildpacks named.
-fn labels(
-    base: &ImageDigest,
-    detected: &Detected,
-    built: &Built,
-    buildpacks: &[Buildpack],
-) -> BTreeMap<String, String> {
-    let group: Vec<_> = detected.group.iter().filter_map(|id| buildpacks.iter().find(|b| b.id == *id)).collect();
+fn labels(base: &ImageDigest, detected: &Detected, built: &Built) -> BTreeMap<String, String> {
+    let group = &detected.members;
     let processes: Vec<_> = built
         .processes
         .iter()
@@ -83,6 +77,8 @@ fn labels(
     let workspace: Vec<_> =
         built.layers.iter().filter(|layer| layer.path == "workspace").map(|l| json!({ "sha": l.digest })).collect();
 
+    let bom = built.layers.iter().find(|layer| layer.path == "sbom").map(|layer| json!({ "sha": layer.digest }));
+
     let mut labels = built.labels.clone();
     labels.retain(|key, _| !key.starts_with("io.hythe.") && !key.starts_with("io.buildpacks."));
     labels.insert(
@@ -91,7 +87,8 @@ fn labels(
     );
     labels.insert(
         "io.buildpacks.lifecycle.metadata".into(),
-        json!({ "app": workspace, "buildpacks": layered, "runImage": { "reference": base.as_str() } }).to_string(),
+        json!({ "app": workspace, "sbom": bom, "buildpacks": layered, "runImage": { "reference": base.as_str() } })
+            .to_string(),
     );
     labels.insert("io.hythe.buildpacks".into(), detected.group.join(" "));
     labels

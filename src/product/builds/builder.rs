@@ -4,27 +4,29 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
 use super::admission::{self, Admission, Turn};
+use super::boms::{self, Boms};
 use super::bounds::{Bounds, LOOK};
 use super::cache::{Cache, KeptLayer};
 use super::export::{self, Refused};
 use super::images::Images;
+use super::members::{self, Part, Pool};
 use super::network::Network;
-use super::pack::{self, Buildpack, Ingredient};
-use super::place::{AWAKE, Place};
-use super::plan::{self, Look, NoChoice};
-use super::result::{self, FoundLayer, Outcome};
-use super::session::Request;
+use super::order::{self, Slot};
+use super::pack::{self, Ingredient};
+use super::phases::Outcome;
+use super::place::{AWAKE, Deadline, Place};
+use super::plan::{self, Choice, Look, NoChoice};
 use super::{
-    BuildFailure, BuildLog, BuildRequest, Built, BuiltLayer, Detected, Imaged, Source, assembly, environment, lines,
-    messages,
+    BuildFailure, BuildLog, BuildRequest, Built, BuiltLayer, Detected, Imaged, Source, assembly, environment, launch,
+    launcher, lines, messages, remains, slices,
 };
 use crate::base::config;
-use crate::base::model::{AppId, ImageDigest, OrganizationId, VariableName};
-use crate::machinery::image::{BlobStore, ImageError, Layer, LayerRules, inspect};
+use crate::base::model::{AppId, ImageDigest, OrganizationId, Processes};
+use crate::machinery::image::{BlobStore, Layer, LayerRules, inspect};
+use crate::machinery::outbound::Guard;
 use crate::machinery::runtime::Engine;
 
 /// Label of a buildpack's launch.toml: packages that its image needs beside those that it always has.
@@ -38,14 +40,16 @@ pub struct Builder {
     pub(super) images: Images,
     pub(super) caches: PathBuf,
     pub(super) bounds: Bounds,
-    memory_bytes: i64,
+    pub(super) memory_bytes: i64,
     admission: Arc<Admission>,
+    /// What buildpacks may be fetched from.
+    pub(super) guard: Guard,
     /// One app's phases never overlap.
     places: Mutex<HashMap<AppId, Shared>>,
     timers: TaskTracker,
 }
 
-struct Silent;
+pub(super) struct Silent;
 
 impl BuildLog for Silent {
     fn line(&self, text: &str) {
@@ -62,6 +66,7 @@ impl Builder {
             blobs,
             images,
             caches: data_dir.join("caches"),
+            guard: Guard::default(),
             bounds: Bounds {
                 seconds: config.timeout_seconds,
                 processes: config.processes.unsigned_abs(),
@@ -95,6 +100,13 @@ impl Builder {
     /// Waits until a build of the app may run; `tell` hears lines for its log meanwhile. Hold it while `detect` or `build` runs.
     pub async fn enter(&self, app: &AppId, organization: &OrganizationId, mut tell: impl FnMut(&str) + Send) -> Turn {
         self.admission.enter(app, organization, |wait| tell(&messages::waiting(wait))).await
+    }
+
+    /// Buildpacks are fetched from where `guard` lets one connect to; without this, from the public internet only.
+    #[must_use]
+    pub fn reaching(mut self, guard: Guard) -> Self {
+        self.guard = guard;
+        self
     }
 
     /// Makes the base image and the generic build image if they are not there, and gives them to the engine; slow once.
@@ -144,29 +156,60 @@ impl Builder {
             messages::cache_dropped(bytes).iter().for_each(|line| log.line(line));
             cache.save(&self.caches, &request.app);
         }
-        let ingredients = cache.build_ingredients;
+        let chosen = !request.wishes.buildpacks.is_empty();
+        let (pool, groups) = match chosen {
+            true => self.chosen_groups(request, &source, &*log).await?,
+            false => (Pool::embedded(&self.images.buildpacks), members::own_groups(&self.images.buildpacks)),
+        };
+        let mut ingredients: BTreeSet<_> =
+            cache.build_ingredients.into_iter().filter(|ingredient| ingredient.brought().is_none()).collect();
+        ingredients.extend(pool.ingredients.iter().cloned());
         let image = self.images.build_image(&ingredients, &*log).await?;
         place.open(&*self.engine, &self.images, &image).await?;
         let mark = uuid::Uuid::now_v7().simple().to_string();
-        let looks = self.look(&mut place, request, source, &mark, &*log).await?;
+        let asked: BTreeSet<&str> = groups.iter().flatten().map(|slot| slot.key.as_str()).collect();
+        let asked: Vec<Part> = asked.into_iter().filter_map(|key| pool.part(key)).collect();
+        let looks = self.look(&mut place, request, &asked, source, &mark, &*log).await?;
         self.sleep_later(&request.app, place.uses);
         drop(place);
-        let choice = plan::choose(&pack::ORDER, &looks).map_err(|fault| self.undetected(fault, &looks))?;
+        let choice =
+            plan::choose(&groups, &looks, !chosen).map_err(|fault| self.undetected(fault, &looks, &asked, chosen))?;
 
-        let group: Vec<&Buildpack> =
-            choice.group.iter().filter_map(|id| self.images.buildpacks.iter().find(|b| b.id == *id)).collect();
-        let names: Vec<_> = group.iter().map(|b| b.name.as_str()).collect();
+        let members: Vec<Part> = choice.group.iter().filter_map(|key| pool.part(key)).collect();
+        let names: Vec<_> = members.iter().map(|part| lines::clean(part.name.as_bytes())).collect();
         log.line(&format!("-----> {} detected", names.join(", ")));
+        Ok(self.detected(choice, members, &pool, mark))
+    }
+
+    /// What the chosen buildpacks come to, with the Procfile's at the end: it is this platform's contract.
+    async fn chosen_groups(
+        &self,
+        request: &BuildRequest,
+        source: &Source,
+        log: &dyn BuildLog,
+    ) -> Result<(Pool, Vec<Vec<Slot>>), BuildFailure> {
+        let (pool, mut group) = self.acquire(&request.wishes, source, log).await?;
+        group.push(order::procfile());
+        let groups = order::expand(&group, &|member| pool.find(member));
+        let known = || pool.ids().into_iter().collect::<Vec<_>>().join(", ");
+        let groups = groups.map_err(|fault| messages::order_invalid(&fault, &known()))?;
+        Ok((pool, groups))
+    }
+
+    fn detected(&self, choice: Choice, members: Vec<Part>, pool: &Pool, mark: String) -> Detected {
         let mut detected = Detected {
-            group: choice.group.clone(),
-            plans: choice.entries.iter().map(|(id, entries)| (id.clone(), plan::plan_text(entries))).collect(),
-            build_ingredients: BTreeSet::new(),
+            group: members.iter().map(|part| part.id.clone()).collect(),
+            plan: choice.plan,
+            build_ingredients: pool.ingredients.clone(),
             run_packages: BTreeSet::new(),
             mark,
+            members,
         };
-        for buildpack in group {
+        for part in detected.members.iter().filter(|part| !part.foreign) {
+            let Some(buildpack) = self.images.buildpacks.iter().find(|b| b.id == part.id) else { continue };
             detected.build_ingredients.extend(buildpack.ingredients());
-            let entries = choice.entries.get(&buildpack.id).into_iter().flatten();
+            let path = part.path();
+            let entries = plan::entries_of(&detected.plan, &path);
             let asked = entries.filter_map(|entry| buildpack.needs.plan.get(&entry.name));
             for needs in std::iter::once(&buildpack.needs).chain(asked) {
                 let packages = |names: &[String]| names.iter().cloned().map(Ingredient::Package).collect::<Vec<_>>();
@@ -174,7 +217,7 @@ impl Builder {
                 detected.run_packages.extend(packages(&needs.run_packages));
             }
         }
-        Ok(detected)
+        detected
     }
 
     /// Runs the buildpacks and puts what they made into the store. `source` is read only if the sandbox has lost it.
@@ -186,24 +229,29 @@ impl Builder {
         log: Arc<dyn BuildLog>,
     ) -> Result<Built, BuildFailure> {
         let _pin = self.blobs.pin();
+        let detected = &self.with_members(detected);
         let image = self.images.build_image(&detected.build_ingredients, &*log).await?;
         let place = self.place(&request.app);
         let mut place = place.lock().await;
         let cache = Cache::load(&self.caches, &request.app);
         place.open(&*self.engine, &self.images, &image).await?;
-        let mut source = Some(source);
-        let (outcome, workspace) = loop {
-            let restored = if place.fresh { self.restore(&place, detected, &cache).await? } else { Vec::new() };
-            match self.run(&mut place, request, detected, &cache, &restored, &*log).await? {
-                Some(done) => break done,
-                None => {
-                    let source = source.take().ok_or_else(messages::sandbox_lost)?;
-                    self.look(&mut place, request, source, &detected.mark, &Silent).await?;
-                }
+        let group: Vec<_> = detected.members.iter().map(Part::directory).collect();
+        let deadline = self.deadline();
+        let remains = self.begun(&mut place, request, detected, &image, source, &deadline).await?;
+        let found = match place.fresh {
+            true => {
+                // The layers last: with them the directories above become the buildpacks' own.
+                self.restore_boms(&place, &cache, &group).await?;
+                let restored = self.restore(&place, detected, &cache).await?;
+                remains::restored(&cache, &group, &restored)
             }
+            false => remains.kept(&cache, &group),
         };
+        let (mut outcome, workspace) = self.run(&mut place, request, detected, found, &deadline, &*log).await?;
         place.fresh = false;
-        let kept = self.keep_layers(&place, &outcome, &cache).await?;
+        outcome.recall(&cache);
+        let boms = self.take_boms(&place, &outcome).await?;
+        let kept = self.keep_layers(&place, &outcome, &cache, &boms).await?;
         let workspace = match workspace {
             Some(layer) => layer,
             None => self
@@ -215,29 +263,96 @@ impl Builder {
             return Err(messages::no_process());
         }
         let build_ingredients = detected.build_ingredients.clone();
-        Cache { build_ingredients, layers: kept.clone(), image: cache.image, dropped: None }
+        let stores = std::mem::take(&mut outcome.stores);
+        Cache { build_ingredients, layers: kept.clone(), stores, image: cache.image, dropped: None }
             .save(&self.caches, &request.app);
         self.sleep_later(&request.app, place.uses);
         drop(place);
+
+        let built = self.built(detected, outcome, &kept, workspace, boms).await;
+        built.map_err(|error| refused("the image", &error))
+    }
+
+    /// What a version before this one detected names the platform's own only, by id.
+    fn with_members(&self, detected: &Detected) -> Detected {
+        let mut detected = detected.clone();
+        if detected.members.is_empty() {
+            let own = |id: &String| self.images.buildpacks.iter().find(|b| b.id == *id).map(Part::of);
+            detected.members = detected.group.iter().filter_map(own).collect();
+        }
+        detected
+    }
+
+    /// Everything of the image but the base.
+    async fn built(
+        &self,
+        detected: &Detected,
+        outcome: Outcome,
+        kept: &[KeptLayer],
+        workspace: Layer,
+        boms: Boms,
+    ) -> Result<Built, Refused> {
+        let of = |name: &_, launched: &launch::Launched| {
+            let mut process = launched.process.clone();
+            if launched.is_shell {
+                process.command = launch::shell_command(&process.command, name, &outcome.layers, outcome.profile);
+            }
+            process
+        };
+        let mut processes: Processes =
+            outcome.processes.iter().map(|(name, launched)| (name.clone(), of(name, launched))).collect();
+        let environment = environment::at_launch(outcome.layers.iter());
+        let launched: Vec<_> = kept.iter().filter(|layer| layer.launch).map(KeptLayer::path).collect();
+        let (blobs, layers, image) = (self.blobs.clone(), outcome.layers, environment.clone());
+        let slices = outcome.slices;
+        let wrapped = tokio::task::spawn_blocking(move || {
+            let launcher = launcher::wrap(&blobs, &layers, &image, &mut processes)?;
+            let boms = boms::layer(&blobs, &boms, &launched)?;
+            Ok::<_, Refused>((launcher, processes, boms, slices::split(&blobs, workspace, slices)?))
+        });
+        let (launcher, processes, boms, workspace) = wrapped.await.map_err(std::io::Error::other)??;
 
         let launched = kept.iter().filter(|layer| layer.launch).filter_map(|layer| Some((layer, layer.blob?)));
         let mut layers: Vec<_> = launched
             .map(|(layer, (digest, bytes))| BuiltLayer { digest: digest.to_string(), bytes, path: layer.path() })
             .collect();
-        layers.push(BuiltLayer {
-            digest: workspace.digest.to_string(),
-            bytes: workspace.size,
-            path: "workspace".into(),
-        });
+        let beside = [launcher.map(|layer| (layer, "launcher")), boms.map(|layer| (layer, "sbom"))];
+        let beside = beside.into_iter().flatten().chain(workspace.into_iter().map(|layer| (layer, "workspace")));
+        layers.extend(beside.map(|(layer, path)| BuiltLayer {
+            digest: layer.digest.to_string(),
+            bytes: layer.size,
+            path: path.to_owned(),
+        }));
         let mut run_packages = detected.run_packages.clone();
         run_packages.extend(self.requested_packages(detected, &outcome.labels).map(Ingredient::Package));
-        Ok(Built {
-            processes: outcome.processes,
-            layers,
-            environment: environment::launch_environment(outcome.layers.iter()),
-            labels: outcome.labels,
-            run_packages,
-        })
+        let default = outcome.default;
+        Ok(Built { processes, default, layers, environment, labels: outcome.labels, run_packages })
+    }
+
+    /// The sandbox with this push's source, and what it has of earlier builds. What a build that did not end left of
+    /// buildpacks of others is not built upon: they may have been in the middle of a layer.
+    async fn begun(
+        &self,
+        place: &mut Place,
+        request: &BuildRequest,
+        detected: &Detected,
+        image: &ImageDigest,
+        source: Source,
+        deadline: &Deadline<'_>,
+    ) -> Result<remains::Remains, BuildFailure> {
+        for _ in 0..3 {
+            match self.begin(place, &detected.mark, deadline).await? {
+                Some(found) if found.unfinished && detected.members.iter().any(|part| part.foreign) => {
+                    place.close(&*self.engine).await;
+                    place.open(&*self.engine, &self.images, image).await?;
+                }
+                Some(found) => return Ok(found),
+                None => {}
+            }
+            let source = Source::clone(&source);
+            self.look(place, request, &[], source, &detected.mark, &Silent).await?;
+        }
+        Err(messages::sandbox_lost())
     }
 
     /// Makes the image of a build and gives it to the engine. Needs the store only, not the sandbox.
@@ -254,10 +369,10 @@ impl Builder {
         if let Some(before) = &before {
             self.note_known(before).await;
         }
-        let (blobs, before_, detected, built) = (self.blobs.clone(), before.clone(), detected.clone(), built.clone());
-        let imaged = tokio::task::spawn_blocking(move || {
-            assembly::image(&blobs, base, before_.as_ref(), &detected, &built, &pack::embedded())
-        });
+        let detected = self.with_members(detected);
+        let (blobs, before_, built) = (self.blobs.clone(), before.clone(), built.clone());
+        let imaged =
+            tokio::task::spawn_blocking(move || assembly::image(&blobs, base, before_.as_ref(), &detected, &built));
         let imaged: Result<Imaged, Refused> =
             imaged.await.map_err(std::io::Error::other).map_err(Refused::from).flatten();
         let imaged = imaged.map_err(|error| refused("the image", &error))?;
@@ -290,175 +405,6 @@ impl Builder {
         Ok(())
     }
 
-    // --- phases in the sandbox --------------------------------------------------------------------------------------
-
-    /// Puts the source in place and gives what each buildpack said of it, by id.
-    async fn look(
-        &self,
-        place: &mut Place,
-        request: &BuildRequest,
-        source: Source,
-        mark: &str,
-        log: &dyn BuildLog,
-    ) -> Result<BTreeMap<String, Look>, BuildFailure> {
-        let mut fields = fields(request);
-        fields.insert("source".into(), mark.to_owned());
-        let paths: Vec<_> = self.images.buildpacks.iter().map(Buildpack::path).collect();
-        fields.insert("buildpacks".into(), paths.join(" "));
-        let asked = Request { phase: "detect", fields, source: Some(source) };
-        let answer = place.request(&*self.engine, asked, &self.bounds, log, &mut no_workspace).await?;
-        let mut looks: BTreeMap<String, Look> = BTreeMap::new();
-        for (name, text) in result::words(&answer) {
-            if name == "fault" {
-                return Err(messages::not_unpacked());
-            }
-            let Some((directory, what)) = name.strip_prefix("detect/").and_then(|name| name.split_once('.')) else {
-                continue;
-            };
-            let Some(buildpack) = self.images.buildpacks.iter().find(|b| b.directory() == directory) else { continue };
-            let look = looks.entry(buildpack.id.clone()).or_default();
-            match what {
-                "exit" => look.exit = text.trim().parse().unwrap_or(1),
-                "plan" => look.plan = text,
-                "log" => look.log = text,
-                _ => {}
-            }
-        }
-        Ok(looks)
-    }
-
-    /// One build; none if the source is not the one in the sandbox. With the workspace as a layer, if it was small enough
-    /// to come with the answer.
-    async fn run(
-        &self,
-        place: &mut Place,
-        request: &BuildRequest,
-        detected: &Detected,
-        cache: &Cache,
-        restored: &[&KeptLayer],
-        log: &dyn BuildLog,
-    ) -> Result<Option<(Outcome, Option<Layer>)>, BuildFailure> {
-        let group: Vec<&Buildpack> =
-            detected.group.iter().filter_map(|id| self.images.buildpacks.iter().find(|b| b.id == *id)).collect();
-        let mut fields = fields(request);
-        fields.insert("source".into(), detected.mark.clone());
-        fields.insert("group".into(), group.iter().map(|b| b.path()).collect::<Vec<_>>().join(" "));
-        let plans = group.iter().map(|b| (b.directory(), detected.plans.get(&b.id).cloned().unwrap_or_default()));
-        fields.extend(plans.map(|(directory, plan)| (format!("plan.{directory}"), plan)));
-        // Layers that are not kept for later builds are made anew (buildpack specification, "Layer types").
-        let dropped: Vec<_> = cache.layers.iter().filter(|layer| !layer.cache).map(KeptLayer::path).collect();
-        fields.insert("drop".into(), dropped.join(" "));
-        fields.extend(restored.iter().map(|layer| (format!("restore.{}", layer.path()), layer.metadata.clone())));
-
-        let mut writer: Option<JoinHandle<Result<Layer, ImageError>>> = None;
-        let answer = {
-            let mut sink = || {
-                let (to, started) = export::start_layer(&self.blobs, layer_rules("workspace", "workspace"));
-                writer = Some(started);
-                to
-            };
-            let asked = Request { phase: "build", fields, source: None };
-            place.request(&*self.engine, asked, &self.bounds, log, &mut sink).await?
-        };
-        let words = result::words(&answer);
-        let word = |name: &str| words.iter().find(|(word, _)| word == name).map(|(_, text)| text.as_str());
-        if word("fault").is_some() {
-            return Ok(None);
-        }
-        if let Some(failed) = word("failed") {
-            let (directory, exit) = failed.split_once(' ').unwrap_or((failed, "1"));
-            let name = group.iter().find(|b| b.directory() == directory).map_or("buildpack", |b| b.name.as_str());
-            let report = messages::Report::parse(word("failure").unwrap_or(""));
-            let exit = exit.parse().unwrap_or(1);
-            return Err(messages::buildpack_failed(name, exit, &report, self.memory_bytes));
-        }
-        let workspace = match writer {
-            Some(writer) => Some(export::finish_layer(writer).await.map_err(|error| refused("the workspace", &error))?),
-            None => None,
-        };
-        let directories: Vec<_> = group.iter().map(|b| b.directory()).collect();
-        Ok(Some((result::read(&directories, &words)?, workspace)))
-    }
-
-    /// Puts the cached layers of the group back into a fresh sandbox; gives those that are there.
-    async fn restore<'c>(
-        &self,
-        place: &Place,
-        detected: &Detected,
-        cache: &'c Cache,
-    ) -> Result<Vec<&'c KeptLayer>, BuildFailure> {
-        let mut restored = Vec::new();
-        for layer in &cache.layers {
-            let of_group = detected.group.iter().any(|id| id.replace('/', "_") == layer.buildpack);
-            let Some((digest, _)) = layer.blob.filter(|(digest, _)| of_group && layer.cache && self.blobs.has(digest))
-            else {
-                continue;
-            };
-            self.images.put(place.sandbox(), &digest).await?;
-            restored.push(layer);
-        }
-        // The directories above a layer came with it as the image has them; here the buildpacks must write into them.
-        let above = detected.group.iter().map(|id| format!("layers/{}", id.replace('/', "_")));
-        self.images.own(place.sandbox(), std::iter::once("layers".to_owned()).chain(above).collect()).await?;
-        Ok(restored)
-    }
-
-    // --- layers -----------------------------------------------------------------------------------------------------
-
-    /// What is remembered of each layer, with a blob for those that go into the image or come back into a fresh sandbox.
-    /// Those whose content is as it was at their last export are not read.
-    async fn keep_layers(
-        &self,
-        place: &Place,
-        outcome: &Outcome,
-        cache: &Cache,
-    ) -> Result<Vec<KeptLayer>, BuildFailure> {
-        let mut kept = Vec::new();
-        for layer in outcome.layers.iter().filter(|layer| layer.launch || layer.build || layer.cache) {
-            let before = cache.layer(&layer.path());
-            let known = before.and_then(|before| before.blob).filter(|(digest, _)| self.blobs.has(digest));
-            let is_as_before =
-                layer.fingerprint.is_some() && before.is_some_and(|b| b.fingerprint == layer.fingerprint);
-            let blob = match known {
-                // A layer for launch without content is the one of the last image (buildpack specification).
-                known if layer.launch && !layer.has_directory => known,
-                Some(known) if layer.launch && is_as_before => Some(known),
-                _ if layer.launch => Some(self.fetch_layer(place, layer).await?),
-                // No fingerprint is made of it: it is taken to change only together with what it says of itself.
-                Some(known) if before.is_some_and(|before| before.metadata == layer.metadata) => Some(known),
-                // That build was slow anyway. Without the blob, a build in a fresh sandbox is slower.
-                _ if layer.cache && layer.has_directory => self.fetch_layer(place, layer).await.ok(),
-                _ => None,
-            };
-            kept.push(KeptLayer {
-                buildpack: layer.buildpack.clone(),
-                name: layer.name.clone(),
-                launch: layer.launch,
-                cache: layer.cache,
-                metadata: layer.metadata.clone(),
-                fingerprint: layer.fingerprint.clone(),
-                blob,
-            });
-        }
-        Ok(kept)
-    }
-
-    async fn fetch_layer(
-        &self,
-        place: &Place,
-        layer: &FoundLayer,
-    ) -> Result<(crate::machinery::image::Digest, u64), BuildFailure> {
-        let path = format!("layers/{}", layer.path());
-        let fetched = self.fetch(place, &format!("/{path}"), &layer.name, &path).await;
-        let fetched = fetched.map_err(|error| refused(&format!("the layer {}", layer.path()), &error))?;
-        Ok((fetched.digest, fetched.size))
-    }
-
-    async fn fetch(&self, place: &Place, path: &str, strip: &str, prefix: &str) -> Result<Layer, Refused> {
-        let tar = self.engine.get(place.sandbox(), path).await.map_err(std::io::Error::other)?;
-        export::layer(&self.blobs, tar, layer_rules(strip, prefix)).await
-    }
-
     fn requested_packages<'a>(
         &'a self,
         detected: &'a Detected,
@@ -466,7 +412,11 @@ impl Builder {
     ) -> impl Iterator<Item = String> + 'a {
         let asked = labels.get(RUN_PACKAGES).map_or("", String::as_str).split_whitespace();
         asked.map(str::to_owned).filter(move |package| {
-            let group = self.images.buildpacks.iter().filter(|b| detected.group.contains(&b.id));
+            let group = self
+                .images
+                .buildpacks
+                .iter()
+                .filter(|b| detected.members.iter().any(|part| !part.foreign && part.id == b.id));
             group.flat_map(|b| &b.needs.run_packages_on_request).any(|allowed| allowed == package)
         })
     }
@@ -484,10 +434,23 @@ impl Builder {
         }
     }
 
-    fn undetected(&self, fault: NoChoice, looks: &BTreeMap<String, Look>) -> BuildFailure {
-        let name =
-            |id: &str| self.images.buildpacks.iter().find(|b| b.id == id).map_or(id.to_owned(), |b| b.name.clone());
+    fn undetected(
+        &self,
+        fault: NoChoice,
+        looks: &BTreeMap<String, Look>,
+        asked: &[Part],
+        chosen: bool,
+    ) -> BuildFailure {
+        let name = |key: &str| asked.iter().find(|part| part.path() == key).map_or(key.to_owned(), |p| p.name.clone());
+        let said = |key: &str| {
+            let log = looks.get(key).map_or("", |look| look.log.as_str());
+            log.lines().map(|line| lines::clean(line.as_bytes())).collect::<Vec<_>>()
+        };
         match fault {
+            NoChoice::Unknown if chosen => {
+                let names: Vec<_> = asked.iter().map(|part| part.name.as_str()).collect();
+                messages::all_declined(&names.join(", "))
+            }
             NoChoice::Unknown => {
                 let mut order: Vec<&str> = Vec::new();
                 for (id, _) in pack::ORDER.iter().copied().flatten() {
@@ -497,12 +460,9 @@ impl Builder {
                 }
                 messages::unknown_tree(&self.images.buildpacks, &order)
             }
-            NoChoice::Errored { id, exit } => {
-                let log = looks.get(&id).map_or("", |look| look.log.as_str());
-                let said: Vec<_> = log.lines().map(|line| lines::clean(line.as_bytes())).collect();
-                messages::detect_errored(&name(&id), exit, &said)
-            }
-            NoChoice::Unmet { id, cause } => messages::unmet(&name(&id), &cause),
+            NoChoice::Errored { key, exit } => messages::detect_errored(&name(&key), exit, &said(&key)),
+            NoChoice::Declined { key } => messages::declined(&name(&key), &said(&key)),
+            NoChoice::Unmet { key, cause } => messages::unmet(&name(&key), &cause),
         }
     }
 
@@ -526,25 +486,10 @@ impl Builder {
     }
 }
 
-fn layer_rules(strip_prefix: &str, prefix: &str) -> LayerRules {
+pub(super) fn layer_rules(strip_prefix: &str, prefix: &str) -> LayerRules {
     LayerRules { strip_prefix: strip_prefix.to_owned(), prefix: prefix.to_owned(), ..Default::default() }
 }
 
-fn no_workspace() -> tokio::sync::mpsc::Sender<std::io::Result<bytes::Bytes>> {
-    tokio::sync::mpsc::channel(1).0
-}
-
-fn refused(what: &str, error: &Refused) -> BuildFailure {
+pub(super) fn refused(what: &str, error: &Refused) -> BuildFailure {
     if error.is_disk_full() { messages::disk_full() } else { messages::export_refused(what, &export::chain(error)) }
-}
-
-/// What every phase gets: the app's variables and the commit.
-fn fields(request: &BuildRequest) -> BTreeMap<String, String> {
-    let mut fields = BTreeMap::from([("commit".to_owned(), request.commit.clone())]);
-    for (name, value) in &request.variables {
-        if name.parse::<VariableName>().is_ok() {
-            fields.insert(format!("env.{name}"), value.reveal().clone());
-        }
-    }
-    fields
 }

@@ -1,7 +1,7 @@
 //! What is remembered of an app's last build, in `<data>/caches/<app id>.json`: what its build image is made of, and
 //! its layers with the blobs that hold them. Losing the file costs time and nothing else.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,8 @@ use crate::machinery::image::Digest;
 pub(super) struct Cache {
     pub build_ingredients: BTreeSet<Ingredient>,
     pub layers: Vec<KeptLayer>,
+    /// By directory of the buildpack below `/layers`: its `store.toml`.
+    pub stores: BTreeMap<String, String>,
     /// The last image.
     pub image: Option<ImageDigest>,
     /// Bytes of the cache before this one, which had outgrown its bound; until somebody was told.
@@ -28,11 +30,25 @@ pub(super) struct KeptLayer {
     pub buildpack: String,
     pub name: String,
     pub launch: bool,
+    /// Rows of before there was this held no layer that was for builds only and not cached.
+    #[serde(default)]
+    pub build: bool,
     pub cache: bool,
     /// The layer's toml without types.
     pub metadata: String,
     /// Of the content when `blob` was made of it.
     pub fingerprint: Option<String>,
+    /// Of one for launch: what images need to know of it when its buildpack leaves it as it is in the last one.
+    #[serde(default)]
+    pub parts: Vec<String>,
+    #[serde(default)]
+    pub scripts: Vec<String>,
+    /// By folder and file, with a slash between them.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    /// Bills of materials: by kind, digest and size of a layer with the file.
+    #[serde(default)]
+    pub boms: BTreeMap<String, (String, u64)>,
     #[serde(with = "blob")]
     pub blob: Option<(Digest, u64)>,
 }
@@ -70,7 +86,11 @@ impl Cache {
 
     /// Blobs of layers, for builds and for images.
     pub fn blobs(&self) -> impl Iterator<Item = (Digest, u64)> {
-        self.layers.iter().filter_map(|layer| layer.blob)
+        let own = self.layers.iter().filter_map(|layer| layer.blob);
+        let bom = |(digest, size): &(String, u64)| Some((digest.parse().ok()?, *size));
+        let own = own.chain(self.layers.iter().flat_map(|layer| layer.boms.values()).filter_map(bom));
+        let brought = self.build_ingredients.iter().filter_map(Ingredient::brought);
+        own.chain(brought.map(|layer| (layer.digest, layer.size)))
     }
 
     pub fn layer(&self, path: &str) -> Option<&KeptLayer> {
@@ -111,9 +131,14 @@ mod tests {
             buildpack: "hythe_nodejs".into(),
             name: "node".into(),
             launch: true,
+            build: false,
             cache: true,
             metadata: "[metadata]\n".into(),
             fingerprint: None,
+            parts: vec!["bin".into()],
+            scripts: Vec::new(),
+            environment: BTreeMap::from([("env/A".into(), "1".into())]),
+            boms: BTreeMap::from([("cdx.json".into(), (Digest::of(b"y").to_string(), 1))]),
             blob: Some((Digest::of(b"x"), 1)),
         };
         let cache = Cache { layers: vec![layer.clone()], ..Default::default() };

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use sha2::{Digest as _, Sha256};
 
+use super::descriptor::Target;
 use super::export::{self, Refused};
 use super::lines::clean;
 use super::network::{self, Network};
@@ -75,7 +76,10 @@ impl Images {
             Some(image) => Ok(image),
             None => {
                 let image = self.make_build_image(ingredients, log).await?;
-                self.made().insert(ingredients.clone(), image.clone());
+                // One with buildpacks of an app's own is for that app only, and quick to make again.
+                if ingredients.iter().all(|ingredient| ingredient.brought().is_none()) {
+                    self.made().insert(ingredients.clone(), image.clone());
+                }
                 Ok(image)
             }
         }
@@ -84,6 +88,11 @@ impl Images {
     /// Whether `build_image` would be quick.
     pub fn is_prepared(&self, ingredients: &BTreeSet<Ingredient>) -> bool {
         let Some(base) = self.recall(&self.base_key()) else { return false };
+        let brought = ingredients.iter().filter_map(Ingredient::brought);
+        if !brought.into_iter().all(|layer| self.blobs.has(&layer.digest)) {
+            return false;
+        }
+        let ingredients = &without_brought(ingredients);
         ingredients.is_empty() || self.recall(&self.recipe(&base, ingredients)).is_some()
     }
 
@@ -92,12 +101,14 @@ impl Images {
         ingredients: &BTreeSet<Ingredient>,
         log: &dyn BuildLog,
     ) -> Result<ImageDigest, BuildFailure> {
-        let base = self.with(ingredients, log).await?;
+        let base = self.with(&without_brought(ingredients), log).await?;
         let layer = self.buildpack_layer().await?;
+        let brought = ingredients.iter().filter_map(Ingredient::brought);
+        let brought = brought.map(|layer| AddedLayer { layer, created_by: "buildpacks of others".into() });
         let blobs = self.blobs.clone();
         let spec = ImageSpec {
             base: Some(base),
-            layers: vec![AddedLayer { layer, created_by: "buildpacks".into() }],
+            layers: std::iter::once(AddedLayer { layer, created_by: "buildpacks".into() }).chain(brought).collect(),
             env: BTreeMap::from([("HOME".into(), "/home/app".into()), ("LANG".into(), "C.UTF-8".into())]),
             user: Some("1000:1000".into()),
             working_dir: Some("/workspace".into()),
@@ -244,6 +255,21 @@ impl Images {
         self.engine.put(sandbox, "/", tar).await.map_err(|error| messages::engine(&error))
     }
 
+    /// What is built for: what the base image says of itself, else the suite.
+    pub fn target(&self) -> Target {
+        let mut here = Target::debian(&self.config.suite);
+        if self.config.base == "debian" {
+            return here;
+        }
+        let facts = self.recall(&self.base_key()).and_then(|base| inspect(&self.blobs, &base).ok());
+        let labels = facts.map(|facts| facts.labels).unwrap_or_default();
+        let label = |name: &str| labels.get(name).cloned().filter(|value| !value.contains(char::is_whitespace));
+        here.stack = label("io.buildpacks.stack.id").unwrap_or(here.stack);
+        here.distro = label("io.buildpacks.base.distro.name").unwrap_or(here.distro);
+        here.distro_version = label("io.buildpacks.base.distro.version").unwrap_or(here.distro_version);
+        here
+    }
+
     /// Variables for every command in a sandbox.
     pub fn variables(&self) -> BTreeMap<String, String> {
         self.network.variables.clone()
@@ -267,6 +293,7 @@ impl Images {
                 let content = self.buildpacks.iter().find(|b| b.id == *id).map(Buildpack::content_hash);
                 format!("{id} {}", content.unwrap_or_default())
             }
+            Ingredient::Brought { digest, .. } => digest.clone(),
         });
         let words: Vec<_> = ["packages 3".to_owned(), base.to_string()].into_iter().chain(words).collect();
         key(&words)
@@ -346,6 +373,10 @@ impl Images {
             Err(error) => Err(messages::platform(what, &error.to_string())),
         }
     }
+}
+
+fn without_brought(ingredients: &BTreeSet<Ingredient>) -> BTreeSet<Ingredient> {
+    ingredients.iter().filter(|ingredient| ingredient.brought().is_none()).cloned().collect()
 }
 
 fn stacks(layers: &[Layer]) -> Vec<[u8; 32]> {

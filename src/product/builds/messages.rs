@@ -9,10 +9,12 @@ use super::pack::Buildpack;
 use crate::machinery::runtime::EngineError;
 
 mod bounds;
+mod brought;
 pub(super) mod dockerfile;
 mod languages;
 
 pub(super) use bounds::{flooded, machine_filled, outgrown, too_many_processes, waiting};
+pub(super) use brought::*;
 
 const PROBLEM: &str = " !     ";
 /// Lines of evidence in one message.
@@ -296,12 +298,14 @@ fn npm_remedy(report: &Report) -> String {
 
 // --- what the platform finds in the result --------------------------------------------------------------------------
 
-pub(super) fn result_invalid(file: &str, cause: &str) -> BuildFailure {
-    let file = clean(file.as_bytes());
+pub(super) fn result_invalid(buildpack: &str, file: &str, cause: &str) -> BuildFailure {
+    let short = |text: &str| clean(text.as_bytes()).chars().take(200).collect::<String>();
+    let (buildpack, file) = (short(buildpack), short(file));
     copy(
-        format!("{file} of a buildpack is wrong"),
-        format!("A buildpack left a {file} that the platform cannot use: {}.", clean(cause.as_bytes())),
+        format!("{file} of the buildpack {buildpack} is wrong"),
+        format!("The buildpack {buildpack} left a {file} that the platform cannot use: {}.", clean(cause.as_bytes())),
     )
+    .remedy("This is the buildpack's fault and not your code's: take another version of it, or tell its author.")
     .into()
 }
 

@@ -1,4 +1,5 @@
-//! Source tree → detect → build → image: a lifecycle of our own for Cloud Native Buildpacks (Buildpack API 0.12).
+//! Source tree → detect → build → image: a lifecycle of our own for Cloud Native Buildpacks (Buildpack API 0.8 to 0.12),
+//! the platform's own and those that an app brings along.
 //!
 //! Each app has one warm sandbox. A driver of ours runs inside it, stays there between the phases of a build and
 //! between builds, and is the only thing that is talked to. Everything that comes out of the sandbox is hostile input:
@@ -7,41 +8,66 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::model::{AppId, AppName, ImageDigest, Processes};
+use crate::base::model::{AppId, AppName, ChosenBuildpack, Files, ImageDigest, ProcessName, Processes};
 use crate::base::secret::Secret;
 
+mod acquire;
 mod admission;
 mod assembly;
+mod boms;
 mod bounds;
 mod builder;
 mod cache;
+mod descriptor;
 pub mod dockerfile;
 mod environment;
 mod export;
 mod garbage;
 mod images;
+mod keep;
+mod launch;
+mod launcher;
 mod lines;
+mod members;
 mod messages;
 mod network;
+mod order;
 mod pack;
+mod patterns;
+mod phases;
 mod place;
 mod plan;
 mod pushed;
+mod remains;
 mod result;
 mod sbom;
 mod session;
+mod slices;
 
 pub use admission::Turn;
 pub use builder::Builder;
 pub use garbage::{CacheCleared, Reached};
+use members::Part;
 use pack::Ingredient;
+use plan::Demand;
 pub use sbom::{Condition, Subject, cyclonedx, spdx};
 
-/// Writes the source tree as a tar stream; called on a thread that may block.
-pub type Source = Box<dyn FnOnce(&mut dyn io::Write) -> io::Result<()> + Send>;
+/// Writes the source tree as a tar stream, as often as it is needed; called on a thread that may block.
+pub type Source = Arc<dyn Fn(&mut dyn io::Write) -> io::Result<()> + Send + Sync>;
+
+/// What the tree, or somebody for the environment, says of its build.
+#[derive(Debug, Clone, Default)]
+pub struct Wishes {
+    /// One group, in the order of building. None: whichever of the platform's own know the tree.
+    pub buildpacks: Vec<ChosenBuildpack>,
+    /// Variables of the build; those of the environment go before.
+    pub variables: BTreeMap<String, String>,
+    pub files: Files,
+}
 
 #[derive(Clone)]
 pub struct BuildRequest {
@@ -51,6 +77,7 @@ pub struct BuildRequest {
     pub commit: String,
     /// Variables of the app, seen by the buildpacks.
     pub variables: BTreeMap<String, Secret<String>>,
+    pub wishes: Wishes,
     /// Forget the layers of earlier builds.
     pub no_cache: bool,
 }
@@ -66,8 +93,11 @@ pub trait BuildLog: Send + Sync {
 pub struct Detected {
     /// Ids of the buildpacks, in the order in which they build.
     pub group: Vec<String>,
-    /// By id: its part of the build plan, as TOML.
-    plans: BTreeMap<String, String>,
+    /// The same, with all that is to be known of them.
+    #[serde(default)]
+    members: Vec<Part>,
+    #[serde(default)]
+    plan: Vec<Demand>,
     build_ingredients: BTreeSet<Ingredient>,
     run_packages: BTreeSet<Ingredient>,
     /// Of the source that was put into the sandbox; a sandbox with another mark gets the source anew.
@@ -78,6 +108,9 @@ pub struct Detected {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Built {
     pub processes: Processes,
+    /// What the image starts with that is not told what to start.
+    #[serde(default)]
+    default: Option<ProcessName>,
     /// Lowest first; the last one is the workspace.
     layers: Vec<BuiltLayer>,
     environment: BTreeMap<String, String>,

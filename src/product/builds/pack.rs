@@ -7,6 +7,7 @@ use rust_embed::RustEmbed;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::descriptor::Api;
 use crate::machinery::image::{BlobStore, ImageError, Layer, LayerWriter};
 
 #[derive(RustEmbed)]
@@ -47,6 +48,7 @@ pub(super) const OWNER: (u64, u64) = (1000, 1000);
 pub(super) struct Buildpack {
     pub id: String,
     pub version: String,
+    pub api: Api,
     pub name: String,
     pub needs: Needs,
 }
@@ -76,13 +78,26 @@ pub(super) enum Ingredient {
     Package(String),
     /// The work of `bin/prepare` of the buildpack with this id.
     Prepared(String),
+    /// A layer with buildpacks of others, for build images only.
+    Brought {
+        digest: String,
+        bytes: u64,
+        from: String,
+    },
 }
 
 impl Ingredient {
+    pub fn brought(&self) -> Option<Layer> {
+        match self {
+            Self::Brought { digest, bytes, .. } => Some(Layer { digest: digest.parse().ok()?, size: *bytes }),
+            _ => None,
+        }
+    }
+
     pub fn package(&self) -> Option<&str> {
         match self {
             Self::Package(name) => Some(name),
-            Self::Prepared(_) => None,
+            Self::Prepared(_) | Self::Brought { .. } => None,
         }
     }
 }
@@ -149,6 +164,7 @@ fn parse(path: &str, bytes: &[u8]) -> Buildpack {
     Buildpack {
         id: descriptor.buildpack.id.to_string(),
         version: descriptor.buildpack.version.to_string(),
+        api: Api(u32::try_from(descriptor.api.minor).expect("an embedded buildpack's API is small")),
         name: descriptor.buildpack.name.unwrap_or_else(|| descriptor.buildpack.id.to_string()),
         needs: descriptor.metadata.hythe,
     }

@@ -1,7 +1,7 @@
 //! The warm sandbox of one app: opened once, woken for a build, frozen when nobody has used it for a while.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::bounds::Bounds;
 use super::images::Images;
@@ -12,6 +12,12 @@ use crate::machinery::runtime::{Engine, EngineError, Privileges, SandboxSpec};
 
 /// How long a sandbox stays awake after its last use.
 pub(super) const AWAKE: Duration = Duration::from_secs(60);
+
+/// When a phase, or all those of a build, must have ended, and what else bounds it.
+pub(super) struct Deadline<'b> {
+    pub began: Instant,
+    pub bounds: &'b Bounds,
+}
 
 #[derive(Default)]
 pub(super) struct Place {
@@ -78,14 +84,16 @@ impl Place {
         &mut self,
         engine: &dyn Engine,
         request: Request,
-        bounds: &Bounds,
+        deadline: &Deadline<'_>,
         log: &dyn BuildLog,
         sink: Sink<'_>,
     ) -> Result<Vec<u8>, BuildFailure> {
         let Some(session) = &mut self.session else { return Err(messages::sandbox_lost()) };
+        let bounds = deadline.bounds;
+        let left = Duration::from_secs(bounds.seconds).saturating_sub(deadline.began.elapsed());
         let asked = session.request(request, bounds.output_bytes, log, sink);
         let answered = tokio::select! {
-            answered = tokio::time::timeout(Duration::from_secs(bounds.seconds), asked) => answered,
+            answered = tokio::time::timeout(left, asked) => answered,
             failure = bounds.broken(engine, &self.sandbox) => {
                 self.close(engine).await;
                 return Err(failure);

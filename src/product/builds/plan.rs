@@ -1,11 +1,14 @@
 //! Which buildpacks take part, from what each of them said; pure. Groups are tried in order. A group stands when its
 //! buildpacks pass and their build plans meet: everything required is provided by the same or an earlier buildpack, and
 //! everything provided is required by the same or a later one (buildpack specification, "Phase #1: Detection").
+//! Buildpacks are named by keys of the caller's.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use toml::Table;
+
+use super::order::Slot;
 
 /// What `bin/detect` of one buildpack left; all of it is hostile.
 #[derive(Debug, Clone, Default)]
@@ -20,10 +23,38 @@ pub(super) const DECLINED: i64 = 100;
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Choice {
-    /// Ids, in the order of building.
+    /// In the order of building.
     pub group: Vec<String>,
-    /// By id of the buildpack that provides it: what it was asked for.
-    pub entries: BTreeMap<String, Vec<Entry>>,
+    pub plan: Vec<Demand>,
+}
+
+/// What buildpacks of the group asked for under one name, and who can meet it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Demand {
+    /// Those that may still be asked, first the one whose turn it is.
+    pub providers: Vec<String>,
+    pub entries: Vec<Entry>,
+}
+
+/// What a buildpack finds in its plan.
+pub(super) fn entries_of<'p>(plan: &'p [Demand], key: &str) -> impl Iterator<Item = &'p Entry> {
+    let own = plan.iter().filter(move |demand| demand.providers.first().is_some_and(|first| first == key));
+    own.flat_map(|demand| &demand.entries)
+}
+
+/// The plan behind a buildpack that built: what it leaves unmet is for the next one that provides it ("Unmet buildpack
+/// plan entries").
+pub(super) fn after(plan: &mut Vec<Demand>, key: &str, unmet: &[String]) {
+    for demand in plan.iter_mut() {
+        let Some(first) = demand.providers.first() else { continue };
+        let is_unmet = demand.entries.first().is_some_and(|entry| unmet.contains(&entry.name));
+        if first == key && is_unmet {
+            demand.providers.remove(0);
+        } else if first == key {
+            demand.providers.clear();
+        }
+    }
+    plan.retain(|demand| !demand.providers.is_empty());
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,13 +69,15 @@ pub(super) enum NoChoice {
     /// Nobody knows the tree.
     Unknown,
     /// `bin/detect` of this buildpack ended with an error.
-    Errored { id: String, exit: i64 },
+    Errored { key: String, exit: i64 },
     /// Somebody passed, but what was asked for and what was offered did not meet.
-    Unmet { id: String, cause: String },
+    Unmet { key: String, cause: String },
+    /// All of these would have had to pass, and this one did not.
+    Declined { key: String },
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 struct Plan {
     provides: Vec<Provide>,
     requires: Vec<Entry>,
@@ -52,186 +85,152 @@ struct Plan {
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 struct Alternative {
     provides: Vec<Provide>,
     requires: Vec<Entry>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Provide {
     name: String,
 }
 
-/// Alternatives of one buildpack that are looked at; more are ignored, so that a plan cannot keep the platform busy.
-const ALTERNATIVES: usize = 8;
+/// Plans that are tried for one group; so that no plan can keep the platform busy.
+const MOST_TRIALS: usize = 20_000;
+/// Bytes of the plan of one buildpack.
+const LONGEST_PLAN: usize = 64 << 10;
 
-pub(super) fn choose(order: &[&[(&str, bool)]], looks: &BTreeMap<String, Look>) -> Result<Choice, NoChoice> {
-    if let Some((id, look)) = looks.iter().find(|(_, look)| look.exit != PASSED && look.exit != DECLINED) {
-        return Err(NoChoice::Errored { id: id.clone(), exit: look.exit });
+/// `strict`: an error of any of them ends it. Else it is as if that one had declined.
+pub(super) fn choose(groups: &[Vec<Slot>], looks: &BTreeMap<String, Look>, strict: bool) -> Result<Choice, NoChoice> {
+    let mut errors = looks.iter().filter(|(_, look)| look.exit != PASSED && look.exit != DECLINED);
+    let errored = errors.next().map(|(key, look)| NoChoice::Errored { key: key.clone(), exit: look.exit });
+    if strict && let Some(errored) = errored {
+        return Err(errored);
     }
     let mut unmet = None;
-    for group in order {
+    for group in groups {
         match stand(group, looks) {
             Ok(Some(choice)) => return Ok(choice),
             Ok(None) => {}
             Err(fault) => unmet = unmet.or(Some(fault)),
         }
     }
-    Err(unmet.unwrap_or(NoChoice::Unknown))
+    let declined = || {
+        let [only] = groups else { return None };
+        let passes = |slot: &Slot| looks.get(&slot.key).is_some_and(|look| look.exit == PASSED);
+        let slot = only.iter().find(|slot| !slot.optional && !passes(slot))?;
+        (!strict).then(|| NoChoice::Declined { key: slot.key.clone() })
+    };
+    Err(unmet.or(errored).or_else(declined).unwrap_or(NoChoice::Unknown))
 }
 
 /// The group as far as it passes; none if one that must pass does not.
-fn stand(group: &[(&str, bool)], looks: &BTreeMap<String, Look>) -> Result<Option<Choice>, NoChoice> {
+fn stand(group: &[Slot], looks: &BTreeMap<String, Look>) -> Result<Option<Choice>, NoChoice> {
     let mut members = Vec::new();
-    for &(id, optional) in group {
-        let Some(look) = looks.get(id).filter(|look| look.exit == PASSED) else {
-            if optional {
+    for Slot { key, optional, .. } in group {
+        let Some(look) = looks.get(key).filter(|look| look.exit == PASSED) else {
+            if *optional {
                 continue;
             }
             return Ok(None);
         };
-        let plan: Plan = toml::from_str(&look.plan)
-            .map_err(|error| NoChoice::Unmet { id: id.to_owned(), cause: error.message().to_owned() })?;
+        let unmet = |cause: String| NoChoice::Unmet { key: key.clone(), cause };
+        if look.plan.len() > LONGEST_PLAN {
+            return Err(unmet(format!("it is longer than {LONGEST_PLAN} bytes")));
+        }
+        let plan: Plan = toml::from_str(&look.plan).map_err(|error| unmet(error.message().to_owned()))?;
         let mut alternatives = vec![Alternative { provides: plan.provides, requires: plan.requires }];
-        alternatives.extend(plan.or.into_iter().take(ALTERNATIVES - 1));
-        members.push(Member { id, optional, alternatives });
+        alternatives.extend(plan.or);
+        members.push(Member { key, optional: *optional, alternatives });
     }
-    if members.iter().all(|member| member.optional) && !group.iter().all(|(_, optional)| *optional) {
+    if members.is_empty() {
         return Ok(None);
     }
-    let mut fault = None;
-    let mut trial = Vec::new();
-    let found = search(&members, &mut trial, &mut fault);
-    match (found, fault) {
+    if members.iter().all(|member| member.optional) && !group.iter().all(|slot| slot.optional) {
+        return Ok(None);
+    }
+    let mut search = Search { fault: None, left: MOST_TRIALS };
+    let found = search.from(&members, &mut Vec::new());
+    match (found, search.fault) {
         (Some(choice), _) => Ok(Some(choice)),
-        (None, Some((id, cause))) => Err(NoChoice::Unmet { id, cause }),
+        (None, Some((key, cause))) => Err(NoChoice::Unmet { key, cause }),
         (None, None) => Ok(None),
     }
 }
 
 struct Member<'a> {
-    id: &'a str,
+    key: &'a str,
     optional: bool,
     alternatives: Vec<Alternative>,
 }
 
 type Trial<'a> = Vec<(&'a str, &'a Alternative)>;
 
-/// Depth first over the alternatives of each member; an optional one may also stay away.
-fn search<'a>(
-    members: &'a [Member<'a>],
-    trial: &mut Trial<'a>,
-    fault: &mut Option<(String, String)>,
-) -> Option<Choice> {
-    let Some((member, rest)) = members.split_first() else {
-        return match meet(trial) {
-            Ok(choice) => Some(choice),
-            Err(cause) => {
-                fault.get_or_insert(cause);
-                None
-            }
+struct Search {
+    /// Of the first trial that failed.
+    fault: Option<(String, String)>,
+    left: usize,
+}
+
+impl Search {
+    /// Depth first over the alternatives of each member; an optional one may also stay away.
+    fn from<'a>(&mut self, members: &'a [Member<'a>], trial: &mut Trial<'a>) -> Option<Choice> {
+        let Some((member, rest)) = members.split_first() else {
+            self.left = self.left.checked_sub(1)?;
+            return match meet(trial) {
+                Ok(choice) => Some(choice),
+                Err(cause) => {
+                    self.fault.get_or_insert(cause);
+                    None
+                }
+            };
         };
-    };
-    for alternative in &member.alternatives {
-        trial.push((member.id, alternative));
-        let found = search(rest, trial, fault);
-        trial.pop();
-        if found.is_some() {
-            return found;
+        for alternative in &member.alternatives {
+            trial.push((member.key, alternative));
+            let found = self.from(rest, trial);
+            trial.pop();
+            if found.is_some() || self.left == 0 {
+                return found;
+            }
         }
+        if member.optional { self.from(rest, trial) } else { None }
     }
-    if member.optional { search(rest, trial, fault) } else { None }
 }
 
 fn meet(trial: &Trial<'_>) -> Result<Choice, (String, String)> {
-    let mut entries: BTreeMap<String, Vec<Entry>> = BTreeMap::new();
-    for (place, (id, alternative)) in trial.iter().enumerate() {
+    let mut plan: BTreeMap<&str, Demand> = BTreeMap::new();
+    for (place, (key, alternative)) in trial.iter().enumerate() {
         for provide in &alternative.provides {
             if !trial[place..].iter().any(|(_, other)| other.requires.iter().any(|r| r.name == provide.name)) {
-                return Err(((*id).to_owned(), format!("nobody requires the \"{}\" that it provides", provide.name)));
+                return Err(((*key).to_owned(), format!("nobody requires the \"{}\" that it provides", provide.name)));
             }
         }
         for require in &alternative.requires {
-            let provider =
-                trial[..=place].iter().find(|(_, other)| other.provides.iter().any(|p| p.name == require.name));
-            let Some((provider, _)) = provider else {
-                return Err(((*id).to_owned(), format!("nobody provides the \"{}\" that it requires", require.name)));
-            };
-            entries.entry((*provider).to_owned()).or_default().push(require.clone());
+            let provides = |(_, other): &&(&str, &Alternative)| other.provides.iter().any(|p| p.name == require.name);
+            if !trial[..=place].iter().any(|member| provides(&member)) {
+                return Err(((*key).to_owned(), format!("nobody provides the \"{}\" that it requires", require.name)));
+            }
+            let providers = || trial.iter().filter(provides).map(|(key, _)| (*key).to_owned()).collect();
+            let new = || Demand { providers: providers(), entries: Vec::new() };
+            plan.entry(&require.name).or_insert_with(new).entries.push(require.clone());
         }
     }
     if trial.is_empty() {
-        return Err((String::new(), "no buildpack is left".to_owned()));
+        return Err((String::new(), "every one of them stays away".to_owned()));
     }
-    Ok(Choice { group: trial.iter().map(|(id, _)| (*id).to_owned()).collect(), entries })
+    let group = trial.iter().map(|(key, _)| (*key).to_owned()).collect();
+    Ok(Choice { group, plan: plan.into_values().collect() })
 }
 
 /// The file at `CNB_BP_PLAN_PATH`.
-pub(super) fn plan_text(entries: &[Entry]) -> String {
+pub(super) fn plan_text<'e>(entries: impl Iterator<Item = &'e Entry>) -> String {
     #[derive(Serialize)]
     struct Document<'a> {
-        entries: &'a [Entry],
+        entries: Vec<&'a Entry>,
     }
-    toml::to_string(&Document { entries }).unwrap_or_default()
+    toml::to_string(&Document { entries: entries.collect() }).unwrap_or_default()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn looks(said: &[(&str, i64, &str)]) -> BTreeMap<String, Look> {
-        let look = |exit, plan: &str| Look { exit, plan: plan.to_owned(), log: String::new() };
-        said.iter().map(|&(id, exit, plan)| (id.to_owned(), look(exit, plan))).collect()
-    }
-
-    const OWN: &str = "[[provides]]\nname = \"a\"\n[[requires]]\nname = \"a\"\n[requires.metadata]\nroot = \"x\"\n";
-
-    #[test]
-    fn the_first_group_that_passes_builds() {
-        let order: [&[(&str, bool)]; 2] = [&[("a", false), ("b", true)], &[("c", false)]];
-        let choice = choose(&order, &looks(&[("a", 100, ""), ("b", 0, ""), ("c", 0, OWN)])).unwrap();
-        assert_eq!(choice.group, ["c"]);
-        assert_eq!(plan_text(&choice.entries["c"]), "[[entries]]\nname = \"a\"\n\n[entries.metadata]\nroot = \"x\"\n");
-        let choice = choose(&order, &looks(&[("a", 0, ""), ("b", 0, ""), ("c", 0, "")])).unwrap();
-        assert_eq!(choice.group, ["a", "b"]);
-        let choice = choose(&order, &looks(&[("a", 0, ""), ("b", 100, ""), ("c", 0, "")])).unwrap();
-        assert_eq!(choice.group, ["a"]);
-    }
-
-    #[test]
-    fn requirements_are_met_by_earlier_buildpacks_only() {
-        let order: [&[(&str, bool)]; 1] = [&[("a", false), ("b", false)]];
-        let provide = "[[provides]]\nname = \"x\"\n";
-        let require = "[[requires]]\nname = \"x\"\n";
-        let choice = choose(&order, &looks(&[("a", 0, provide), ("b", 0, require)])).unwrap();
-        assert_eq!(choice.entries["a"][0].name, "x");
-        let fault = choose(&order, &looks(&[("a", 0, require), ("b", 0, provide)])).unwrap_err();
-        assert!(matches!(fault, NoChoice::Unmet { id, .. } if id == "a"));
-        assert!(choose(&order, &looks(&[("a", 0, provide), ("b", 0, "")])).is_err());
-    }
-
-    #[test]
-    fn an_alternative_is_taken_when_the_first_plan_does_not_meet() {
-        let order: [&[(&str, bool)]; 1] = [&[("a", false)]];
-        let plan =
-            "[[requires]]\nname = \"gone\"\n[[or]]\n[[or.provides]]\nname = \"y\"\n[[or.requires]]\nname = \"y\"\n";
-        assert_eq!(choose(&order, &looks(&[("a", 0, plan)])).unwrap().entries["a"][0].name, "y");
-    }
-
-    #[test]
-    fn an_optional_buildpack_that_does_not_meet_stays_away() {
-        let order: [&[(&str, bool)]; 1] = [&[("a", false), ("b", true)]];
-        let choice = choose(&order, &looks(&[("a", 0, ""), ("b", 0, "[[requires]]\nname = \"gone\"\n")])).unwrap();
-        assert_eq!(choice.group, ["a"]);
-    }
-
-    #[test]
-    fn nobody_and_errors_are_told_apart() {
-        let order: [&[(&str, bool)]; 1] = [&[("a", false)]];
-        assert_eq!(choose(&order, &looks(&[("a", 100, "")])).unwrap_err(), NoChoice::Unknown);
-        assert_eq!(choose(&order, &looks(&[("a", 1, "")])).unwrap_err(), NoChoice::Errored { id: "a".into(), exit: 1 });
-        assert!(matches!(choose(&order, &looks(&[("a", 0, "not toml")])), Err(NoChoice::Unmet { .. })));
-    }
-}
+mod tests;

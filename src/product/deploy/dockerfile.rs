@@ -1,6 +1,7 @@
 //! Which way a pushed tree is built: by the buildpacks, or by its Dockerfile. The Dockerfile is taken where `app.json`
 //! says so (`build`), and by itself where no buildpack knows the tree.
 
+use std::io;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -50,10 +51,13 @@ impl PushWork {
                 }
                 output(&Way::Buildpacks(detected))
             }
-            Err(unknown) if dockerfile::only_dockerfile(&unknown) => match self.files(order, &usual).await? {
-                Some(files) => self.by_dockerfile(request, usual, files, false, cx).await,
-                None => Err(failure(&unknown, cx)),
-            },
+            // Who chooses buildpacks means them.
+            Err(unknown) if request.wishes.buildpacks.is_empty() && dockerfile::only_dockerfile(&unknown) => {
+                match self.files(order, &usual).await? {
+                    Some(files) => self.by_dockerfile(request, usual, files, false, cx).await,
+                    None => Err(failure(&unknown, cx)),
+                }
+            }
             Err(fault) => Err(failure(&fault, cx)),
         }
     }
@@ -145,7 +149,7 @@ impl PushWork {
         let (key, commit) = (order.quarantine.clone(), object_id(&order.new));
         let limits = self.tree_limits();
         Ok(Box::new(move |ignore, instead| {
-            Box::new(move |out| {
+            Arc::new(move |out: &mut dyn io::Write| {
                 let hides = |path: &[u8]| ignore.hides(path);
                 let changes = Changes { hides: Some(&hides), instead: &instead };
                 let quarantine = Quarantine::reopen(&repository, &key).map_err(told)?;

@@ -1,39 +1,63 @@
-//! `app.json` at work: read from the pushed tree, its wishes for variables met before the build.
+//! `app.json` and `project.toml` at work: read from the pushed tree, their wishes for variables met before the build, and
+//! which buildpacks it shall have.
 
 use super::intake::PushOrder;
 use super::messages;
 use super::push::{PushWork, object_id};
 use crate::base::error::{Error, Result};
-use crate::base::model::{App, Manifest, VariableName};
+use crate::base::model::{App, BuildpackRef, ChosenBuildpack, Environment, Manifest, Project, VariableName};
 use crate::base::secret::Secret;
 use crate::machinery::git::{GitError, Quarantine, read_file};
 use crate::product::apps::{self, VariableChanges};
+use crate::product::builds::Wishes;
 use crate::state::jobs::{StepContext, StepError};
 use crate::state::store;
 
 const FILE: &str = "app.json";
+const PROJECT: &str = "project.toml";
 const LARGEST: u64 = 256 << 10;
 
 impl PushWork {
     /// Of the pushed tree; an empty one when it has none.
     pub(super) async fn manifest(&self, order: &PushOrder) -> Result<Manifest, StepError> {
-        let repository = self.repository(order)?;
-        let (key, commit) = (order.quarantine.clone(), object_id(&order.new));
-        let read = tokio::task::spawn_blocking(move || {
-            let quarantine = Quarantine::reopen(&repository, &key)?;
-            read_file(&repository, quarantine.as_ref(), &commit, FILE, LARGEST)
-        });
-        let text = match read.await.map_err(Error::internal)? {
-            Ok(Some(text)) => text,
-            Ok(None) => return Ok(Manifest::default()),
-            Err(error @ GitError::TooLarge(_)) => return Err(StepError::fail(error.to_string())),
-            Err(error) => return Err(Error::internal(error).into()),
-        };
+        let Some(text) = self.file(order, FILE).await? else { return Ok(Manifest::default()) };
         let manifest = Manifest::parse(&text).map_err(|fault| StepError::fail(fault.to_string()))?;
         match super::sizes::unknown_wish(self.ctx(), &manifest) {
             Some(fault) => Err(StepError::fail(fault)),
             None => Ok(manifest),
         }
+    }
+
+    /// Of the pushed tree; none when it has no such file.
+    async fn file(&self, order: &PushOrder, path: &'static str) -> Result<Option<Vec<u8>>, StepError> {
+        let repository = self.repository(order)?;
+        let (key, commit) = (order.quarantine.clone(), object_id(&order.new));
+        let read = tokio::task::spawn_blocking(move || {
+            let quarantine = Quarantine::reopen(&repository, &key)?;
+            read_file(&repository, quarantine.as_ref(), &commit, path, LARGEST)
+        });
+        match read.await.map_err(Error::internal)? {
+            Ok(text) => Ok(text),
+            Err(error @ GitError::TooLarge(_)) => Err(StepError::fail(error.to_string())),
+            Err(error) => Err(Error::internal(error).into()),
+        }
+    }
+
+    /// What somebody set for the environment goes before `project.toml`, and that before `app.json`.
+    pub(super) async fn wishes(&self, order: &PushOrder, place: &Environment) -> Result<Wishes, StepError> {
+        let project = match self.file(order, PROJECT).await? {
+            Some(text) => Project::parse(&text).map_err(|fault| StepError::fail(fault.to_string()))?,
+            None => Project::default(),
+        };
+        let plain = |list: &[BuildpackRef]| list.iter().cloned().map(ChosenBuildpack::from).collect();
+        let buildpacks = if !place.spec.buildpacks.is_empty() {
+            plain(&place.spec.buildpacks)
+        } else if !project.buildpacks.is_empty() {
+            project.buildpacks
+        } else {
+            plain(&self.manifest(order).await?.buildpacks)
+        };
+        Ok(Wishes { buildpacks, variables: project.variables, files: project.files })
     }
 
     /// Gives the environment the variables that the app brings along and that it does not have yet.

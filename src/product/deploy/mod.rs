@@ -3,6 +3,7 @@
 //! what the converger observes.
 
 mod activate;
+mod buildpacks;
 mod commands;
 mod contents;
 mod cron;
@@ -39,6 +40,7 @@ use crate::state::store;
 use activate::Order;
 
 pub use activate::ActivateWork;
+pub use buildpacks::set_buildpacks;
 pub use commands::{
     CommandKeeper, Control, Desk, NewCommand, Piece, Session, command, command_output, commands, deployment_commands,
     enter, may_run, open_command, run_detached, stop_command,

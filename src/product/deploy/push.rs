@@ -58,12 +58,15 @@ impl PushWork {
         found.ok_or_else(|| Error::not_found("the app's repository"))
     }
 
-    async fn request(&self, order: &PushOrder, app: &App) -> Result<BuildRequest> {
+    async fn request(&self, order: &PushOrder, app: &App) -> Result<BuildRequest, StepError> {
         let mut tx = self.ctx.store.read().await?;
         let version = store::variables::latest(&mut tx, &order.environment).await?.map_or(0, |set| set.version);
         let organization = &app.organization_id;
         let set = apps::read_variables(&mut tx, &self.ctx, organization, &order.environment, version).await?;
+        let place = environment(&mut tx, &order.environment).await?;
+        drop(tx);
         Ok(BuildRequest {
+            wishes: self.wishes(order, &place).await?,
             app: app.id.clone(),
             app_name: app.name.clone(),
             commit: order.new.to_string(),
@@ -78,7 +81,7 @@ impl PushWork {
         let key = order.quarantine.clone();
         let commit = object_id(&order.new);
         let limits = self.tree_limits();
-        Ok(Box::new(move |out| {
+        Ok(Arc::new(move |out: &mut dyn io::Write| {
             let quarantine = Quarantine::reopen(&repository, &key).map_err(told)?;
             export_tree(&repository, quarantine.as_ref(), &commit, &limits, out).map_err(told)?;
             Ok(())

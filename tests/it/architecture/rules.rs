@@ -99,9 +99,11 @@ const OWNERS: [(&str, &[&str]); 16] = [
 const PROCESSES: [&str; 1] = ["src/machinery/image/bootstrap.rs"];
 
 /// The places that may name a shell: what they write runs in a tenant's container only.
-const SHELLS: [&str; 2] = [
+const SHELLS: [&str; 3] = [
     // A line of app.json or of a person, which is a shell's text like a line of the Procfile.
     "src/product/deploy/commands/words.rs",
+    // Processes of buildpacks of API 0.8 are a shell's lines by specification: they become commands of the app's image.
+    "src/product/builds/launch.rs",
     // A constant script that finds the processes of a command inside its replica: the engine cannot signal them.
     "src/machinery/runtime/docker/enter.rs",
 ];

@@ -13,9 +13,10 @@ use hythe::base::config;
 use hythe::base::model::{AppId, Id};
 use hythe::base::secret::Secret;
 use hythe::machinery::image::BlobStore;
+use hythe::machinery::outbound::Guard;
 use hythe::machinery::runtime::Engine;
 use hythe::machinery::runtime::docker::Docker;
-use hythe::product::builds::{BuildFailure, BuildLog, BuildRequest, Builder, Imaged, Source};
+use hythe::product::builds::{BuildFailure, BuildLog, BuildRequest, Builder, Imaged, Source, Wishes};
 
 use crate::harness::{base, engine, run_id, scratch};
 
@@ -69,7 +70,8 @@ impl Lab {
 
     /// Another builder over the same stores.
     pub fn builder_with(&self, config: &config::Build) -> Arc<Builder> {
-        Arc::new(Builder::new(Arc::clone(&self.engine), self.blobs.clone(), config, &self.data))
+        let builder = Builder::new(Arc::clone(&self.engine), self.blobs.clone(), config, &self.data);
+        Arc::new(builder.reaching(Guard { private: true }))
     }
 }
 
@@ -85,6 +87,7 @@ pub struct App {
     pub builder: Arc<Builder>,
     pub id: AppId,
     pub variables: BTreeMap<String, Secret<String>>,
+    pub wishes: Wishes,
     pub no_cache: bool,
 }
 
@@ -113,7 +116,14 @@ impl App {
     pub fn new() -> Self {
         let lab = Lab::open();
         let builder = Arc::clone(&lab.builder);
-        Self { lab, builder, id: AppId::fresh(), variables: BTreeMap::new(), no_cache: false }
+        Self {
+            lab,
+            builder,
+            id: AppId::fresh(),
+            variables: BTreeMap::new(),
+            wishes: Wishes::default(),
+            no_cache: false,
+        }
     }
 
     pub fn with(config: &config::Build) -> Self {
@@ -128,6 +138,7 @@ impl App {
             app_name: "test".parse().expect("name"),
             commit: "0".repeat(40),
             variables: self.variables.clone(),
+            wishes: self.wishes.clone(),
             no_cache: self.no_cache,
         }
     }
@@ -212,9 +223,16 @@ impl Tree {
         self
     }
 
+    pub fn program(self, path: &str, content: &str) -> Self {
+        let tree = self.file(path, content);
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(tree.dir.join(path), executable).expect("mode");
+        tree
+    }
+
     pub fn source(&self) -> Source {
         let dir = self.dir.clone();
-        Box::new(move |out: &mut dyn Write| {
+        Arc::new(move |out: &mut dyn Write| {
             let tar = Command::new("tar")
                 .args(["--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--mtime=@0", "-cf", "-", "-C"])
                 .arg(&dir)

@@ -138,7 +138,7 @@ fn slugignore_leaves_files_out() {
 fn a_source_that_breaks_off_is_told() {
     let app = App::new();
     let request = app.request();
-    let source = Box::new(|out: &mut dyn Write| {
+    let source = Arc::new(|out: &mut dyn Write| {
         out.write_all(b"half")?;
         Err(std::io::Error::other("the tree has the path ../x"))
     });

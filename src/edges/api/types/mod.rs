@@ -2,6 +2,7 @@
 
 mod account;
 mod app;
+mod buildpacks;
 mod command;
 mod contents;
 mod delivery;
@@ -23,6 +24,7 @@ pub use app::{
     AppChange, AppDetail, AppView, EnvironmentChangeBody, EnvironmentView, NewAppBody, NewEnvironmentBody, ProcessItem,
     ReplicaItem, ScalingBody, VariablesChanged, VariablesView,
 };
+pub use buildpacks::BuildpacksView;
 pub use command::{AttachBody, CommandView, CronDetail, CronView, NewCommandBody, NewCronBody, TerminalBody};
 pub use contents::{ContentsView, FoundView, PackageView};
 pub use delivery::{BuildView, DeploymentDetail, DeploymentView, ReleaseView, RollbackBody, StepView};

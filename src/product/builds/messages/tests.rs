@@ -76,7 +76,7 @@ fn failures_of_the_platform() {
         engine(&EngineError::NoSpace),
         sandbox_lost(),
         no_process(),
-        result_invalid("launch.toml", "unknown field"),
+        result_invalid("Tool", "launch.toml", "unknown field"),
         packages_failed("nodejs, curl", 100, &["E: Unable to locate package nodejs".to_owned()]),
         detect_errored("Node.js", 2, &["boom".to_owned()]),
         unmet("hythe/nodejs", "nobody provides the \"x\" that it requires"),

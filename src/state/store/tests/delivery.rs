@@ -123,6 +123,7 @@ async fn an_environments_spec_is_guarded_by_its_generation() {
             scaling: BTreeMap::from([(name("web"), SCALING)]),
             strategy: Strategy::Canary { steps: vec![10, 50], hold_seconds: Some(60) },
             guidance: Some(Guidance { rollout: Generation(4), steps: 1, aborted: false }),
+            buildpacks: vec!["./mine".parse().expect("reference")],
         };
         assert!(environments::write_spec(&mut tx, &env.id, 1, &spec).await.expect("write"));
         assert!(!environments::write_spec(&mut tx, &env.id, 1, &spec).await.expect("write"), "it moved on");
