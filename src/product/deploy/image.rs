@@ -7,18 +7,17 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::activate::{deployment, environment, finish, undo};
+use super::activate::{deployment, environment, finish};
 use super::fetched::{self, ImageSource};
-use super::intake::PLATFORM;
 use super::push::{earlier, failure, output};
 use super::releases::{self, NewRelease};
 use super::shape::Shape;
-use super::{commands, messages, rollout};
+use super::{attempt, commands, messages, rollout};
 use crate::base::access::{Action, Actor, Place};
 use crate::base::error::{Error, Result};
 use crate::base::model::{
-    App, AppId, Build, BuildId, BuildState, ContentDigest, Deployment, DeploymentId, DeploymentKind, DeploymentState,
-    Environment, EnvironmentId, Id, JobId, JobState, Manifest, Processes, ReleaseKind, TagName, UserId,
+    App, AppId, Build, BuildId, BuildState, ContentDigest, DeploymentId, DeploymentState, Environment, EnvironmentId,
+    Id, JobId, JobState, Manifest, ReleaseKind, TagName, UserId,
 };
 use crate::product::builds::{Builder, Imaged};
 use crate::product::converge::Handle;
@@ -80,14 +79,7 @@ pub async fn deploy_image(
     (tag, manifest): (&TagName, &ContentDigest),
 ) -> Result<JobId> {
     actor.may(Action::Deploy, &Place::from(app))?;
-    if let Some(reason) = ctx.disk.too_full(ctx).await {
-        return Err(Error::limit(reason));
-    }
-    let mut tx = ctx.store.begin().await?;
-    super::guide::nothing_held(&mut tx, app).await?;
-    if !store::environments::hold(&mut tx, &environment.id).await? {
-        return Err(Error::not_found("environment"));
-    }
+    let mut tx = held(ctx, app, environment).await?;
     for job in store::jobs::unfinished(&mut tx, app.id.as_str()).await?.into_iter().filter(|job| job.kind == KIND) {
         let Ok(order) = serde_json::from_value::<ImageOrder>(job.payload) else { continue };
         let wanted = From::Pushed { tag: tag.clone(), manifest: manifest.clone() };
@@ -112,6 +104,16 @@ pub(super) async fn deploy_reference(
 ) -> Result<Build> {
     actor.may(Action::Deploy, &Place::from(app))?;
     source.check()?;
+    let mut tx = held(ctx, app, environment).await?;
+    let from = From::Elsewhere { elsewhere: source };
+    let build = enqueue(ctx, &mut tx, (actor, app, environment), from).await?;
+    tx.commit().await?;
+    ctx.queue.notify();
+    Ok(build)
+}
+
+/// A transaction in which the environment can be given an order; refused where it cannot, or the disk is full.
+async fn held(ctx: &Ctx, app: &App, environment: &Environment) -> Result<store::Tx> {
     if let Some(reason) = ctx.disk.too_full(ctx).await {
         return Err(Error::limit(reason));
     }
@@ -120,11 +122,7 @@ pub(super) async fn deploy_reference(
     if !store::environments::hold(&mut tx, &environment.id).await? {
         return Err(Error::not_found("environment"));
     }
-    let from = From::Elsewhere { elsewhere: source };
-    let build = enqueue(ctx, &mut tx, (actor, app, environment), from).await?;
-    tx.commit().await?;
-    ctx.queue.notify();
-    Ok(build)
+    Ok(tx)
 }
 
 async fn enqueue(
@@ -133,7 +131,6 @@ async fn enqueue(
     (actor, app, environment): (&Actor, &App, &Environment),
     from: From,
 ) -> Result<Build> {
-    let now = ctx.clock.now();
     let named = match &from {
         From::Pushed { manifest, .. } => manifest.to_string(),
         From::Elsewhere { elsewhere } => elsewhere.reference.clone(),
@@ -148,32 +145,8 @@ async fn enqueue(
     };
     let payload = serde_json::to_value(&order).map_err(Error::internal)?;
     let job_id = ctx.queue.enqueue(tx, KIND, app.id.as_str(), payload).await?;
-    let build = Build {
-        id: order.build,
-        app_id: app.id.clone(),
-        job_id: job_id.clone(),
-        commit: named,
-        state: BuildState::Running,
-        image: None,
-        processes: Processes::new(),
-        reason: None,
-        created_at: now,
-        finished_at: None,
-    };
-    store::builds::insert(tx, &build).await?;
-    let deployment = Deployment {
-        id: order.deployment,
-        environment_id: environment.id.clone(),
-        job_id: job_id.clone(),
-        kind: DeploymentKind::Push,
-        release_id: None,
-        state: DeploymentState::Running,
-        reason: None,
-        created_by: Some(actor.user.id.clone()),
-        created_at: now,
-        finished_at: None,
-    };
-    store::deployments::insert(tx, &deployment).await?;
+    let build = attempt::build(ctx, &order.build, app, &job_id, named);
+    attempt::begin(tx, &build, (&order.deployment, &environment.id), order.user).await?;
     Ok(build)
 }
 
@@ -282,18 +255,6 @@ impl ImageWork {
         }
         Ok(Value::Null)
     }
-
-    async fn clear_away(&self, order: &ImageOrder, reason: &str) -> Result<()> {
-        undo(&self.ctx, &order.environment, &order.deployment, reason).await?;
-        rollout::withdraw(&self.ctx, &order.environment, &order.deployment).await?;
-        let mut tx = self.ctx.store.begin().await?;
-        let built = store::builds::find(&mut tx, &PLATFORM, &order.build).await?;
-        if built.is_some_and(|b| b.state == BuildState::Running) {
-            let (now, none) = (self.ctx.clock.now(), Processes::new());
-            store::builds::finish(&mut tx, &order.build, BuildState::Failed, None, &none, Some(reason), now).await?;
-        }
-        tx.commit().await
-    }
 }
 
 #[async_trait]
@@ -320,7 +281,8 @@ impl Work for ImageWork {
 
     async fn failed(&self, cx: &StepContext, reason: &str) {
         let Ok(order) = serde_json::from_value::<ImageOrder>(cx.job.payload.clone()) else { return };
-        if let Err(error) = self.clear_away(&order, reason).await {
+        let attempt = (&order.build, &order.deployment);
+        if let Err(error) = attempt::clear_away(&self.ctx, &order.environment, attempt, reason).await {
             tracing::error!(job.id = %cx.job.id, error = error.for_log(), "a failed push could not be cleared away");
         }
         let live = rollout::live_number(&self.ctx, &order.environment).await.ok().flatten();

@@ -2,12 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::messages;
+use super::{attempt, messages};
 use crate::base::access::{Action, Actor, Place, Scope};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::model::{
-    App, AppId, BranchName, Build, BuildId, BuildState, CommitId, Deployment, DeploymentId, DeploymentKind,
-    DeploymentState, Environment, EnvironmentId, Id, JobId, Processes, UserId,
+    App, AppId, BranchName, Build, BuildId, CommitId, DeploymentId, Environment, EnvironmentId, Id, JobId, UserId,
 };
 use crate::product::Ctx;
 use crate::product::apps::{self, NewApp};
@@ -180,7 +179,6 @@ pub(super) async fn accept_from(
     quarantine: &str,
 ) -> Result<(JobId, Build)> {
     actor.may(Action::Deploy, &Place::from(app))?;
-    let now = ctx.clock.now();
     let (old, archive) = match origin {
         Origin::Branch { old } => (old, false),
         Origin::Archive => (None, true),
@@ -200,32 +198,8 @@ pub(super) async fn accept_from(
     let payload = serde_json::to_value(&order).map_err(Error::internal)?;
     let mut tx = ctx.store.begin().await?;
     let job_id = ctx.queue.enqueue(&mut tx, super::push::KIND, app.id.as_str(), payload).await?;
-    let build = Build {
-        id: order.build,
-        app_id: app.id.clone(),
-        job_id: job_id.clone(),
-        commit: new.to_string(),
-        state: BuildState::Running,
-        image: None,
-        processes: Processes::new(),
-        reason: None,
-        created_at: now,
-        finished_at: None,
-    };
-    store::builds::insert(&mut tx, &build).await?;
-    let deployment = Deployment {
-        id: order.deployment,
-        environment_id: environment.id.clone(),
-        job_id: job_id.clone(),
-        kind: DeploymentKind::Push,
-        release_id: None,
-        state: DeploymentState::Running,
-        reason: None,
-        created_by: Some(actor.user.id.clone()),
-        created_at: now,
-        finished_at: None,
-    };
-    store::deployments::insert(&mut tx, &deployment).await?;
+    let build = attempt::build(ctx, &order.build, app, &job_id, new);
+    attempt::begin(&mut tx, &build, (&order.deployment, &environment.id), order.user).await?;
     tx.commit().await?;
     ctx.queue.notify();
     Ok((job_id, build))

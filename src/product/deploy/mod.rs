@@ -3,6 +3,7 @@
 //! what the converger observes.
 
 mod activate;
+mod attempt;
 mod buildpacks;
 mod commands;
 mod contents;

@@ -9,14 +9,14 @@ use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::activate::{deployment, environment, finish, undo};
+use super::activate::{deployment, environment, finish};
 use super::dockerfile::Way;
 use super::intake::{PLATFORM, PushOrder};
 use super::releases::{self, NewRelease};
 use super::shape::Shape;
-use super::{commands, messages, rollout};
+use super::{attempt, commands, messages, rollout};
 use crate::base::error::{Error, Result};
-use crate::base::model::{App, BuildState, CommitId, DeploymentState, Id, Processes, ReleaseKind};
+use crate::base::model::{App, BuildState, CommitId, DeploymentState, Id, ReleaseKind};
 use crate::machinery::git::{GitError, ObjectId, Quarantine, Repositories, Repository, TreeLimits, export_tree};
 use crate::product::Ctx;
 use crate::product::builds::{BuildFailure, BuildLog, BuildRequest, Builder, Built, Imaged, Source, Turn};
@@ -252,16 +252,8 @@ impl Work for PushWork {
 
 impl PushWork {
     async fn clear_away(&self, order: &PushOrder, reason: &str) -> Result<()> {
-        undo(&self.ctx, &order.environment, &order.deployment, reason).await?;
-        rollout::withdraw(&self.ctx, &order.environment, &order.deployment).await?;
-        let mut tx = self.ctx.store.begin().await?;
-        let built = store::builds::find(&mut tx, &PLATFORM, &order.build).await?;
-        if built.is_some_and(|b| b.state == BuildState::Running) {
-            let (state, none) = (BuildState::Failed, Processes::new());
-            store::builds::finish(&mut tx, &order.build, state, None, &none, Some(reason), self.ctx.clock.now())
-                .await?;
-        }
-        tx.commit().await?;
+        let attempt = (&order.build, &order.deployment);
+        attempt::clear_away(&self.ctx, &order.environment, attempt, reason).await?;
         if let Some(repository) = self.repositories.find(order.app.as_str()).map_err(Error::internal)?
             && let Some(quarantine) = Quarantine::reopen(&repository, &order.quarantine).map_err(Error::internal)?
         {
