@@ -89,7 +89,8 @@ impl Session {
         !self.output.is_closed() && !self.input.is_closed()
     }
 
-    /// Runs one phase, which may print so many bytes, and gives its answer, a tar of small files. After a fault the session is of no use any more.
+    /// Runs one phase, which may print so many bytes, and gives its answer, a tar of small files. After a fault the session is
+    /// of no use any more.
     pub async fn request(
         &mut self,
         request: Request,

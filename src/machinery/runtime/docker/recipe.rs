@@ -8,11 +8,11 @@
 //! all that its cache holds are found, and no build is served what another app's left.
 
 use std::collections::HashMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bollard::models::BuildInfo;
+use bollard::models::{BuildInfo, ImageSummary};
 use bollard::query_parameters::{
-    BuildImageOptionsBuilder, CreateImageOptionsBuilder, ListImagesOptionsBuilder, PruneImagesOptionsBuilder,
-    RemoveImageOptionsBuilder,
+    BuildImageOptionsBuilder, CreateImageOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptionsBuilder,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 
@@ -26,7 +26,7 @@ use crate::base::model::AppId;
 /// Of 1024, which everything else has: where processor time is short, what runs goes before what is built.
 const CPU_SHARES: i32 = 128;
 /// Stages that were not used again for so long are made anew.
-const CACHE_KEPT: &str = "168h";
+const CACHE_KEPT: Duration = Duration::from_secs(7 * 86_400);
 
 impl Docker {
     pub(super) async fn build_recipe(&self, spec: RecipeSpec) -> Result<RecipeLines> {
@@ -199,16 +199,22 @@ impl Docker {
         self.call("remove image", reference, LONG, gone).await
     }
 
-    async fn prune_recipes(&self, app: Option<&AppId>, unused_for: Option<&str>) -> Result<()> {
+    /// Stages without a name, made so long ago. The engine's own way to prune is for one at a time in all the engine, and
+    /// refuses the others.
+    async fn prune_recipes(&self, app: Option<&AppId>, older_than: Option<Duration>) -> Result<()> {
         let mut labels = vec![format!("{}={}", names::PREFIX, self.0.prefix)];
         labels.push(app.map_or(names::RECIPE.to_owned(), |app| format!("{}={app}", names::RECIPE)));
-        let mut filters = HashMap::from([("dangling", vec!["true".to_owned()]), ("label", labels)]);
-        if let Some(age) = unused_for {
-            filters.insert("until", vec![age.to_owned()]);
+        let filters = HashMap::from([("dangling", vec!["true".to_owned()]), ("label", labels)]);
+        let options = ListImagesOptionsBuilder::new().filters(&filters).build();
+        let found =
+            self.call("list", "images", QUICK, |api| async move { api.list_images(Some(options)).await }).await?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let made = |image: &ImageSummary| Duration::from_secs(u64::try_from(image.created).unwrap_or(0));
+        let is_old = |image: &ImageSummary| older_than.is_none_or(|age| now.saturating_sub(made(image)) > age);
+        for image in found.into_iter().filter(is_old) {
+            self.drop_reference(&image.id).await?;
         }
-        let options = PruneImagesOptionsBuilder::new().filters(&filters).build();
-        let pruned = |api: bollard::Docker| async move { api.prune_images(Some(options)).await.map(|_| ()) };
-        self.call("prune", "images of builds", LONG, pruned).await
+        Ok(())
     }
 }
 
