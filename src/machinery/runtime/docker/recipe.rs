@@ -8,7 +8,7 @@
 //! all that its cache holds are found, and no build is served what another app's left.
 
 use std::collections::HashMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bollard::models::{BuildInfo, ImageSummary};
 use bollard::query_parameters::{
@@ -21,6 +21,7 @@ use super::faults::{self, gone_is_fine, refused};
 use super::images::{patient, watched};
 use super::rollout::CPU_PERIOD_MICROS;
 use super::{Docker, LONG, QUICK, names};
+use crate::base::clock::{Clock, SystemClock, Timestamp};
 use crate::base::model::AppId;
 
 /// Of 1024, which everything else has: where processor time is short, what runs goes before what is built.
@@ -208,9 +209,9 @@ impl Docker {
         let options = ListImagesOptionsBuilder::new().filters(&filters).build();
         let found =
             self.call("list", "images", QUICK, |api| async move { api.list_images(Some(options)).await }).await?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let made = |image: &ImageSummary| Duration::from_secs(u64::try_from(image.created).unwrap_or(0));
-        let is_old = |image: &ImageSummary| older_than.is_none_or(|age| now.saturating_sub(made(image)) > age);
+        let now = SystemClock.now();
+        let age = |image: &ImageSummary| now.since(Timestamp(image.created.saturating_mul(1000)));
+        let is_old = |image: &ImageSummary| older_than.is_none_or(|most| age(image) > most.as_millis() as i64);
         for image in found.into_iter().filter(is_old) {
             self.drop_reference(&image.id).await?;
         }
