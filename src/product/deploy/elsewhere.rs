@@ -95,7 +95,7 @@ fn address(field: &'static str, text: &str) -> Result<Url> {
     }
     let url: Url = text.parse().map_err(|_| wrong("is no address"))?;
     if !matches!(url.scheme(), "https" | "http") {
-        return Err(wrong("is reached by https only"));
+        return Err(wrong("is reached by https or http only"));
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err(wrong("must have no credentials in it: keep them in a variable and name that (password_variable)"));
@@ -194,6 +194,10 @@ async fn from_git(
     }
     let wanted = ImageSource { reference: String::new(), user, password };
     let login = fetched::login(ctx, &app.id, &environment.id, &wanted).await?;
+    // The header can be read by whoever is on the way; in a network of the operator's own he answers for that.
+    if login.is_some() && url.scheme() != "https" && !ctx.config.outbound.private {
+        return Err(Error::invalid("git", "credentials go over https only; write https://HOST/OWNER/REPOSITORY.git"));
+    }
     let fetcher = fetched::fetcher(ctx)?;
     let remote = Remote { fetcher, base: url.as_str().trim_end_matches('/').to_owned(), login };
 

@@ -234,6 +234,9 @@ fn nobody_is_led_into_the_server_s_own_network_or_held_up() {
         let said = create(&strict, &words);
         refused(&said, &["outbound.private"]);
     }
+    strict.cli(&strict.owner, &["config:set", "-a", "shop", "GIT_TOKEN=t0ken"]).expect("config:set");
+    let readable = ["--git", "http://git.example.com/repo.git", "--password-from", "GIT_TOKEN"];
+    refused(&create(&strict, &readable), &["credentials go over https only"]);
     for endpoint in [host.at(""), "http://169.254.169.254".into()] {
         refused(&create(&strict, &["--s3", "s3://my-bucket/x", "--endpoint", &endpoint]), &["outbound.private"]);
     }
