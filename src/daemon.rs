@@ -1,6 +1,8 @@
 //! Composition root: config → store → engine → jobs → converge → listeners → drain. The only file
 //! that knows everybody; it decides nothing but the order.
 
+mod succession;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -25,36 +27,67 @@ use crate::machinery::runtime::{Engine, docker::Docker};
 use crate::product::builds::Builder;
 use crate::product::converge::{Converger, EngineObservatory};
 use crate::product::deploy::{
-    ActivateWork, ClearWork, CommandKeeper, CronKeeper, Desk, ImageWork, PushWork, Sources, Sweeper,
+    ActivateWork, ClearWork, CommandKeeper, CronKeeper, Desk, FetchWork, ImageWork, PushWork, RebaseWork, Sources,
+    Sweeper,
 };
 use crate::product::disk::{Disk, DiskKeeper};
 use crate::product::insight::{self, Collector, Insight, Sampler};
+use crate::product::routing::CertificateKeeper;
 use crate::product::{Ctx, accounts};
 use crate::state::jobs::{Queue, Runner};
 use crate::state::logs::LogStore;
 use crate::state::store::Store;
 use crate::state::vault::Vault;
+use succession::{Doors, Signals, give_state};
 
 /// Deployments of different apps that may be worked on at once.
 const PARALLEL_JOBS: usize = 4;
 /// How long listeners may take to finish what they serve.
 const DRAIN: Duration = Duration::from_secs(20);
+/// The same when another process takes over: nobody is answered meanwhile, so what goes on for longer is cut.
+const HAND_OVER: Duration = Duration::from_secs(5);
+/// A route table is saved to the disk when it has not changed for so long.
+const SETTLED: Duration = Duration::from_secs(1);
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 const SETUP_TOKEN_FILE: &str = "setup-token";
 
-/// Runs the platform until SIGTERM or SIGINT. Apps go on serving after it has ended.
+/// As many open files as the system allows this process: each client, replica and log has one, and shells start with 1024.
+fn raise_open_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the bound of open files cannot be raised");
+    }
+}
+
+/// Runs the platform until SIGTERM or SIGINT. Apps go on serving after it has ended. On SIGUSR2 the program's file is
+/// started anew and takes over, while this process serves those who are connected to it to their end.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .map_err(|_| anyhow!("a TLS provider was installed before"))?;
+    raise_open_files();
+    let mut signals = Signals::new()?;
+    let mut doors = Doors::new()?;
     let dir = config.data.dir.clone();
     std::fs::create_dir_all(&dir).with_context(|| format!("the data directory {} cannot be made", dir.display()))?;
-    let _lock = lock(&dir, LOCK_PATIENCE).await?;
+    let held = if doors.has_predecessor() { None } else { Some(lock(&dir, LOCK_PATIENCE).await?) };
 
     // Ports first: a start that cannot serve changes nothing.
-    let proxy_listener = bind(config.http.proxy_listen, "http.proxy_listen", "HYTHE_HTTP_PROXY_LISTEN").await?;
-    let api_listener = bind(config.http.api_listen, "http.api_listen", "HYTHE_HTTP_API_LISTEN").await?;
-    let ssh_listener = bind(config.git.listen, "git.listen", "HYTHE_GIT_LISTEN").await?;
+    let http = &config.http;
+    let proxy_listener = doors.open("proxy", http.proxy_listen, "http.proxy_listen", "HYTHE_HTTP_PROXY_LISTEN").await?;
+    let tls_listener = match http.tls_listen {
+        Some(address) => Some(doors.open("tls", address, "http.tls_listen", "HYTHE_HTTP_TLS_LISTEN").await?),
+        None => None,
+    };
+    let api_listener = doors.open("api", http.api_listen, "http.api_listen", "HYTHE_HTTP_API_LISTEN").await?;
+    let ssh_listener = doors.open("git", config.git.listen, "git.listen", "HYTHE_GIT_LISTEN").await?;
+    doors.state().await?;
+    let lock = match held {
+        Some(lock) => lock,
+        None => lock(&dir, LOCK_PATIENCE).await?,
+    };
     let api_address = api_listener.local_addr()?;
 
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -80,6 +113,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         queue: queue.clone(),
         logs,
         wake: Arc::new(Notify::new()),
+        certificates: Arc::default(),
         config: Arc::clone(&config),
         observatory: Arc::new(observatory),
         desk: Arc::new(Desk::new(Arc::clone(&engine), Arc::clone(&builder))),
@@ -89,7 +123,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     };
 
     // Listeners stop first, then the work behind them: what was accepted is still answered.
-    let (edges, core) = (CancellationToken::new(), CancellationToken::new());
+    let (front, edges, core) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
 
     // The last table serves from the first moment, before the engine was asked.
     let table_file = dir.join("routes.json");
@@ -101,6 +135,8 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         }
     };
     let (table_sender, table) = watch::channel(Arc::new(table));
+    let mut certificates = CertificateKeeper::new(ctx.clone(), table_sender.clone());
+    let tables = table_sender.clone();
     let api_host: Host = config.http.api_host().parse().map_err(|e| anyhow!("http.base_domain: {e}"))?;
     let converger = Converger::new(
         ctx.clone(),
@@ -112,12 +148,16 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     .showing(board);
     let handle = converger.handle();
     let collector = Collector::new(ctx.clone(), Arc::clone(&engine)).run(handle.clone(), core.clone());
+    let (held, makes) = (Arc::clone(&repositories), Arc::clone(&builder));
+    let push = Arc::new(PushWork::new(ctx.clone(), held, makes, handle.clone()));
     let runner = Runner::new(
         queue,
         vec![
-            Arc::new(PushWork::new(ctx.clone(), Arc::clone(&repositories), Arc::clone(&builder), handle.clone())),
+            Arc::clone(&push) as _,
+            Arc::new(FetchWork::new(push)),
             Arc::new(ImageWork::new(ctx.clone(), Arc::clone(&builder), handle.clone())),
-            Arc::new(ActivateWork::new(ctx.clone(), Arc::clone(&builder), handle)),
+            Arc::new(ActivateWork::new(ctx.clone(), Arc::clone(&builder), handle.clone())),
+            Arc::new(RebaseWork::new(ctx.clone(), Arc::clone(&builder), handle)),
             Arc::new(ClearWork::new(ctx.clone(), Arc::clone(&repositories), Arc::clone(&builder))),
         ],
         PARALLEL_JOBS + at_once,
@@ -135,8 +175,14 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     };
     let ssh = ssh::SshServer::new(ctx.clone(), Arc::clone(&repositories), verbs(&api_router), warm, host_key);
     let access = config.logs.access.then(|| Arc::new(AccessBook::new(insight::BOOK)));
-    let settings =
-        ProxySettings { public_port: config.http.public_port, access: access.clone(), ..ProxySettings::default() };
+    let settings = ProxySettings {
+        public_port: config.http.public_port,
+        public_tls_port: config.http.public_tls_port,
+        tls_port: config.http.tls_listen.map(|tls| config.http.public_tls_port.unwrap_or(tls.port())),
+        access: access.clone(),
+        balancers: config.http.balancers.clone(),
+        ..ProxySettings::default()
+    };
     let proxy = Proxy::new(table.clone(), settings);
 
     let keeper = CommandKeeper::new(ctx.clone()).map_err(told)?;
@@ -144,12 +190,14 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let sweeper = Sweeper::new(ctx.clone(), Arc::clone(&repositories), Arc::clone(&builder));
     sweeper.quarantines().await.map_err(told)?;
     announce_setup(&ctx, &dir, api_address).await?;
+    // Before anybody is listened to who may ask for one.
+    certificates.look().await.map_err(told)?;
     tracing::info!(
         proxy.address = %proxy_listener.local_addr()?, api.address = %api_address, ssh.address = %ssh_listener.local_addr()?,
         data.dir = %dir.display(), "hythe serves"
     );
 
-    let (edge_tasks, core_tasks) = (TaskTracker::new(), TaskTracker::new());
+    let (proxy_tasks, edge_tasks, core_tasks) = (TaskTracker::new(), TaskTracker::new(), TaskTracker::new());
     core_tasks.spawn(converger.run(core.clone()));
     core_tasks.spawn(collector);
     let sampler = Sampler::new(ctx.clone(), Arc::clone(&engine), table.clone());
@@ -169,33 +217,66 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     core_tasks.spawn(keeper.run(core.clone()));
     core_tasks.spawn(crons.run(core.clone()));
     core_tasks.spawn(registry.keep(core.clone()));
-    core_tasks.spawn(save_tables(table, table_file, core.clone()));
+    core_tasks.spawn(save_tables(table.clone(), table_file, core.clone()));
     core_tasks.spawn(make_base(Arc::clone(&builder), core.clone()));
-    edge_tasks.spawn(proxy_task(proxy, proxy_listener, edges.clone()));
+    core_tasks.spawn(certificates.run(core.clone()));
+    if let Some(listener) = tls_listener {
+        tracing::info!(proxy.tls_address = %listener.local_addr()?, "hythe serves TLS");
+        proxy_tasks.spawn(tls_task(proxy.clone(), listener, front.clone()));
+    }
+    proxy_tasks.spawn(proxy_task(proxy.clone(), proxy_listener, front.clone()));
     edge_tasks.spawn(ssh.serve(ssh_listener, edges.clone()));
     edge_tasks.spawn(serve_api(api_router, api_listener, edges.clone()));
 
-    tell_supervisor("READY=1");
-    stop_signal().await?;
-    tell_supervisor("STOPPING=1");
-    tracing::info!("stopping; apps go on running");
-    edges.cancel();
+    match doors.serving()? {
+        // The process before tells the supervisor who serves.
+        Some(carrier) => drop(core_tasks.spawn(carrier.run(table, core.clone()))),
+        None => tell_supervisor("READY=1"),
+    }
+    let successor = signals.end(&doors).await;
+    drop(doors);
+    proxy_tasks.close();
     edge_tasks.close();
-    let _ = tokio::time::timeout(DRAIN, edge_tasks.wait()).await;
-    core.cancel();
     core_tasks.close();
+    let Some(successor) = successor else {
+        tell_supervisor("STOPPING=1");
+        tracing::info!("stopping; apps go on running");
+        front.cancel();
+        edges.cancel();
+        let all = futures_util::future::join(proxy_tasks.wait(), edge_tasks.wait());
+        let _ = tokio::time::timeout(DRAIN, all).await;
+        core.cancel();
+        let _ = tokio::time::timeout(DRAIN, core_tasks.wait()).await;
+        tracing::info!("stopped");
+        return Ok(());
+    };
+    tracing::info!("handing over; clients wait for the next process or go on with the proxy of this one");
+    edges.cancel();
+    let _ = tokio::time::timeout(HAND_OVER, edge_tasks.wait()).await;
+    core.cancel();
     let _ = tokio::time::timeout(DRAIN, core_tasks.wait()).await;
+    drop(lock);
+    let (next, farewell) = give_state(successor).await?;
+    tell_supervisor(&format!("MAINPID={next}\nREADY=1"));
+    tracing::info!(process = next, "handed over; staying for those who are connected");
+    proxy.leave();
+    farewell.wait(tables, &mut signals, proxy_tasks.wait()).await;
+    front.cancel();
+    let _ = tokio::time::timeout(DRAIN, proxy_tasks.wait()).await;
     tracing::info!("stopped");
     Ok(())
 }
 
-/// Makes the base image if it is not there and ends. A server without the right to make one finds it at its start.
-pub async fn prepare(config: Config) -> anyhow::Result<()> {
+/// Makes the base image if it is not there, or anew, and ends. A server without the right to make one finds it at its start.
+pub async fn prepare(config: Config, refresh: bool) -> anyhow::Result<()> {
     let dir = &config.data.dir;
+    // A blob store is for one process at a time. Who prepares may be another user than who serves, so no lock is made.
+    let _lock = if dir.join("lock").exists() { Some(lock(dir, LOCK_PATIENCE).await?) } else { None };
     std::fs::create_dir_all(dir).with_context(|| format!("the data directory {} cannot be made", dir.display()))?;
     let engine: Arc<dyn Engine> = Arc::new(Docker::connect(&config.runtime.engine, &config.runtime.prefix)?);
     let builder = Builder::new(engine, BlobStore::open(&dir.join("blobs"))?, &config.build, dir);
-    builder.ready().await.map_err(|failure| anyhow!("{failure}\n{}", failure.lines.join("\n")))
+    let made = if refresh { builder.refresh().await.map(drop) } else { builder.ready().await };
+    made.map_err(|failure| anyhow!("{failure}\n{}", failure.lines.join("\n")))
 }
 
 /// Two servers on one data directory would undo each other's work. One that was just killed may hold it a moment longer.
@@ -210,12 +291,6 @@ async fn lock(dir: &Path, patience: Duration) -> anyhow::Result<std::fs::File> {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Ok(file)
-}
-
-async fn bind(address: SocketAddr, setting: &str, variable: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| {
-        format!("cannot listen on {address}; free the port, or set {setting} (or {variable}) to another")
-    })
 }
 
 /// The first start has no user: whoever reads this token becomes the first administrator.
@@ -271,6 +346,12 @@ async fn proxy_task(proxy: Proxy, listener: TcpListener, shutdown: CancellationT
     proxy.serve(listener, shutdown).await;
 }
 
+async fn tls_task(proxy: Proxy, listener: TcpListener, shutdown: CancellationToken) {
+    if let Err(error) = proxy.serve_tls(listener, shutdown).await {
+        tracing::error!(%error, "TLS is not served");
+    }
+}
+
 async fn serve_api(router: axum::Router, listener: TcpListener, shutdown: CancellationToken) {
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(shutdown.cancelled_owned()).await {
@@ -289,19 +370,33 @@ async fn make_base(builder: Arc<Builder>, shutdown: CancellationToken) {
     }
 }
 
+/// Each table is noted at once, so that a server that is killed begins with what its clients saw last; and saved when no
+/// other has come for a moment.
 async fn save_tables(
     mut table: watch::Receiver<Arc<RouteTable>>,
     path: std::path::PathBuf,
     shutdown: CancellationToken,
 ) {
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            changed = table.changed() => if changed.is_err() { return },
+    let (mut is_saved, mut over) = (true, false);
+    while !over {
+        let still = tokio::select! {
+            changed = table.changed() => {
+                if changed.is_err() { return }
+                false
+            }
+            () = tokio::time::sleep(SETTLED), if !is_saved => true,
+            () = shutdown.cancelled() => {
+                over = true;
+                true
+            }
+        };
+        if over && is_saved && !table.has_changed().unwrap_or(false) {
+            return;
         }
         let (current, path) = (Arc::clone(&table.borrow_and_update()), path.clone());
-        let saved = tokio::task::spawn_blocking(move || proxy::save(&current, &path)).await;
-        if let Ok(Err(error)) = saved {
+        let write = move || if still { proxy::save(&current, &path) } else { proxy::note(&current, &path) };
+        is_saved = still;
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(write).await {
             tracing::warn!(%error, "the route table could not be saved");
         }
     }
@@ -323,17 +418,6 @@ fn tell_supervisor(state: &str) {
     }
 }
 
-async fn stop_signal() -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut term = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
-}
-
 /// An error of the product with its causes, for whoever starts the server.
 fn told(error: crate::base::Error) -> anyhow::Error {
     anyhow!(error.for_log())
@@ -342,15 +426,6 @@ fn told(error: crate::base::Error) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test]
-    async fn a_taken_port_names_its_setting() {
-        let taken = TcpListener::bind("127.0.0.1:0").await.expect("bound");
-        let address = taken.local_addr().expect("address");
-        let fault = bind(address, "git.listen", "HYTHE_GIT_LISTEN").await.expect_err("taken");
-        let text = format!("{fault:#}");
-        assert!(text.contains("git.listen") && text.contains(&address.to_string()), "{text}");
-    }
 
     #[tokio::test]
     async fn a_data_directory_serves_one() {

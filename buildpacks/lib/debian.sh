@@ -55,7 +55,8 @@ debian_prepare() { # function …
   chmod -R a+rX "$debian_prepared"
 }
 
-# Packages that apt knows by this regular expression, with their upstream versions, a line each.
+# Packages that apt knows by this regular expression, with their upstream versions, a line each: 3.1.2 also of
+# 3.1.7+really3.1.2-0, as Debian names a version that it went back to.
 debian_offers() { # pattern
   local name at=$debian_prepared/offers/${1//[^a-z0-9]/_}
   if [[ ! -f $at ]]; then
@@ -63,7 +64,7 @@ debian_offers() { # pattern
     [[ -n $debian_preparing ]] || at=/tmp/hythe-offers
     mkdir -p "${at%/*}"
     while read -r name; do
-      printf '%s %s\n' "$name" "$(debian_apt_cache show --no-all-versions "$name" | sed -n 's/^Version: \([0-9]*:\)\?\([^-+~]*\).*/\2/p')"
+      printf '%s %s\n' "$name" "$(debian_apt_cache show --no-all-versions "$name" | sed -n 's/^Version: \([0-9]*:\)\?\(.*+really\)\?\([^-+~]*\).*/\3/p')"
     done < <(debian_apt_cache search --names-only "^$1\$" | cut -d' ' -f1 | sort -V) >"$at"
   fi
   cat "$at"

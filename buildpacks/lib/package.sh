@@ -12,6 +12,8 @@ package_scripts() {
 # Whether the tree's Node.js makes files at build and nothing that runs: a script `build`, and nothing that starts.
 builds_assets() {
   local scripts
+  # Most have no such word, and need no parser for that.
+  [[ -f package.json && $(<package.json) == *'"build"'* ]] || return 1
   scripts=$'\n'$(package_scripts)$'\n'
   [[ $scripts == *$'\nbuild\n'* && $scripts != *$'\nstart\n'* && ! -f server.js ]] || return 1
   [[ ! -f Procfile ]] || ! grep -qE '^web[[:space:]]*:(.*[^[:alnum:]_./-])?(node|npm|npx|yarn|pnpm|bun|tsx)([^[:alnum:]_.-]|$)' Procfile

@@ -4,6 +4,7 @@ import datetime, http.client, json, os, re, shutil, signal, socket, statistics, 
 
 ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
 SAMPLES = os.path.join(ROOT, "contrib", "samples")
+BINARY = os.environ.get("HYTHE_BENCH_BINARY") or os.path.join(ROOT, "target", "release", "hythe")
 
 
 def run(*argv, **kw):
@@ -86,15 +87,18 @@ class Work:
     """A clone with one file whose text tells the version."""
 
     def __init__(self, dir, sample, remote, ssh):
-        self.dir = dir
         shutil.copytree(os.path.join(SAMPLES, sample), dir)
+        self.sample = sample
+        self.start(dir, remote, ssh)
+
+    def start(self, dir, remote, ssh):
+        self.dir = dir
         self.env = {**os.environ, "GIT_SSH_COMMAND": ssh, "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1"}
         for kind in ("AUTHOR", "COMMITTER"):
             self.env[f"GIT_{kind}_NAME"] = "bench"
             self.env[f"GIT_{kind}_EMAIL"] = "bench@example.com"
         self.git("init", "-q", "-b", "main")
         self.git("remote", "add", "hythe", remote)
-        self.sample = sample
 
     def git(self, *words):
         return run("git", *words, cwd=self.dir, env=self.env)
@@ -122,20 +126,23 @@ class Work:
 class Hythe:
     name = "hythe"
 
-    def __init__(self, dir):
+    def __init__(self, dir, settings=None):
         self.dir = dir
         self.ports = {k: free_port() for k in ("proxy", "api", "ssh")}
-        self.binary = os.path.join(ROOT, "target", "release", "hythe")
+        self.binary = BINARY
         data = os.environ.get("HYTHE_BENCH_DATA") or os.path.join(dir, "data")
         self.env = {
             **os.environ,
             "HYTHE_DATA_DIR": data,
+            # As in contrib/hythe.service.
+            "MALLOC_ARENA_MAX": "2",
             "HYTHE_HTTP_PROXY_LISTEN": f"127.0.0.1:{self.ports['proxy']}",
             "HYTHE_HTTP_API_LISTEN": f"127.0.0.1:{self.ports['api']}",
             "HYTHE_GIT_LISTEN": f"127.0.0.1:{self.ports['ssh']}",
             "HYTHE_RUNTIME_PREFIX": f"bench{os.getpid()}",
             "XDG_CONFIG_HOME": os.path.join(dir, "config"),
             "HYTHE_URL": f"http://127.0.0.1:{self.ports['api']}",
+            **(settings or {}),
         }
         self.prefix = self.env["HYTHE_RUNTIME_PREFIX"]
         self.data = data
@@ -207,6 +214,6 @@ def spread(values):
 
 
 def build():
-    if not os.path.exists(os.path.join(ROOT, "target", "release", "hythe")):
+    if not os.path.exists(BINARY):
         print("building the release binary")
         run("cargo", "build", "--release", "--locked", cwd=ROOT, stdout=None)

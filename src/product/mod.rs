@@ -32,6 +32,8 @@ pub struct Ctx {
     pub logs: LogStore,
     /// Wakes the converger after something it follows was written.
     pub wake: Arc<Notify>,
+    /// Wakes the keeper of certificates.
+    pub certificates: Arc<Notify>,
     /// What is seen of running replicas; written by nobody.
     pub observatory: Arc<dyn apps::Observatory>,
     /// Where commands are started and their streams are held; the engine behind it is out of reach.

@@ -2,7 +2,9 @@
 //! equal trees give equal images.
 
 mod brought;
+mod fetched;
 mod fixtures;
+mod hosts;
 mod lab;
 mod languages;
 mod rebuilds;

@@ -2,6 +2,7 @@
 //! replica is ready, no request fails; and in the end everything is as it was asked for.
 
 mod clock;
+mod handover;
 
 use crate::harness::{Journal, Load, RealServer, Relay, Repo, Settings, docker, eventually};
 

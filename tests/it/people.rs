@@ -11,7 +11,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 
-use crate::harness::{RealServer, Said, docker, eventually};
+use crate::harness::{RealServer, Relay, Said, Settings, docker, eventually};
 use crate::push::{Deployed, ok};
 
 /// Containers of commands, ended ones included.
@@ -229,5 +229,65 @@ fn a_command_ends_with_whoever_holds_it() {
     let mut child = holding(&app, cli.args(words));
     app.server.cli(&app.server.owner, &["apps:destroy", "-a", "hello", "--confirm", "hello"]).expect("apps:destroy");
     assert!(!child.wait().expect("gone").success());
+    none_left(&app.server);
+}
+
+/// The platform stops while the engine is about to hear a request, which it hears when nobody can reach the platform any more.
+fn stopped_meanwhile(app: &mut Deployed, relay: &Relay) {
+    let port = app.server.api_port;
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let reached = || std::net::TcpStream::connect((std::net::Ipv4Addr::LOCALHOST, port));
+            eventually("it stops", || reached().is_err().then_some(()));
+            relay.mend();
+        });
+        app.server.stop();
+    });
+}
+
+#[test]
+fn a_command_in_the_making_does_not_outlive_the_platform() {
+    let relay = Relay::start();
+    let mut app = Deployed::with(Settings::with("HYTHE_RUNTIME_ENGINE", relay.socket().display()));
+    let moments = ["/containers/create?name=", "/attach?", "/start"];
+    for moment in moments {
+        for killed in [false, true] {
+            relay.hold(moment);
+            let mut cli = app.server.hythe(&app.server.owner);
+            cli.args(["run", "-a", "hello", "sleep", "1000"]).stdin(Stdio::null());
+            let mut child = cli.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+            eventually("it is being made", || relay.holds().then_some(()));
+            if killed {
+                app.server.kill();
+                relay.mend();
+            } else {
+                stopped_meanwhile(&mut app, &relay);
+                assert_eq!(commands(&app.server), [""; 0], "{moment}: it is gone before the platform is");
+            }
+            assert!(!child.wait().expect("gone").success());
+            app.server.boot();
+            none_left(&app.server);
+        }
+    }
+    let all = listed(&app.server, &["run:list", "-a", "hello", "--json"]);
+    assert!(all.len() == 6 && all.iter().all(|c| c["state"] == "failed"), "{all:?}");
+}
+
+#[test]
+fn a_detached_command_in_the_making_runs_on() {
+    let relay = Relay::start();
+    let mut app = Deployed::with(Settings::with("HYTHE_RUNTIME_ENGINE", relay.socket().display()));
+    relay.hold("/start");
+    let line = "echo begun; while [ ! -e /tmp/stop ]; do sleep 0.1; done";
+    let id = app.server.cli(&app.server.owner, &["run:detached", "-a", "hello", line]).expect("run:detached");
+    eventually("it is being made", || relay.holds().then_some(()));
+    stopped_meanwhile(&mut app, &relay);
+    let made = commands(&app.server);
+    let state = docker(&["inspect", "-f", "{{.State.Status}}", &made[0]]).expect("docker inspect");
+    assert_eq!((made.len(), state.trim()), (1, "running"), "it was not left half made");
+    app.server.boot();
+    docker(&["exec", &made[0], "touch", "/tmp/stop"]).expect("docker exec");
+    let ended = app.server.cli(&app.server.owner, &["run:logs", "-t", "-a", "hello", id.trim()]);
+    assert_eq!((ended.code, ended.out.as_str()), (Some(0), "begun\n"), "{ended:?}");
     none_left(&app.server);
 }

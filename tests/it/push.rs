@@ -1,19 +1,25 @@
 //! Pushes end to end, the good and the bad. After each bad one: the pusher was told why, the release
 //! before serves on, the branch stands where it stood, nothing is left behind.
 
+mod acme;
 mod apps;
 mod buildpacks;
 mod builds;
+mod cancel;
 mod contents;
 mod crash;
 mod disk;
 mod dockerfiles;
+mod domains;
 mod elsewhere;
 mod environments;
 mod health;
 mod isolation;
 mod languages;
 mod manifest;
+mod mounts;
+mod options;
+mod rebase;
 mod refs;
 mod registry_push;
 mod scaling;
@@ -22,7 +28,10 @@ mod sizes;
 mod sources;
 mod strategies;
 mod surroundings;
+mod tls;
+mod traffic;
 mod trees;
+mod upstreams;
 mod verbs;
 mod volumes;
 
@@ -70,6 +79,13 @@ impl Deployed {
         // A build that failed may take its sandbox along, never the app.
         let lost: Vec<_> = self.containers.difference(&after).filter(|name| !name.contains("-sandbox-")).collect();
         assert!(lost.is_empty(), "{lost:?} went away");
+    }
+
+    /// What `hythe setup` kept for the owner.
+    pub fn token(&self) -> String {
+        let kept = fs::read_to_string(self.server.owner.home.join("hythe/config.toml")).expect("settings");
+        let line = kept.lines().find_map(|line| line.strip_prefix("token = \""));
+        line.expect("a token").trim_end_matches('"').to_owned()
     }
 
     #[track_caller]

@@ -187,7 +187,11 @@ async fn what_is_not_what_it_claims_is_refused_and_not_kept() {
         (site.put_image(&swapped, |_, _| ()), "what the registry sent has digest"),
         (site.put_image(&wrong_diff, |_, _| ()), "its content has digest"),
         (site.put_image(&garbage, |_, _| ()), "the tar stream cannot be read"),
-        (site.put_image(&good, |m, _| m["layers"][0]["mediaType"] = json!("x.tar+zstd")), "are not supported"),
+        (
+            site.put_image(&good, |m, _| m["layers"][0]["mediaType"] = json!("x.tar+zstd")),
+            "the tar stream cannot be read",
+        ),
+        (site.put_image(&good, |m, _| m["layers"][0]["mediaType"] = json!("x.tar+xz")), "are not supported"),
         (site.put_image(&good, |_, c| c["rootfs"]["diff_ids"] = json!([])), "disagree about the layers"),
         (site.put_image(&good, |_, c| c["rootfs"]["diff_ids"] = json!(["../x"])), "is no digest"),
         (Digest::of(b"unknown"), "the registry has no manifests/"),

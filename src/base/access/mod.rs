@@ -1,9 +1,14 @@
 //! Who may do what: one pure table role × action. Verbs ask it in their first line.
 
+use std::fmt;
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::base::error::{Error, Result};
-use crate::base::model::{App, AppId, Membership, MembershipScope, OrganizationId, Space, SpaceId, User, UserId};
+use crate::base::model::{
+    App, AppId, Id, Membership, MembershipId, MembershipScope, OrganizationId, Space, SpaceId, User, UserId,
+};
 
 /// Ordered by power within a scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -57,6 +62,8 @@ pub enum Scope {
     Platform,
     /// What the user's memberships reach.
     User(UserId),
+    /// One app, and what it lies in.
+    App(AppId),
 }
 
 /// An authenticated caller with the memberships it had when it came in.
@@ -64,11 +71,17 @@ pub enum Scope {
 pub struct Actor {
     pub user: User,
     pub memberships: Vec<Membership>,
+    /// It came with a token for this app alone: nothing else is there for it.
+    pub bound: Option<AppId>,
 }
 
 impl Actor {
     pub fn scope(&self) -> Scope {
-        if self.user.platform_admin { Scope::Platform } else { Scope::User(self.user.id.clone()) }
+        match &self.bound {
+            Some(app) => Scope::App(app.clone()),
+            None if self.user.platform_admin => Scope::Platform,
+            None => Scope::User(self.user.id.clone()),
+        }
     }
 
     /// Forbidden is only ever said about places the caller can see; rows out of scope were not found before.
@@ -81,12 +94,34 @@ impl Actor {
         }
         match self.role_at(place) {
             Some(role) if allows(role, action) => Ok(()),
-            Some(role) => Err(Error::forbidden(format!("your role here, {}, does not allow this", role_name(role)))),
+            Some(role) => Err(Error::forbidden(format!("your role here, {}, does not allow this", role))),
             None => Err(Error::not_found("it")),
         }
     }
 
-    /// What is the actor's own: its keys, its tokens, itself.
+    /// The same person at one app, with no more than `role`; none where he has none there.
+    pub fn bound_to(self, app: &App, role: Role) -> Option<Self> {
+        let held = if self.user.platform_admin { Role::Owner } else { self.role_at(&app.into())? };
+        let membership = Membership {
+            id: MembershipId::fresh(),
+            user_id: self.user.id.clone(),
+            scope: MembershipScope::App(app.id.clone()),
+            role: held.min(role),
+        };
+        let user = User { platform_admin: false, ..self.user };
+        Some(Self { user, memberships: vec![membership], bound: Some(app.id.clone()) })
+    }
+
+    /// The person as a whole: its keys, its tokens, apps that are new.
+    pub fn may_act_freely(&self) -> Result<()> {
+        self.may_act()?;
+        match self.bound {
+            Some(_) => Err(Error::forbidden("this token is for one app; use one that is not bound to an app")),
+            None => Ok(()),
+        }
+    }
+
+    /// What is the actor's own, and lists of what it can see.
     pub fn may_act(&self) -> Result<()> {
         if self.user.enabled { Ok(()) } else { Err(Error::unauthenticated()) }
     }
@@ -118,12 +153,24 @@ fn allows(role: Role, action: Action) -> bool {
     role >= least
 }
 
-fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Viewer => "viewer",
-        Role::Developer => "developer",
-        Role::Admin => "admin",
-        Role::Owner => "owner",
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Viewer => "viewer",
+            Self::Developer => "developer",
+            Self::Admin => "admin",
+            Self::Owner => "owner",
+        })
+    }
+}
+
+impl FromStr for Role {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = [Self::Viewer, Self::Developer, Self::Admin, Self::Owner];
+        let found = all.into_iter().find(|role| role.to_string() == text);
+        found.ok_or_else(|| "must be viewer, developer, admin or owner".into())
     }
 }
 

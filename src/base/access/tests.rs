@@ -13,7 +13,7 @@ fn actor(scope: MembershipScope, role: Role) -> Actor {
         created_at: Timestamp(0),
     };
     let membership = Membership { id: MembershipId::fresh(), user_id: user.id.clone(), scope, role };
-    Actor { user, memberships: vec![membership] }
+    Actor { user, memberships: vec![membership], bound: None }
 }
 
 #[test]

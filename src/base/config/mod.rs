@@ -1,9 +1,12 @@
 //! Configuration: one struct per section with defaults and `validate`. A TOML file first, then
 //! `HYTHE_<SECTION>_<KEY>` from an injectable source; every fault is reported, not only the first.
 
+mod acme;
 mod build;
+mod certs;
 mod data;
 mod disk;
+mod domains;
 mod git;
 mod http;
 mod logs;
@@ -15,9 +18,12 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+pub use acme::{Acme, ChallengeChoice, DnsChoice, KeyType};
 pub use build::Build;
+pub use certs::{Certs, IssuerChoice};
 pub use data::Data;
 pub use disk::Disk;
+pub use domains::Domains;
 pub use git::Git;
 pub use http::Http;
 pub use logs::Logs;
@@ -35,6 +41,9 @@ pub struct Config {
     pub runtime: Runtime,
     pub logs: Logs,
     pub disk: Disk,
+    pub domains: Domains,
+    pub certs: Certs,
+    pub acme: Acme,
     pub outbound: Outbound,
     pub registry: Registry,
 }
@@ -45,6 +54,18 @@ pub struct Config {
 pub struct ConfigError(Vec<String>);
 
 impl Config {
+    /// The address of a host behind the proxy, as people open it. With TLS where every host gets a certificate by itself:
+    /// plain requests are sent on to it.
+    pub fn url(&self, host: &str) -> String {
+        let Http { proxy_listen, tls_listen, public_port, public_tls_port, .. } = &self.http;
+        let secure = tls_listen.filter(|_| self.certs.issuer == IssuerChoice::Acme);
+        let (scheme, usual, port) = match secure {
+            Some(tls) => ("https", 443, public_tls_port.unwrap_or(tls.port())),
+            None => ("http", 80, public_port.unwrap_or(proxy_listen.port())),
+        };
+        if port == usual { format!("{scheme}://{host}") } else { format!("{scheme}://{host}:{port}") }
+    }
+
     /// `file` is the text of the TOML file, if there is one; `variable` looks a variable up.
     pub fn load(file: Option<(&Path, &str)>, variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut table = match file {
@@ -64,6 +85,7 @@ impl Config {
         config.logs.validate(&mut faults);
         config.disk.validate(&mut faults);
         config.registry.validate(&mut faults);
+        config.acme.validate(config.certs.issuer == IssuerChoice::Acme, &mut faults);
         if faults.is_empty() { Ok(config) } else { Err(ConfigError(faults)) }
     }
 }
@@ -74,8 +96,11 @@ pub const KEYS: &[(&str, &str, bool)] = &[
     ("data", "database_url", true),
     ("http", "proxy_listen", true),
     ("http", "api_listen", true),
+    ("http", "tls_listen", true),
     ("http", "base_domain", true),
     ("http", "public_port", false),
+    ("http", "public_tls_port", false),
+    ("http", "balancers", false),
     ("git", "listen", true),
     ("git", "public_host", true),
     ("git", "create_on_push", false),
@@ -119,6 +144,24 @@ pub const KEYS: &[(&str, &str, bool)] = &[
     ("disk", "keep_images", false),
     ("disk", "grace_seconds", false),
     ("disk", "cache_bytes", false),
+    ("certs", "issuer", true),
+    ("acme", "directory", true),
+    ("acme", "second_directory", true),
+    ("acme", "contact", true),
+    ("acme", "terms_agreed", false),
+    ("acme", "root_ca", true),
+    ("acme", "challenges", false),
+    ("acme", "key_type", true),
+    ("acme", "retry_seconds", false),
+    ("acme", "dns", true),
+    ("acme", "dns_zone", true),
+    ("acme", "dns_server", true),
+    ("acme", "dns_api", true),
+    ("acme", "dns_subdomain", true),
+    ("acme", "dns_user", true),
+    ("acme", "dns_key", true),
+    ("domains", "resolver", true),
+    ("domains", "check_port", false),
     ("outbound", "private", false),
     ("registry", "app_bytes", false),
     ("registry", "untagged_seconds", false),

@@ -67,3 +67,39 @@ fn sizes_are_a_list_whose_names_are_taken_once() {
         assert!(fault.contains(part), "{part}: {fault}");
     }
 }
+
+#[test]
+fn orders_want_an_agreement_and_what_the_chosen_dns_needs() {
+    let file = |text: &'static str| Config::load(Some((Path::new("hythe.toml"), text)), |_| None);
+    let wrong = "[acme]\ndirectory = \"http://ca.example/\"\nchallenges = []\nretry_seconds = 0\ncontact = \"nobody\"\n\
+                 dns = \"rfc2136\"\ndns_zone = \"example.com\"\n";
+    file(wrong).expect("what is not in use is not judged");
+    let fault = Config::load(Some((Path::new("hythe.toml"), wrong)), |name| {
+        (name == "HYTHE_CERTS_ISSUER").then(|| "acme".to_owned())
+    });
+    let fault = fault.expect_err("faults").to_string();
+    for key in
+        ["terms_agreed", "directory", "challenges", "retry_seconds", "contact", "dns_server", "dns_user", "dns_key"]
+    {
+        assert!(fault.contains(&format!("acme.{key}")), "{key}: {fault}");
+    }
+    assert!(!fault.contains("dns_zone") && !fault.contains("dns_api"), "{fault}");
+    let good = "[certs]\nissuer = \"acme\"\n[acme]\nterms_agreed = true\nchallenges = [\"dns-01\", \"tls-alpn-01\"]\n\
+                key_type = \"rsa-2048\"\ndns_key = \"sesame\"\n";
+    let config = file(good).expect("loads");
+    assert_eq!(config.acme.challenges, [ChallengeChoice::Dns, ChallengeChoice::TlsAlpn]);
+    assert!(!format!("{config:?}").contains("sesame"));
+}
+
+#[test]
+fn addresses_are_printed_as_people_open_them() {
+    let mut config = Config::default();
+    assert_eq!(config.url("shop.localhost"), "http://shop.localhost:8080");
+    config.http.public_port = Some(80);
+    config.http.tls_listen = Some("0.0.0.0:8443".parse().expect("an address"));
+    assert_eq!(config.url("shop.localhost"), "http://shop.localhost", "who has a certificate is not known");
+    config.certs.issuer = IssuerChoice::Acme;
+    assert_eq!(config.url("shop.localhost"), "https://shop.localhost:8443");
+    config.http.public_tls_port = Some(443);
+    assert_eq!(config.url("shop.localhost"), "https://shop.localhost");
+}

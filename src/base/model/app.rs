@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AppId, AppName, BranchName, BuildpackRef, Canary, Check, CheckKind, Checks, EnvironmentId, EnvironmentName,
-    Generation, Guidance, HealthCheck,
+    Generation, Guidance, HealthCheck, Https,
 };
-use super::{Mounts, OrganizationId, ProcessName, ReleaseId, SizeName, SpaceId, Strategy, VariableName};
+use super::{Mounts, Once, OrganizationId, ProcessName, ReleaseId, SizeName, SpaceId, Strategy, Traffic, VariableName};
 use crate::base::clock::Timestamp;
 use crate::base::secret::Secret;
 
@@ -102,10 +102,16 @@ pub struct EnvironmentSpec {
     pub mounts: Mounts,
     /// How the next rollout takes over from the live one.
     pub strategy: Strategy,
+    /// Another strategy for one rollout.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub once: Option<Once>,
     /// What people said of a rollout under way.
     pub guidance: Option<Guidance>,
     /// Which buildpacks the next builds take, whatever the tree says; none leaves it to the tree.
     pub buildpacks: Vec<BuildpackRef>,
+    pub traffic: Traffic,
+    /// What people set; it takes the place of what `app.json` says.
+    pub https: Https,
 }
 
 /// Rows of all versions.
@@ -124,14 +130,17 @@ struct StoredSpec {
     sizes: Sizes,
     mounts: Mounts,
     strategy: Strategy,
+    once: Option<Once>,
     guidance: Option<Guidance>,
     buildpacks: Vec<BuildpackRef>,
+    traffic: Traffic,
+    https: Https,
 }
 
 impl From<StoredSpec> for EnvironmentSpec {
     fn from(stored: StoredSpec) -> Self {
         let StoredSpec { release, rollout, formation, check, mut checks, watch_seconds, stopped, scaling, .. } = stored;
-        let StoredSpec { sizes, mounts, strategy, guidance, buildpacks, .. } = stored;
+        let StoredSpec { sizes, mounts, strategy, once, guidance, buildpacks, traffic, https, .. } = stored;
         if let (Some(check), Ok(web)) = (check, "web".parse()) {
             checks.entry(web).or_default().push(HealthCheck::new(CheckKind::Readiness, check));
         }
@@ -146,9 +155,20 @@ impl From<StoredSpec> for EnvironmentSpec {
             sizes,
             mounts,
             strategy,
+            once,
             guidance,
             buildpacks,
+            traffic,
+            https,
         }
+    }
+}
+
+impl EnvironmentSpec {
+    /// How the rollout that is asked for takes over.
+    pub fn strategy_now(&self) -> &Strategy {
+        let once = self.once.as_ref().filter(|once| once.rollout == self.rollout);
+        once.map_or(&self.strategy, |once| &once.strategy)
     }
 }
 
@@ -227,5 +247,13 @@ mod tests {
             serde_json::from_str(&serde_json::to_string(&spec).expect("json")).expect("reads again");
         assert_eq!(again, spec);
         assert_eq!(serde_json::from_str::<EnvironmentSpec>("{}").expect("reads"), EnvironmentSpec::default());
+    }
+    #[test]
+    fn a_strategy_for_once_is_for_its_rollout_alone() {
+        let once = Once { rollout: Generation(4), strategy: Strategy::Rolling };
+        let mut spec = EnvironmentSpec { rollout: Generation(4), once: Some(once), ..EnvironmentSpec::default() };
+        assert_eq!(spec.strategy_now(), &Strategy::Rolling);
+        spec.rollout = Generation(5);
+        assert_eq!(spec.strategy_now(), &Strategy::BlueGreen);
     }
 }

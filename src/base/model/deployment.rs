@@ -38,6 +38,8 @@ pub enum DeploymentKind {
     Promotion,
     /// Other sizes or mounts of what runs.
     Settings,
+    /// What runs on another base.
+    Rebase,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

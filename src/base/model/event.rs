@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AppId, DeploymentId, DeploymentKind, EnvironmentId, EnvironmentName, EventId, ProcessName, TenantName, UserId,
+    AppId, BuildId, DeploymentId, DeploymentKind, EnvironmentId, EnvironmentName, EventId, ProcessName, ProofMethod,
+    TenantName, UserId,
 };
 use crate::base::clock::Timestamp;
 
@@ -100,8 +101,37 @@ pub enum Happened {
     /// Nobody asked for it: the next request brings replicas back.
     #[serde(rename = "environment.asleep")]
     EnvironmentAsleep { rollout: i64 },
+    /// Claimed, not proven yet.
+    #[serde(rename = "domain.added")]
+    DomainAdded { domain: String },
+    /// From now on requests for it come here.
+    #[serde(rename = "domain.verified")]
+    DomainVerified { domain: String, method: ProofMethod },
+    #[serde(rename = "domain.removed")]
+    DomainRemoved { domain: String },
+    #[serde(rename = "certificate.added")]
+    CertificateAdded { names: Vec<String>, until: Timestamp },
+    #[serde(rename = "certificate.removed")]
+    CertificateRemoved { names: Vec<String> },
+    /// Nobody renews it but who uploaded it; or the platform tries and does not get another one.
+    #[serde(rename = "certificate.expiring")]
+    CertificateExpiring {
+        names: Vec<String>,
+        until: Timestamp,
+        #[serde(default)]
+        ordered: bool,
+    },
+    /// By an authority of the web.
+    #[serde(rename = "certificate.issued")]
+    CertificateIssued { names: Vec<String>, issuer: String, until: Timestamp },
+    /// An order did not bring one; there will be further tries.
+    #[serde(rename = "certificate.failed")]
+    CertificateFailed { names: Vec<String>, reason: String },
     #[serde(rename = "environment.stopped")]
     EnvironmentStopped { rollout: i64 },
+    /// Somebody ended it before its end; what became of its deployment is told of apart.
+    #[serde(rename = "build.cancelled")]
+    BuildCancelled { build: BuildId },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -219,11 +249,20 @@ impl Happened {
             Self::WatchReturned(_) => "watch.returned",
             Self::ReleaseAborted { .. } => "release.aborted",
             Self::EnvironmentAsleep { .. } => "environment.asleep",
+            Self::DomainAdded { .. } => "domain.added",
+            Self::DomainVerified { .. } => "domain.verified",
+            Self::DomainRemoved { .. } => "domain.removed",
+            Self::CertificateAdded { .. } => "certificate.added",
+            Self::CertificateRemoved { .. } => "certificate.removed",
+            Self::CertificateExpiring { .. } => "certificate.expiring",
+            Self::CertificateIssued { .. } => "certificate.issued",
+            Self::CertificateFailed { .. } => "certificate.failed",
             Self::EnvironmentStopped { .. } => "environment.stopped",
+            Self::BuildCancelled { .. } => "build.cancelled",
         }
     }
 
-    pub const KINDS: [&'static str; 31] = [
+    pub const KINDS: [&'static str; 40] = [
         "app.created",
         "app.renamed",
         "variables.changed",
@@ -254,7 +293,16 @@ impl Happened {
         "watch.returned",
         "release.aborted",
         "environment.asleep",
+        "domain.added",
+        "domain.verified",
+        "domain.removed",
+        "certificate.added",
+        "certificate.removed",
+        "certificate.expiring",
+        "certificate.issued",
+        "certificate.failed",
         "environment.stopped",
+        "build.cancelled",
     ];
 
     /// One line of text.
@@ -290,6 +338,7 @@ impl Happened {
                 DeploymentKind::Variables => "deployment of new variables started".into(),
                 DeploymentKind::Rollback => "rollback started".into(),
                 DeploymentKind::Settings => "deployment of other sizes or mounts started".into(),
+                DeploymentKind::Rebase => "rebase onto the newest base started".into(),
                 #[allow(unreachable_patterns, reason = "kinds of deployment grow")]
                 _ => "deployment started".into(),
             },
@@ -333,7 +382,26 @@ impl Happened {
                 format!("{} cannot become live: {}", of(release), first(reason))
             }
             Self::EnvironmentAsleep { .. } => "asleep: the next request wakes it".into(),
+            Self::DomainAdded { domain } => format!("domain {domain} claimed"),
+            Self::DomainVerified { domain, method } => format!("domain {domain} verified by {}", method.as_str()),
+            Self::DomainRemoved { domain } => format!("domain {domain} removed"),
+            Self::CertificateAdded { names, until } => {
+                format!("certificate for {} added, good until {until}", names.join(", "))
+            }
+            Self::CertificateRemoved { names } => format!("certificate for {} removed", names.join(", ")),
+            Self::CertificateExpiring { names, until, ordered } => {
+                let what =
+                    if *ordered { "no other one is to be had, see hythe certs:info" } else { "upload another one" };
+                format!("the certificate for {} expires at {until}: {what}", names.join(", "))
+            }
+            Self::CertificateIssued { names, issuer, until } => {
+                format!("certificate for {} issued by {issuer}, good until {until}", names.join(", "))
+            }
+            Self::CertificateFailed { names, reason } => {
+                format!("no certificate for {}: {}", names.join(", "), first(reason))
+            }
             Self::EnvironmentStopped { .. } => "stopped".into(),
+            Self::BuildCancelled { build } => format!("end of build {build} asked for"),
         }
     }
 }

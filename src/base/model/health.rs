@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{NameError, ProcessName};
 
 /// How a question is asked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Check {
     /// Accepts a TCP connection on its port.
@@ -30,6 +30,14 @@ pub enum Check {
 impl Check {
     pub fn http(path: impl Into<String>) -> Self {
         Self::Http { path: path.into(), status: None }
+    }
+
+    /// What it makes of an answer with this status.
+    pub fn is_met_by(&self, status: u16) -> bool {
+        match self {
+            Self::Http { status: Some(wanted), .. } => status == *wanted,
+            _ => status < 500,
+        }
     }
 }
 
@@ -105,10 +113,8 @@ impl HealthCheck {
             let text = format!("must be {} s to {} s", least as f64 / 1000.0, most / 1000);
             (!(least..=most).contains(&value)).then_some((field, text))
         };
-        // A command costs the engine more than a request costs anybody.
-        let least = if matches!(self.check, Check::Command { .. }) { 500 } else { 100 };
         check_fault(&self.check)
-            .or_else(|| within("every", self.every_millis, least, HOUR))
+            .or_else(|| within("every", self.every_millis, 100, HOUR))
             .or_else(|| within("timeout", self.timeout_millis, 100, 300_000))
             .or_else(|| within("delay", self.delay_millis, 0, LONGEST_STARTUP))
             .or_else(|| (!(1..=100).contains(&self.attempts)).then(|| ("attempts", "must be 1 to 100".to_owned())))
@@ -203,6 +209,8 @@ mod tests {
     fn patience_has_bounds() {
         let well = HealthCheck::new(CheckKind::Startup, Check::http("/up"));
         assert_eq!(well.fault(), None);
+        let often = Check::Command { command: vec!["a".into()] };
+        assert_eq!(HealthCheck { check: often, every_millis: 100, ..well.clone() }.fault(), None);
         let faults = [
             HealthCheck { every_millis: 99, ..well.clone() },
             HealthCheck { timeout_millis: 300_001, ..well.clone() },
@@ -212,7 +220,7 @@ mod tests {
             HealthCheck { check: Check::http("/a\r\nX: y"), ..well.clone() },
             HealthCheck { check: Check::Http { path: "/".into(), status: Some(700) }, ..well.clone() },
             HealthCheck { check: Check::Command { command: vec![] }, ..well.clone() },
-            HealthCheck { check: Check::Command { command: vec!["a".into()] }, every_millis: 400, ..well.clone() },
+            HealthCheck { check: Check::Command { command: vec!["a".into()] }, every_millis: 99, ..well.clone() },
             HealthCheck { check: Check::Command { command: vec!["a\0".into()] }, ..well },
         ];
         for check in faults {

@@ -74,6 +74,9 @@ ids! {
     CronId = "crn";
     EventId = "evt";
     DrainId = "drn";
+    DomainId = "dom";
+    CertificateId = "crt";
+    OrderId = "ord";
     VolumeId = "vol";
     WebhookId = "whk";
 }

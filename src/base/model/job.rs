@@ -30,6 +30,8 @@ pub struct Job {
     pub state: JobState,
     /// Why it failed, for people.
     pub reason: Option<String>,
+    /// Why it shall end before its end, for people: somebody called it off.
+    pub called_off: Option<String>,
     pub created_at: Timestamp,
     pub finished_at: Option<Timestamp>,
 }

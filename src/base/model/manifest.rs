@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::health::MOST_CHECKS;
-use super::{BuildpackRef, Check, CheckKind, Checks, HealthCheck, MOST_BUILDPACKS, ProcessName, Sizes, VariableName};
+use super::{
+    BuildpackRef, Check, CheckKind, Checks, HealthCheck, Https, MOST_BUILDPACKS, ProcessName, Protocol, Sizes, Traffic,
+    VariableName,
+};
 
 /// Every part may be missing; none at all is an app without the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +30,12 @@ pub struct Manifest {
     pub buildpacks: Vec<BuildpackRef>,
     /// The tree is built by its Dockerfile.
     pub build: Option<BuildWish>,
+    pub https: Https,
+    /// Rules of requests, where people set none.
+    #[serde(skip_serializing_if = "Traffic::is_plain")]
+    pub traffic: Traffic,
+    /// What `web` speaks.
+    pub protocol: Protocol,
 }
 
 /// How a Dockerfile is to be built.
@@ -39,6 +48,8 @@ pub struct BuildWish {
     pub target: Option<String>,
     /// Build arguments; one without a value has that of the app's variable of its name.
     pub args: BTreeMap<VariableName, Option<String>>,
+    /// Secrets of the build, by the name that the Dockerfile has for each; their values are those of these variables.
+    pub secrets: BTreeMap<String, VariableName>,
 }
 
 /// A variable that the app wants to have.
@@ -105,6 +116,13 @@ impl Manifest {
                 let size = size.parse().map_err(|error| fault(&format!("{at}.size"), error))?;
                 manifest.sizes.insert(name.clone(), size);
             }
+            if let Some(protocol) = said.protocol {
+                let at = format!("{at}.protocol");
+                if name.as_str() != "web" {
+                    return Err(fault(&at, "is for web alone; no other process receives requests"));
+                }
+                manifest.protocol = protocol.parse().map_err(|error| fault(&at, error))?;
+            }
             let Some(count) = said.quantity else { continue };
             if count > MOST_REPLICAS {
                 return Err(fault(&format!("{at}.quantity"), format!("must be 0 to {MOST_REPLICAS}")));
@@ -140,6 +158,15 @@ impl Manifest {
                 list.into_iter().enumerate().map(|(index, value)| health_check(&format!("{at}[{index}]"), value));
             manifest.healthchecks.insert(name, checks.collect::<Result<_, _>>()?);
         }
+        if let Some(value) = file.https {
+            manifest.https = read("https", value)?;
+            if let Some(text) = manifest.https.fault() {
+                return Err(fault("https.hsts_seconds", text));
+            }
+        }
+        for (name, value) in file.traffic {
+            rule(&mut manifest.traffic, &name, value).map_err(|text| fault(&format!("traffic.{name}"), text))?;
+        }
         manifest.build = file.build.map(build).transpose()?;
         for (index, value) in file.buildpacks.into_iter().enumerate() {
             let at = format!("buildpacks[{index}]");
@@ -164,6 +191,8 @@ struct File {
     healthchecks: BTreeMap<String, Value>,
     build: Option<Value>,
     buildpacks: Vec<Value>,
+    https: Option<Value>,
+    traffic: BTreeMap<String, Value>,
 }
 
 #[derive(Deserialize)]
@@ -173,6 +202,21 @@ struct LongBuild {
     dockerfile: Option<String>,
     target: Option<String>,
     args: BTreeMap<String, Option<String>>,
+    secrets: Secrets,
+}
+
+/// `{"npm_token": "NPM_TOKEN"}`, or `["NPM_TOKEN"]` where both are called the same.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a list of names of variables, or an object of such names by the secrets' ids")]
+enum Secrets {
+    List(Vec<String>),
+    Map(BTreeMap<String, String>),
+}
+
+impl Default for Secrets {
+    fn default() -> Self {
+        Self::List(Vec::new())
+    }
 }
 
 fn build(value: Value) -> Result<BuildWish, ManifestFault> {
@@ -195,7 +239,25 @@ fn build(value: Value) -> Result<BuildWish, ManifestFault> {
         }
         args.insert(name, value);
     }
-    Ok(BuildWish { dockerfile: long.dockerfile, target: long.target, args })
+    let named = match long.secrets {
+        Secrets::List(names) => names.into_iter().map(|name| (name.clone(), name)).collect(),
+        Secrets::Map(named) => named,
+    };
+    let mut secrets = BTreeMap::new();
+    for (id, variable) in named {
+        let at = format!("build.secrets.{id}");
+        if !is_secret_id(&id) {
+            return Err(fault(&at, "the id of a secret is 1 to 64 letters, digits, -, _ and ."));
+        }
+        secrets.insert(id, variable.parse().map_err(|error| fault(&at, error))?);
+    }
+    Ok(BuildWish { dockerfile: long.dockerfile, target: long.target, args, secrets })
+}
+
+/// A name in a directory, and nothing else of a path.
+pub fn is_secret_id(id: &str) -> bool {
+    let well = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    (1..=64).contains(&id.len()) && !id.starts_with('.') && id.bytes().all(well)
 }
 
 #[derive(Deserialize)]
@@ -207,6 +269,46 @@ struct Buildpack {
 struct Formation {
     quantity: Option<u32>,
     size: Option<String>,
+    protocol: Option<String>,
+}
+
+/// In the words of `hythe traffic:set`; what is a number, a list or true in JSON may be written so.
+fn rule(traffic: &mut Traffic, name: &str, value: Value) -> Result<(), String> {
+    let plain = |value: &Value| match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(on) => Some(if *on { "on" } else { "off" }.to_owned()),
+        _ => None,
+    };
+    let text = match &value {
+        Value::Array(list) => list.iter().map(plain).collect::<Option<Vec<_>>>().map(|list| list.join(",")),
+        other => plain(other),
+    };
+    let verb = match name {
+        "users" => Some("hythe traffic:users:set"),
+        "pages" => Some("hythe traffic:pages:set"),
+        "maintenance" => Some("hythe maintenance:on"),
+        "protocol" => {
+            return Err("stands with the process type: {\"formation\": {\"web\": {\"protocol\": \"h2c\"}}}".into());
+        }
+        _ => None,
+    };
+    if let Some(verb) = verb {
+        return Err(format!("is not for a release to say; use {verb}"));
+    }
+    let text = text.ok_or("write it as hythe traffic:set takes it, such as \"20/100\", a number, true or a list")?;
+    // Judged alone, so that the fault is told at its own key.
+    let mut one = Traffic::default();
+    one.say(name, &text)?;
+    if let Some((_, text)) = one.faults().into_iter().next() {
+        return Err(text);
+    }
+    traffic.say(name, &text)?;
+    traffic.without.clear();
+    match traffic.faults().into_iter().next() {
+        None => Ok(()),
+        Some((_, text)) => Err(text),
+    }
 }
 
 /// Heroku's long form; the short one is the value alone.
@@ -341,8 +443,11 @@ mod tests {
         let text = r#"{
             "name": "shop", "buildpacks": [{"url": "x"}],
             "env": {"PLAIN": "a", "SECRET": {"generator": "secret"}, "MAY": {"required": false}, "MUST": {"description": "why"}},
-            "formation": {"web": {"quantity": 2, "size": "small"}, "worker": {}},
+            "formation": {"web": {"quantity": 2, "size": "small", "protocol": "h2c"}, "worker": {}},
             "scripts": {"postdeploy": "bin/seed", "test": "x"},
+            "https": {"redirect": false, "hsts_seconds": 31536000},
+            "traffic": {"rate": "20/100", "timeout": 90, "sticky": true, "compression": false, "allow": ["10.0.0.0/8", "192.0.2.7"],
+                "response-header.x-frame-options": "DENY"},
             "cron": [{"command": "bin/tidy", "schedule": "@daily", "timezone": "Europe/Zurich"}],
             "healthchecks": {"web": [
                 {"type": "readiness", "name": "up", "path": "/up", "status": 204, "wait": 0.1, "attempts": 2, "initialDelay": 1},
@@ -355,7 +460,21 @@ mod tests {
         assert!(wish("SECRET").generate && wish("MUST").required && !wish("MAY").required);
         assert_eq!(manifest.formation.values().copied().collect::<Vec<_>>(), [2]);
         assert_eq!(manifest.sizes.values().map(super::super::SizeName::as_str).collect::<Vec<_>>(), ["small"]);
+        assert_eq!(manifest.protocol, Protocol::H2c);
         assert_eq!(manifest.scripts.postdeploy.as_deref(), Some("bin/seed"));
+        assert_eq!(manifest.https, Https { redirect: Some(false), hsts_seconds: Some(31_536_000) });
+        let rules: Vec<_> =
+            manifest.traffic.words().into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(
+            rules,
+            [
+                "allow=10.0.0.0/8,192.0.2.7/32",
+                "rate=20/100",
+                "timeout=90",
+                "sticky=on",
+                "response-header.x-frame-options=DENY"
+            ]
+        );
         assert_eq!(manifest.cron[0].timezone.as_deref(), Some("Europe/Zurich"));
         let web = &manifest.healthchecks[&"web".parse::<ProcessName>().expect("name")];
         let up = Check::Http { path: "/up".into(), status: Some(204) };
@@ -383,6 +502,9 @@ mod tests {
             (r#"{"formation": {"web": {"quantity": 1000}}}"#, "formation.web.quantity"),
             (r#"{"formation": {"web": {"size": "../x"}}}"#, "formation.web.size"),
             (r#"{"scripts": {"predeploy": " "}}"#, "scripts.predeploy"),
+            (r#"{"formation": {"web": {"protocol": "h2"}}}"#, "formation.web.protocol: must be http1, h2c or https"),
+            (r#"{"formation": {"web": {"protocol": 2}}}"#, "formation.web"),
+            (r#"{"formation": {"worker": {"protocol": "h2c"}}}"#, "formation.worker.protocol"),
             (r#"{"cron": [{"command": "x"}]}"#, "cron[0]"),
             (r#"{"buildpacks": [{"url": "a"}, {"url": "../b"}]}"#, "buildpacks[1].url"),
             (r#"{"cron": [{"command": "x", "schedule": ""}]}"#, "cron[0].schedule"),
@@ -391,10 +513,30 @@ mod tests {
             (r#"{"healthchecks": {"web": [{"path": "/ x"}]}}"#, "healthchecks.web[0].path"),
             (r#"{"healthchecks": {"web": [{"path": "/", "uptime": 3}]}}"#, "one of path"),
             (r#"{"healthchecks": {"web": [{"path": "/", "content": "ok"}]}}"#, "healthchecks.web[0].content"),
+            (r#"{"https": {"hsts_seconds": 99999999}}"#, "https.hsts_seconds"),
+            (r#"{"https": {"redirect": "yes"}}"#, "https"),
+            (r#"{"https": {"hsts": 1}}"#, "https"),
+            (r#"{"traffic": []}"#, "a map"),
+            (r#"{"traffic": {"colour": "red"}}"#, "traffic.colour: there is no such rule; rules are allow"),
+            (r#"{"traffic": {"rate": "fast"}}"#, "traffic.rate: write PER_SECOND"),
+            (r#"{"traffic": {"rate": 0}}"#, "traffic.rate: must be 1 to 100000"),
+            (r#"{"traffic": {"rate": {"per_second": 1}}}"#, "traffic.rate: write it as hythe traffic:set"),
+            (r#"{"traffic": {"timeout": 1.5}}"#, "traffic.timeout: write seconds"),
+            (r#"{"traffic": {"timeout": null}}"#, "traffic.timeout: write it as"),
+            (r#"{"traffic": {"deny": ["10.0.0.0/33"]}}"#, "traffic.deny: \"10.0.0.0/33\" is no network"),
+            (r#"{"traffic": {"deny": [["10.0.0.0/8"]]}}"#, "traffic.deny: write it as"),
+            (r#"{"traffic": {"request-header.host": "evil"}}"#, "traffic.request-header.host: is the platform's own"),
+            (r#"{"traffic": {"response-header.x": "a\r\nb: c"}}"#, "traffic.response-header.x: must be at most"),
+            (r#"{"traffic": {"protocol": "h2c"}}"#, "traffic.protocol: stands with the process type"),
+            (r#"{"traffic": {"users": {"ann": "x"}}}"#, "traffic.users: is not for a release to say; use hythe"),
+            (r#"{"traffic": {"maintenance": true}}"#, "hythe maintenance:on"),
             (r#"{"build": {"dockerfile": "../Dockerfile"}}"#, "build.dockerfile"),
             (r#"{"build": {"dockerfile": "/etc/passwd"}}"#, "build.dockerfile"),
             (r#"{"build": {"target": "--privileged x"}}"#, "build.target"),
             (r#"{"build": {"args": {"A B": "x"}}}"#, "build.args.A B"),
+            (r#"{"build": {"secrets": {"../x": "A"}}}"#, "build.secrets.../x"),
+            (r#"{"build": {"secrets": ["A B"]}}"#, "build.secrets.A B"),
+            (r#"{"build": {"secrets": "A"}}"#, "a list of names"),
             (r#"{"build": {"privileged": true}}"#, "privileged"),
         ] {
             let said = refused(text);

@@ -80,6 +80,8 @@ names! {
     VariableName: variable;
     /// A fully qualified host name in lower case without a trailing dot (RFC 1123 §2.1).
     Host: host;
+    /// What requests are routed by: a host, or with `*.` before it all hosts one label below it.
+    DomainName: |text| host(text.strip_prefix("*.").unwrap_or(text));
     /// What follows `refs/heads/` (git-check-ref-format).
     BranchName: branch;
     /// Tag of an image (OCI distribution spec, "Pulling manifests").

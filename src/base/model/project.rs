@@ -229,7 +229,7 @@ mod tests {
             ("[[io.buildpacks.group]]\nversion = \"1\"", "io.buildpacks.group[0]"),
             ("[[io.buildpacks.group]]\nid = \"a\"\n[[io.buildpacks.group]]\nuri = \"../x\"", "io.buildpacks.group[1]"),
             ("[[io.buildpacks.group]]\nid = \"a\"\n[io.buildpacks.group.script]\ninline = \"x\"", "script"),
-            ("[[build.buildpacks]]\nuri = \"https://example.com/x.git\"", "git address"),
+            ("[[build.buildpacks]]\nuri = \"git@example.com:x\"", "git address"),
             ("[io.buildpacks]\ninclude = []\nexclude = []", "both"),
             ("[[build.env]]\nname = \"a b\"\nvalue = \"\"", "build.env"),
             ("[[build.env]]\nname = \"PORT\"\nvalue = \"\"", "build.env"),

@@ -7,8 +7,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BuildId, Checks, EnvironmentId, Formation, Host, Manifest, Mounts, NameError, ProcessName, ReleaseId, Scalings,
-    Sizes, UserId,
+    BuildId, Checks, DomainName, EnvironmentId, Formation, Manifest, Mounts, NameError, ProcessName, ReleaseId,
+    Scalings, Sizes, UserId,
 };
 use crate::base::clock::Timestamp;
 
@@ -58,6 +58,9 @@ impl fmt::Display for ImageDigest {
     }
 }
 
+/// The port of a `web` process inside its container, where its image has no port of its own.
+pub const PORT: u16 = 8080;
+
 /// How a process of the image starts: an argument vector inside the container, never a shell of ours.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
@@ -98,7 +101,7 @@ pub struct Release {
     pub formation: Formation,
     /// Where the platform counts instead; what it counted is no part of a release.
     pub scaling: Scalings,
-    pub hosts: Vec<Host>,
+    pub hosts: Vec<DomainName>,
     /// `app.json` of the pushed tree.
     pub manifest: Manifest,
     /// Those that people set; `app.json` has its own.

@@ -1,6 +1,6 @@
 //! A host name and the environment that answers on it.
 
-use super::{EnvironmentId, Host, RouteId};
+use super::{DomainName, EnvironmentId, RouteId};
 use crate::base::clock::Timestamp;
 
 #[derive(Debug, Clone)]
@@ -8,6 +8,6 @@ pub struct Route {
     pub id: RouteId,
     pub environment_id: EnvironmentId,
     /// Unique on the platform.
-    pub host: Host,
+    pub host: DomainName,
     pub created_at: Timestamp,
 }

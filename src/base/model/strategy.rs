@@ -26,6 +26,13 @@ pub enum Strategy {
     },
 }
 
+/// The strategy of one rollout, whatever the environment's is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Once {
+    pub rollout: Generation,
+    pub strategy: Strategy,
+}
+
 /// A step that holds longer, and that nobody let go on, goes back.
 pub const LONGEST_HOLD_SECONDS: u32 = 86_400;
 const MOST_STEPS: usize = 10;

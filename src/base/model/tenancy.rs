@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AppId, CustomerId, MembershipId, OrganizationId, SpaceId, SshKeyId, TenantName, TokenId, UserId};
+use super::{AppId, AppName, CustomerId, MembershipId, OrganizationId, SpaceId, SshKeyId, TenantName, TokenId, UserId};
 use crate::base::access::Role;
 use crate::base::clock::Timestamp;
 
@@ -87,4 +87,14 @@ pub struct ApiToken {
     pub created_at: Timestamp,
     pub expires_at: Option<Timestamp>,
     pub last_used_at: Option<Timestamp>,
+    /// None: all that its owner may.
+    pub grant: Option<Grant>,
+}
+
+/// One app, and no more than this role there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    pub app: AppId,
+    pub app_name: AppName,
+    pub role: Role,
 }

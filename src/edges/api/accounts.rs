@@ -9,8 +9,9 @@ use super::caller::{Address, Caller};
 use super::input::{Body, Path, name};
 use super::problem::{Answer, Problem};
 use super::types::{KeyView, NewKeyBody, NewTokenBody, Page, ProblemView, SetupBody, SetupView, TokenView, UserView};
-use crate::base::error::Kind;
+use crate::base::error::{Error, Kind};
 use crate::product::accounts::{self, NewKey, NewOperator, NewToken};
+use crate::product::apps;
 
 /// Makes the first administrator; once, with the token that the server printed.
 #[utoipa::path(post, path = "/v1/setup", tag = "account", security(()), request_body = SetupBody,
@@ -82,7 +83,15 @@ pub(super) async fn create_token(
     Caller(actor): Caller,
     Body(body): Body<NewTokenBody>,
 ) -> Answer<(StatusCode, Json<TokenView>)> {
-    let new = NewToken { name: body.name, expires_in_days: body.expires_in_days };
+    let grant = match (&body.app, body.role.as_deref()) {
+        (None, None) => None,
+        (None, Some(_)) => return Err(Error::invalid("app", "must be there when role is").into()),
+        (Some(app), role) => {
+            let role = role.unwrap_or("developer").parse().map_err(|text: String| Error::invalid("role", text))?;
+            Some((apps::resolve(&state.ctx, &actor, app).await?, role))
+        }
+    };
+    let new = NewToken { name: body.name, expires_in_days: body.expires_in_days, grant };
     let (token, text) = accounts::create_token(&state.ctx, &actor, new).await?;
     let view = TokenView { token: Some(text.reveal().clone()), ..TokenView::from(&token) };
     Ok((StatusCode::CREATED, Json(view)))

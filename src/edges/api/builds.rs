@@ -14,7 +14,7 @@ use super::environments::place;
 use super::input::{Archive, Paging, Path, Query};
 use super::lines::{self, Format};
 use super::problem::Answer;
-use super::types::{BuildView, Page, ProblemView};
+use super::types::{BuildView, MannerQuery, Page, ProblemView};
 use crate::base::error::Error;
 use crate::product::{apps, deploy};
 
@@ -38,15 +38,17 @@ pub(super) async fn list(
 /// Builds and deploys an archive: tar, tar.gz or zip, with the app's files at its root or in its only directory. The answer
 /// comes when the archive is taken; the build goes on by itself.
 #[utoipa::path(post, path = "/v1/apps/{app}/environments/{environment}/builds", tag = "builds",
-    params(("app" = String, Path), ("environment" = String, Path)),
+    params(("app" = String, Path), ("environment" = String, Path), MannerQuery),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = 202, body = BuildView), (status = "default", body = ProblemView)))]
 pub(super) async fn create(
     State(state): State<ApiState>,
     Caller(actor): Caller,
     Path(path): Path<(String, String)>,
+    Query(manner): Query<MannerQuery>,
     Archive(body): Archive,
 ) -> Answer<(StatusCode, Json<BuildView>)> {
+    let manner = deploy::Manner::try_from(manner)?;
     let (app, environment) = place(&state.ctx, &actor, &path).await?;
     let mut upload = deploy::begin_upload(&state.ctx, &actor, &app).await?;
     let mut parts = body.into_data_stream();
@@ -54,7 +56,7 @@ pub(super) async fn create(
         let part = part.map_err(|_| Error::invalid("archive", "it was cut off on its way; send it again"))?;
         upload.write(&part).await?;
     }
-    let build = deploy::deploy_upload(&state.ctx, &actor, &app, &environment, upload).await?;
+    let build = deploy::deploy_upload(&state.ctx, &actor, &app, &environment, upload, manner).await?;
     Ok((StatusCode::ACCEPTED, Json(BuildView::from(&build))))
 }
 
@@ -69,7 +71,24 @@ pub(super) async fn show(
 ) -> Answer<Json<BuildView>> {
     let app = apps::resolve(&state.ctx, &actor, &app).await?;
     let build = apps::build(&state.ctx, &actor, &app, &build).await?;
-    Ok(Json(BuildView::from(&build)))
+    let deployment = apps::deployment_of(&state.ctx, &actor, &app, &build).await?;
+    Ok(Json(BuildView::with(&build, deployment.as_ref())))
+}
+
+/// Ends a build, or the deployment of what it made, unless its release serves already: `build` is an id, or `latest` for the
+/// newest that is not over. What is live stays live.
+#[utoipa::path(post, path = "/v1/apps/{app}/builds/{build}/cancel", tag = "builds",
+    params(("app" = String, Path), ("build" = String, Path)),
+    responses((status = 200, body = BuildView), (status = "default", body = ProblemView)))]
+pub(super) async fn cancel(
+    State(state): State<ApiState>,
+    Caller(actor): Caller,
+    Path((app, build)): Path<(String, String)>,
+) -> Answer<Json<BuildView>> {
+    let app = apps::resolve(&state.ctx, &actor, &app).await?;
+    let build = deploy::cancel(&state.ctx, &actor, &app, &build).await?;
+    let deployment = apps::deployment_of(&state.ctx, &actor, &app, &build).await?;
+    Ok(Json(BuildView::with(&build, deployment.as_ref())))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

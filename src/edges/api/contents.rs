@@ -10,11 +10,12 @@ use utoipa::{IntoParams, ToSchema};
 use super::ApiState;
 use super::caller::Caller;
 use super::environments::place;
-use super::input::{Path, Query};
+use super::input::{Paging, Path, Query, name};
 use super::problem::Answer;
 use super::releases::number;
-use super::types::{ContentsView, FoundView, PackageView, Page, ProblemView};
+use super::types::{BuildBomView, ContentsView, FoundView, PackageView, Page, ProblemView};
 use crate::base::error::Error;
+use crate::product::apps;
 use crate::product::deploy::{self, Condition, Subject};
 
 #[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
@@ -67,6 +68,19 @@ pub(super) async fn show(
     })
 }
 
+/// What the app's last build was made with, as far as its buildpacks said so; none of it is in the image.
+#[utoipa::path(get, path = "/v1/apps/{app}/build-sbom", tag = "releases", params(("app" = String, Path)),
+    responses((status = 200, body = Page<BuildBomView>), (status = "default", body = ProblemView)))]
+pub(super) async fn of_build(
+    State(state): State<ApiState>,
+    Caller(actor): Caller,
+    Path(app): Path<String>,
+) -> Answer<Json<Page<BuildBomView>>> {
+    let app = apps::resolve(&state.ctx, &actor, &app).await?;
+    let found = deploy::build_boms(&state.ctx, &actor, &app).await?;
+    Ok(Json(Page { items: found.into_iter().map(BuildBomView::from).collect(), next: None }))
+}
+
 fn document(kind: &'static str, document: &serde_json::Value) -> Response {
     ([(CONTENT_TYPE, kind)], document.to_string()).into_response()
 }
@@ -78,6 +92,12 @@ pub(super) struct FindQuery {
     /// A name, or a name with `<`, `<=`, `=`, `>=` or `>` and a version: `openssl<3.0.11`. Of Debian's packages the name of
     /// the source will do.
     package: String,
+    /// Apps that are looked at, 1 to 200; 50 when it is left out. A page may have more items than that, or fewer.
+    #[serde(default)]
+    limit: Option<i64>,
+    /// `next` of the page before.
+    #[serde(default)]
+    after: Option<String>,
 }
 
 /// Where a package is live, in all that the caller can see.
@@ -89,6 +109,10 @@ pub(super) async fn find(
     Query(query): Query<FindQuery>,
 ) -> Answer<Json<Page<FoundView>>> {
     let condition: Condition = query.package.parse().map_err(|fault| Error::invalid("package", fault))?;
-    let found = deploy::find_package(&state.ctx, &actor, &condition).await?;
-    Ok(Json(Page { items: found.iter().map(FoundView::from).collect(), next: None }))
+    let limit = Paging::of(query.limit).limit()?;
+    let after = query.after.as_deref().map(|n| name("after", n)).transpose()?;
+    let looked_at = apps::list(&state.ctx, &actor, after.as_ref(), limit).await?;
+    let found = deploy::find_package(&state.ctx, &actor, &condition, &looked_at).await?;
+    let next = apps::next(&looked_at, limit).map(ToString::to_string);
+    Ok(Json(Page { items: found.iter().map(FoundView::from).collect(), next }))
 }

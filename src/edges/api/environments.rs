@@ -93,7 +93,7 @@ pub(super) async fn destroy(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Sets its branch, the path of its web check, its watch, its strategy, or stops and starts it.
+/// Sets its branch, the path of its web check, its watch, its strategy, what plain HTTP gets, or stops and starts it.
 #[utoipa::path(patch, path = "/v1/apps/{app}/environments/{environment}", tag = "environments",
     params(("app" = String, Path), ("environment" = String, Path)), request_body = EnvironmentChangeBody,
     responses((status = 200, body = EnvironmentView), (status = "default", body = ProblemView)))]
@@ -109,6 +109,8 @@ pub(super) async fn change(
         stopped: body.stopped,
         watch_seconds: body.watch_seconds,
         strategy: strategy(body.strategy.as_deref(), body.hold_seconds)?,
+        redirect: body.redirect,
+        hsts_seconds: body.hsts_seconds,
     };
     if let Some(path) = body.check {
         let check = path.map(|path| HealthCheck::new(CheckKind::Readiness, Check::http(path)));

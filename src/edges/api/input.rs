@@ -127,6 +127,11 @@ pub(super) struct Paging {
 }
 
 impl Paging {
+    /// Where the query has parameters of its own beside.
+    pub(super) fn of(limit: Option<i64>) -> Self {
+        Self { limit, after: None }
+    }
+
     pub(super) fn limit(&self) -> Result<i64, Problem> {
         match self.limit.unwrap_or(50) {
             limit @ 1..=200 => Ok(limit),

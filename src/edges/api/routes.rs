@@ -6,9 +6,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{
-    ApiState, accounts, apps, buildpacks, builds, checks, commands, contents, crons, deployments, disk, drains,
-    environments, events, logs, metrics, platform, processes, releases, rollouts, scaling, sizes, sources, variables,
-    volumes, webhooks, why,
+    ApiState, accounts, apps, bases, buildpacks, builds, certs, checks, commands, contents, crons, deployments, disk,
+    domains, drains, environments, events, logs, metrics, platform, processes, releases, rollouts, scaling, sizes,
+    sources, traffic, variables, volumes, webhooks, why,
 };
 
 #[derive(OpenApi)]
@@ -42,9 +42,18 @@ pub(super) fn table() -> OpenApiRouter<ApiState> {
         .routes(routes!(environments::list, environments::create))
         .routes(routes!(environments::show, environments::change, environments::destroy))
         .routes(routes!(buildpacks::show, buildpacks::change))
+        .routes(routes!(traffic::show, traffic::change))
         .routes(routes!(checks::list, checks::change))
         .routes(routes!(logs::show))
         .routes(routes!(why::show))
+        .routes(routes!(domains::list, domains::add))
+        .routes(routes!(domains::verify))
+        .routes(routes!(domains::remove))
+        .routes(routes!(certs::list, certs::add))
+        .routes(routes!(certs::remove))
+        .routes(routes!(certs::names))
+        .routes(routes!(certs::auto))
+        .routes(routes!(certs::authority))
         .routes(routes!(drains::list, drains::add))
         .routes(routes!(drains::remove))
         .routes(routes!(webhooks::list, webhooks::add))
@@ -79,9 +88,15 @@ pub(super) fn table() -> OpenApiRouter<ApiState> {
         .routes(routes!(releases::show))
         .routes(routes!(releases::diff))
         .routes(routes!(contents::show))
+        .routes(routes!(contents::of_build))
         .routes(routes!(contents::find))
         .routes(routes!(releases::promote))
         .routes(routes!(releases::rollback))
+        .routes(routes!(bases::rebase))
+        .routes(routes!(bases::of_app))
+        .routes(routes!(bases::list))
+        .routes(routes!(bases::show))
+        .routes(routes!(bases::update))
         .routes(routes!(builds::create))
         .routes(routes!(sources::create))
         .routes(routes!(rollouts::proceed))
@@ -95,6 +110,7 @@ pub(super) fn table() -> OpenApiRouter<ApiState> {
         .routes(routes!(builds::list))
         .routes(routes!(builds::show))
         .routes(routes!(builds::output))
+        .routes(routes!(builds::cancel))
 }
 
 /// OpenAPI 3.1 as JSON.

@@ -12,8 +12,8 @@ use super::problem::Answer;
 use super::types::{BuildView, NewSourceBody, ProblemView};
 use crate::product::deploy;
 
-/// Builds and deploys what lies elsewhere: an image of a registry, a branch of a git repository, an archive in a bucket. The
-/// answer comes when repository or archive are fetched (an image is fetched by the build); the build goes on by itself.
+/// Builds and deploys what lies elsewhere: an image of a registry, a branch of a git repository, an archive in a bucket. It is
+/// fetched by the build, which goes on by itself; its log tells how far it is.
 #[utoipa::path(post, path = "/v1/apps/{app}/environments/{environment}/sources", tag = "builds",
     params(("app" = String, Path), ("environment" = String, Path)), request_body = NewSourceBody,
     responses((status = 202, body = BuildView), (status = "default", body = ProblemView)))]
@@ -24,6 +24,7 @@ pub(super) async fn create(
     Body(body): Body<NewSourceBody>,
 ) -> Answer<(StatusCode, Json<BuildView>)> {
     let (app, environment) = place(&state.ctx, &actor, &path).await?;
-    let build = deploy::deploy_source(&state.ctx, &actor, &app, &environment, body.into()).await?;
+    let source = deploy::NewSource::try_from(body)?;
+    let build = deploy::deploy_source(&state.ctx, &actor, &app, &environment, source).await?;
     Ok((StatusCode::ACCEPTED, Json(BuildView::from(&build))))
 }

@@ -126,14 +126,18 @@ pub(super) async fn tokens(s: &mut Session) -> Result<()> {
     }
     let when = |at: &Option<String>, never: &str| at.as_deref().map_or_else(|| never.to_owned(), time);
     let rows = tokens.items.iter().map(|t| {
-        vec![t.name.clone(), time(&t.created_at), when(&t.expires_at, "never"), when(&t.last_used_at, "never")]
+        let of = match (&t.app, &t.role) {
+            (Some(app), Some(role)) => format!("{role} of {app}"),
+            _ => "all".to_owned(),
+        };
+        vec![t.name.clone(), of, time(&t.created_at), when(&t.expires_at, "never"), when(&t.last_used_at, "never")]
     });
     let rows: Vec<_> = rows.collect();
-    s.print(&["NAME", "MADE", "EXPIRES", "LAST USED"], &rows).await
+    s.print(&["NAME", "MAY", "MADE", "EXPIRES", "LAST USED"], &rows).await
 }
 
-pub(super) async fn create_token(s: &mut Session, name: String, days: Option<i64>) -> Result<()> {
-    let token = s.client.create_token(&NewTokenBody { name, expires_in_days: days }).await?;
+pub(super) async fn create_token(s: &mut Session, new: NewTokenBody) -> Result<()> {
+    let token = s.client.create_token(&new).await?;
     if s.json {
         return Ok(s.io.json(&token).await?);
     }

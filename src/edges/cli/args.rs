@@ -1,24 +1,30 @@
 //! The verbs and their words: `noun:verb`.
 
+mod bases;
 mod buildpacks;
 mod commands;
 mod contents;
 mod disk;
+mod domains;
 mod outlets;
 mod sources;
+mod traffic;
 mod volumes;
 mod words;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(super) use bases::{BaseVerb, Rebase};
 pub(super) use buildpacks::BuildpackVerb;
 pub(super) use commands::{CommandVerb, replica_first};
 pub(super) use contents::{Sbom, SbomFormat};
 pub(super) use disk::DiskVerb;
+pub(super) use domains::DomainVerb;
 pub(super) use outlets::OutletVerb;
-pub(super) use sources::ElsewhereFlags;
+pub(super) use sources::{ElsewhereFlags, MannerFlags};
+pub(super) use traffic::TrafficVerb;
 pub(super) use volumes::VolumeVerb;
-pub(super) use words::{ChecksSet, KeysAdd, LogWords, Login, SeriesWords, Serve, Setup};
+pub(super) use words::{ChecksSet, KeysAdd, LogWords, Login, Prepare, SeriesWords, Serve, Setup, days};
 
 #[derive(Debug, Parser)]
 #[command(name = "hythe", version, about = "A self-hosted platform: git push puts an app on the air")]
@@ -79,7 +85,7 @@ pub(super) enum Verb {
     /// Make the first administrator with the token that the first start printed, and log in as it.
     Setup(Setup),
     /// Make the base image of builds and end: as root, for a server that may not do so itself.
-    Prepare(Serve),
+    Prepare(Prepare),
     /// Look for what would keep the platform on this machine from working.
     Doctor(Serve),
     /// Keep the address of a server and a token for it.
@@ -101,9 +107,15 @@ pub(super) enum Verb {
     #[command(name = "tokens:create")]
     TokensCreate {
         name: String,
-        /// Days until it expires; without it, never.
-        #[arg(long)]
-        days: Option<i64>,
+        /// Days until it expires, such as 30d; without it, never.
+        #[arg(long, alias = "days", value_name = "DAYS", value_parser = days)]
+        expires: Option<i64>,
+        /// The one app that it is for; without it, all that you may.
+        #[arg(long, value_name = "APP")]
+        app: Option<String>,
+        /// What it may at most do with that app: viewer or developer.
+        #[arg(long, requires = "app", value_parser = ["viewer", "developer"])]
+        role: Option<String>,
     },
     #[command(name = "tokens:remove", about = "Remove an API token")]
     TokensRemove { name: String },
@@ -256,7 +268,13 @@ pub(super) enum Verb {
     #[command(flatten)]
     Disk(DiskVerb),
     #[command(flatten)]
+    Domain(DomainVerb),
+    #[command(flatten)]
+    Traffic(TrafficVerb),
+    #[command(flatten)]
     Buildpacks(BuildpackVerb),
+    #[command(flatten)]
+    Base(BaseVerb),
     /// Let the platform choose the number of replicas; --min 0 lets an idle app sleep.
     #[command(name = "ps:autoscale")]
     PsAutoscale {
@@ -342,7 +360,9 @@ pub(super) enum Verb {
         #[arg(default_value = "-")]
         archive: std::path::PathBuf,
         #[command(flatten)]
-        elsewhere: ElsewhereFlags,
+        elsewhere: Box<ElsewhereFlags>,
+        #[command(flatten)]
+        manner: MannerFlags,
     },
     /// Show all that a push printed, from line one; follow it while it is under way.
     #[command(name = "builds:output")]
@@ -350,6 +370,15 @@ pub(super) enum Verb {
         #[command(flatten)]
         app: AppFlag,
         /// Id of a build.
+        #[arg(default_value = "latest")]
+        build: String,
+    },
+    /// End a build, or the deployment of what it made: what is live stays.
+    #[command(name = "builds:cancel")]
+    BuildsCancel {
+        #[command(flatten)]
+        app: AppFlag,
+        /// Id of a build; without it, the newest that is not over.
         #[arg(default_value = "latest")]
         build: String,
     },
@@ -416,6 +445,8 @@ impl Verb {
             | Self::Logout
             | Self::Open(_) => true,
             Self::KeysAdd(verb) => verb.file().is_some(),
+            Self::Domain(verb) => matches!(verb, DomainVerb::CertsAdd { .. }),
+            Self::Traffic(verb) => verb.reads_file(),
             _ => false,
         }
     }

@@ -7,6 +7,13 @@ use crate::edges::api::types::PackageView;
 
 pub(super) async fn show(s: &mut Session, sbom: &Sbom) -> Result<()> {
     let app = s.app_flag(&sbom.at.app)?;
+    if sbom.build {
+        let found = s.client.build_bills(&app).await?.items;
+        if found.is_empty() {
+            s.io.say("no buildpack of the last build said what it built with").await?;
+        }
+        return Ok(s.io.json(&found).await?);
+    }
     let (environment, release) = (&sbom.at.environment.environment, sbom.release.as_deref());
     let format = match sbom.format {
         SbomFormat::List => None,
@@ -33,13 +40,12 @@ fn row(package: PackageView) -> Vec<String> {
 pub(super) async fn find(s: &mut Session, condition: &str) -> Result<()> {
     let found = s.client.with_package(condition).await?;
     if s.json {
-        return Ok(s.io.json(&found.items).await?);
+        return Ok(s.io.json(&found).await?);
     }
-    if found.items.is_empty() {
+    if found.is_empty() {
         return Ok(s.io.say("nothing that is live has it, as far as you can see").await?);
     }
     let rows: Vec<_> = found
-        .items
         .into_iter()
         .map(|found| {
             let release = format!("v{}", found.release);

@@ -37,10 +37,24 @@ pub(super) async fn follow_build(s: &mut Session, app: &str, id: &str) -> Result
         s.io.out(&line?).await?;
     }
     let build = s.client.build(app, id).await?;
-    match build.state.as_str() {
-        "failed" => Err(Failure::new(format!("the build failed: {}", build.reason.unwrap_or_default()))),
+    match (build.state.as_str(), build.deployment) {
+        ("failed", _) => Err(Failure::new(format!("the build failed: {}", build.reason.unwrap_or_default()))),
+        (_, Some(deployment)) if deployment.state == "failed" => {
+            Err(Failure::new(format!("the deployment failed: {}", deployment.reason.unwrap_or_default())))
+        }
         _ => Ok(()),
     }
+}
+
+pub(super) async fn cancel(s: &mut Session, flag: &AppFlag, build: &str) -> Result<()> {
+    let build = s.client.cancel_build(&s.app_flag(flag)?, build).await?;
+    if s.json {
+        return Ok(s.io.json(&build).await?);
+    }
+    let at_work = |state: &str| state == "running";
+    let ends = at_work(&build.state) || build.deployment.as_ref().is_some_and(|d| at_work(&d.state));
+    let text = if ends { "is being ended" } else { "cancelled" };
+    Ok(s.io.say(&format!("{} {text}", build.id)).await?)
 }
 
 pub(super) async fn releases(s: &mut Session, at: &AtWord, lines: i64) -> Result<()> {
@@ -90,8 +104,7 @@ pub(super) async fn release(s: &mut Session, at: &AtFlag, release: Option<&str>)
     s.io.out(&format!("commit     {}", r.commit.as_deref().unwrap_or("none"))).await?;
     s.io.out(&format!("variables  version {}", r.variables_version)).await?;
     for (name, command) in &r.processes {
-        let command = shlex::try_join(command.iter().map(String::as_str)).unwrap_or_default();
-        s.io.out(&format!("process    {name}: {command}")).await?;
+        s.io.out(&format!("process    {name}: {}", commands::line(command))).await?;
     }
     for (name, count) in &r.formation {
         s.io.out(&format!("formation  {name}={count}")).await?;

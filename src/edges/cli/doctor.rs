@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::args::Serve;
 use super::failure::{Failure, Result};
 use super::{Client, Session, Transport, serve};
-use crate::base::clock::{Clock, SystemClock};
+use crate::base::clock::{Clock, SystemClock, Timestamp};
 use crate::base::config::Config;
 
 /// What a build of a usual app may take.
@@ -19,6 +19,8 @@ const ROOMY: u64 = 2 << 30;
 const SKEW: Duration = Duration::from_secs(60);
 /// 2026-01-01T00:00:00Z: no clock that goes is before it.
 const NOT_BEFORE: Duration = Duration::from_secs(1_767_225_600);
+/// Days, after which a newer base is worth its minute.
+const OLD_BASE: i64 = 30;
 const ENGINE_PATIENCE: Duration = Duration::from_secs(5);
 const CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 
@@ -267,6 +269,33 @@ fn base_image(dir: &Path) -> Finding {
         .unwrap_or_default();
     match recipes.len() {
         0 => finding("base image", Verdict::Note, "not made yet; the first start does it, and takes a minute"),
-        n => finding("base image", Verdict::Well, format!("made ({n} in store)")),
+        n => newest_base(&recipes, n),
+    }
+}
+
+/// A base that was not made anew for long lacks what was mended since.
+fn newest_base(recipes: &[PathBuf], count: usize) -> Finding {
+    #[derive(serde::Deserialize)]
+    struct Record {
+        made: Timestamp,
+        base: String,
+    }
+    let read = |path: &PathBuf| serde_json::from_str::<Record>(&std::fs::read_to_string(path).ok()?).ok();
+    let what = "base image";
+    let Some(base) = recipes.iter().filter_map(read).max_by_key(|record| record.made) else {
+        return finding(
+            what,
+            Verdict::Note,
+            format!("made ({count} in store), nobody noted when; make it anew with hythe base:update"),
+        );
+    };
+    let days = SystemClock.now().since(base.made) / (24 * 60 * 60 * 1000);
+    let text = format!("{}, {} ({count} in store)", base.base, super::text::age(days));
+    match days > OLD_BASE {
+        true => {
+            let remedy = "what was mended since is not in it: hythe base:update, then hythe rebase --all";
+            finding(what, Verdict::Note, format!("{text}; {remedy}"))
+        }
+        false => finding(what, Verdict::Well, text),
     }
 }

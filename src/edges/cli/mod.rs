@@ -6,6 +6,7 @@ mod account;
 mod apps;
 mod args;
 mod attached;
+mod bases;
 mod buildpacks;
 mod checks;
 mod commands;
@@ -14,6 +15,7 @@ mod contents;
 mod delivery;
 mod disk;
 mod doctor;
+mod domains;
 mod environments;
 mod failure;
 mod io;
@@ -29,11 +31,12 @@ mod settings;
 mod sources;
 mod terminal;
 mod text;
+mod traffic;
 mod volumes;
 
 use clap::Parser;
 
-use crate::edges::api::types::{EnvironmentChangeBody, ScalingBody};
+use crate::edges::api::types::{EnvironmentChangeBody, NewTokenBody, ScalingBody};
 use crate::edges::client::{Client, Transport};
 use args::{Arguments, Verb};
 use failure::{Failure, Result};
@@ -77,7 +80,7 @@ pub fn main() -> std::process::ExitCode {
     };
     match arguments.verb {
         Verb::Serve(verb) => serve::run(&verb, crate::daemon::serve),
-        Verb::Prepare(verb) => serve::run(&verb, crate::daemon::prepare),
+        Verb::Prepare(verb) => serve::run(&verb.serve, |config| crate::daemon::prepare(config, verb.refresh)),
         verb => on_this_machine(verb, arguments.json),
     }
     .into()
@@ -144,7 +147,9 @@ async fn run(s: &mut Session, verb: Verb) -> Result<()> {
         Verb::KeysAdd(verb) => account::add_key(s, verb).await,
         Verb::KeysRemove { name } => account::remove_key(s, &name).await,
         Verb::Tokens => account::tokens(s).await,
-        Verb::TokensCreate { name, days } => account::create_token(s, name, days).await,
+        Verb::TokensCreate { name, expires, app, role } => {
+            account::create_token(s, NewTokenBody { name, expires_in_days: expires, app, role }).await
+        }
         Verb::TokensRemove { name } => account::remove_token(s, &name).await,
         Verb::Apps { with_package: None } => apps::list(s).await,
         Verb::Apps { with_package: Some(package) } => contents::find(s, &package).await,
@@ -187,6 +192,9 @@ async fn run(s: &mut Session, verb: Verb) -> Result<()> {
         Verb::Volume(verb) => volumes::run(s, verb).await,
         Verb::Sbom(sbom) => contents::show(s, &sbom).await,
         Verb::Disk(verb) => disk::run(s, verb).await,
+        Verb::Domain(verb) => domains::run(s, verb).await,
+        Verb::Base(verb) => bases::run(s, verb).await,
+        Verb::Traffic(verb) => traffic::run(s, verb).await,
         Verb::Buildpacks(verb) => buildpacks::run(s, verb).await,
         Verb::PsRestart(at) => processes::restart(s, &at).await,
         Verb::PsStop(at) => processes::stop(s, &at, true).await,
@@ -199,8 +207,11 @@ async fn run(s: &mut Session, verb: Verb) -> Result<()> {
         Verb::Why(at) => seen::why(s, &at).await,
         Verb::Events { at, tail, number } => seen::events(s, &at, tail, number).await,
         Verb::Builds(app) => delivery::builds(s, &app).await,
-        Verb::BuildsCreate { at, archive, elsewhere } => sources::create(s, &at, &archive, &elsewhere).await,
+        Verb::BuildsCreate { at, archive, elsewhere, manner } => {
+            sources::create(s, &at, &archive, &elsewhere, manner).await
+        }
         Verb::BuildsOutput { app, build } => delivery::build_output(s, &app, &build).await,
+        Verb::BuildsCancel { app, build } => delivery::cancel(s, &app, &build).await,
         Verb::Releases { at, lines } => delivery::releases(s, &at, lines).await,
         Verb::ReleasesInfo { at, release } => delivery::release(s, &at, release.as_deref()).await,
         Verb::ReleasesDiff { at, from, to } => delivery::diff(s, &at, &from, to.as_deref()).await,

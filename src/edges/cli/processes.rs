@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Session;
 use super::args::{AtFlag, AtWord};
+use super::commands;
 use super::delivery::follow;
 use super::failure::{Failure, Result};
 use super::rollouts;
@@ -35,7 +36,7 @@ async fn show(s: &mut Session, processes: &[ProcessItem]) -> Result<()> {
         return Ok(s.io.say("nothing was deployed yet; push with: git push hythe main").await?);
     }
     for process in processes {
-        let command = shlex::try_join(process.command.iter().map(String::as_str)).unwrap_or_default();
+        let command = commands::line(&process.command);
         let scaled = process.scaling.as_ref().map_or_else(String::new, bounds);
         let (name, ready, wanted) = (&process.name, process.ready, process.wanted);
         // The usual one goes without saying.

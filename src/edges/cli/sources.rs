@@ -6,34 +6,45 @@ use futures_util::StreamExt;
 use tokio_util::io::ReaderStream;
 
 use super::Session;
-use super::args::{AtFlag, ElsewhereFlags};
+use super::args::{AtFlag, ElsewhereFlags, MannerFlags};
 use super::delivery::follow_build;
 use super::failure::{Failure, Result};
-use crate::edges::api::types::NewSourceBody;
+use crate::edges::api::types::{MannerQuery, NewSourceBody};
 use crate::edges::client::Bytestream;
 
 /// Bytes on their way at once.
 const PART: usize = 64 << 10;
 
 /// Success is the build's own, as for a push.
-pub(super) async fn create(s: &mut Session, at: &AtFlag, archive: &Path, elsewhere: &ElsewhereFlags) -> Result<()> {
+pub(super) async fn create(
+    s: &mut Session,
+    at: &AtFlag,
+    archive: &Path,
+    elsewhere: &ElsewhereFlags,
+    manner: MannerFlags,
+) -> Result<()> {
+    let MannerFlags { dry_run, no_cache, message, strategy, detach } = manner;
+    let manner = MannerQuery { dry_run, no_cache, message, strategy };
     let app = s.app_flag(&at.app)?;
     let environment = &at.environment.environment;
     let build = if elsewhere.image.is_some() || elsewhere.git.is_some() || elsewhere.s3.is_some() {
-        s.client.create_source(&app, environment, &body(elsewhere)).await?
+        s.client.create_source(&app, environment, &body(elsewhere, manner)).await?
     } else if elsewhere.password_from.is_some() {
         return Err(Failure::usage("credentials are for --image, --git or --s3"));
     } else {
         let bytes = open(s, archive).await?;
-        s.client.create_build(&app, environment, bytes).await?
+        s.client.create_build(&app, environment, bytes, &manner).await?
     };
     if s.json {
         return Ok(s.io.json(&build).await?);
     }
+    if detach {
+        return Ok(s.io.say(&format!("{} is taken; follow it: hythe builds:output {}", build.id, build.id)).await?);
+    }
     follow_build(s, &app, &build.id).await
 }
 
-fn body(elsewhere: &ElsewhereFlags) -> NewSourceBody {
+fn body(elsewhere: &ElsewhereFlags, manner: MannerQuery) -> NewSourceBody {
     let ElsewhereFlags { image, git, branch, s3, endpoint, region, user_from, password_from } = elsewhere;
     NewSourceBody {
         image: image.clone(),
@@ -44,6 +55,7 @@ fn body(elsewhere: &ElsewhereFlags) -> NewSourceBody {
         region: region.clone(),
         user_variable: user_from.clone(),
         password_variable: password_from.clone(),
+        manner: (manner != MannerQuery::default()).then_some(manner),
     }
 }
 

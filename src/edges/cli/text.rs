@@ -20,6 +20,14 @@ pub(super) fn time(text: &str) -> String {
     text.get(..19).map_or_else(|| text.to_owned(), |t| t.replace('T', " "))
 }
 
+pub(super) fn age(days: i64) -> String {
+    match days {
+        ..=0 => "less than a day old".into(),
+        1 => "1 day old".into(),
+        _ => format!("{days} days old"),
+    }
+}
+
 /// `1.5 GB`
 pub(super) fn bytes(count: u64) -> String {
     match count {

@@ -99,6 +99,10 @@ impl Client {
         self.send("DELETE", app(name), None::<&()>).await.map(drop)
     }
 
+    pub async fn environment(&self, name: &str, environment: &str) -> Result<EnvironmentView> {
+        self.get(within(name, environment, "")).await
+    }
+
     pub async fn create_environment(&self, name: &str, body: &NewEnvironmentBody) -> Result<EnvironmentView> {
         self.call("POST", format!("{}/environments", app(name)), Some(body)).await
     }
@@ -220,6 +224,10 @@ impl Client {
 
     pub async fn build(&self, name: &str, build: &str) -> Result<BuildView> {
         self.get(format!("{}/builds/{}", app(name), escaped(build))).await
+    }
+
+    pub async fn cancel_build(&self, name: &str, build: &str) -> Result<BuildView> {
+        self.call("POST", format!("{}/builds/{}/cancel", app(name), escaped(build)), None::<&()>).await
     }
 
     pub async fn build_output(&self, name: &str, build: &str) -> Result<Lines> {

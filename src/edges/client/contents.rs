@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::calls::within;
 use super::{Client, Result, escaped};
-use crate::edges::api::types::{ContentsView, FoundView, Page};
+use crate::edges::api::types::{BuildBomView, ContentsView, FoundView, Page};
 
 impl Client {
     pub async fn contents(&self, name: &str, environment: &str, release: Option<&str>) -> Result<ContentsView> {
@@ -16,8 +16,23 @@ impl Client {
         self.get(within(name, environment, &query(format, release))).await
     }
 
-    pub async fn with_package(&self, condition: &str) -> Result<Page<FoundView>> {
-        self.get(format!("/v1/packages?package={}", escaped(condition))).await
+    pub async fn build_bills(&self, name: &str) -> Result<Page<BuildBomView>> {
+        self.get(format!("/v1/apps/{}/build-sbom", escaped(name))).await
+    }
+
+    pub async fn with_package(&self, condition: &str) -> Result<Vec<FoundView>> {
+        let mut all = Vec::new();
+        let mut after = None::<String>;
+        loop {
+            let cursor = after.map_or_else(String::new, |name| format!("&after={}", escaped(&name)));
+            let path = format!("/v1/packages?package={}&limit=100{cursor}", escaped(condition));
+            let page: Page<FoundView> = self.get(path).await?;
+            all.extend(page.items);
+            after = page.next;
+            if after.is_none() {
+                return Ok(all);
+            }
+        }
     }
 }
 

@@ -1,14 +1,17 @@
 //! The API as typed calls, over HTTP or inside this process; the words are those of `api::types`.
 
+mod bases;
 mod buildpacks;
 mod calls;
 mod commands;
 mod contents;
 mod disk;
+mod domains;
 mod http;
 mod lines;
 mod seen;
 mod sources;
+mod traffic;
 mod volumes;
 
 use bytes::Bytes;

@@ -16,12 +16,14 @@ use super::Shared;
 use super::handler::say;
 use crate::base::access::Actor;
 use crate::base::error::{Error, Kind};
-use crate::base::model::{App, CommitId, Id, JobId, JobState};
-use crate::machinery::git::{self, Command, GitError, Limits, Quarantine, Repository, Sideband};
-use crate::product::deploy::{self, LogEvent, RefUpdate};
+use crate::base::model::{App, BuildId, CommitId, Id, JobId, JobState};
+use crate::machinery::git::{self, Command, GitError, Limits, Moved, Quarantine, Repository, Sideband};
+use crate::product::deploy::{self, Course, LogEvent, PushOptions, RefUpdate, Until};
 
 /// The longest silence that a pusher sees.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// A silence after which all has been told of what was.
+const SETTLED: Duration = Duration::from_millis(200);
 
 pub async fn serve(
     shared: Arc<Shared>,
@@ -89,7 +91,13 @@ struct Session {
     handle: Handle,
 }
 
-type Outcomes = Vec<(String, Result<(), String>)>;
+/// What a session that follows hears of.
+enum Next {
+    /// None is silence.
+    Event(Option<Option<LogEvent>>),
+    Built,
+    Stopping,
+}
 
 impl Session {
     fn run(&self, mut input: impl std::io::BufRead, mut output: impl Write, v1: bool) -> git::Result<()> {
@@ -101,10 +109,11 @@ impl Session {
             return Ok(());
         }
         let band = request.capabilities.side_band_64k;
+        let options = PushOptions::parse(&request.options);
         let mut progress = Progress { out: Sideband::new(&mut output), band };
-        let (unpack, outcomes) = self.take(&repository, &request, &mut input, &mut progress)?;
+        let (unpack, outcomes) = self.take(&repository, &request, options, (&mut input, &mut progress))?;
         let unpack = unpack.as_ref().copied().map_err(String::as_str);
-        git::report(&mut output, band, unpack, &outcomes)?;
+        git::report(&mut output, &request.capabilities, unpack, &outcomes)?;
         output.flush().map_err(GitError::Disconnected)
     }
 
@@ -113,13 +122,16 @@ impl Session {
         &self,
         repository: &Repository,
         request: &git::Request,
-        input: &mut impl std::io::BufRead,
-        progress: &mut Progress<W>,
-    ) -> git::Result<(Result<(), String>, Outcomes)> {
+        options: Result<PushOptions, String>,
+        (input, progress): (&mut impl std::io::BufRead, &mut Progress<W>),
+    ) -> git::Result<(Result<(), String>, git::Outcomes)> {
         let commands = &request.commands;
         let updates: Vec<RefUpdate> =
             commands.iter().map(|c| RefUpdate { name: c.name.clone(), deletes: c.is_delete() }).collect();
-        let decided = self.handle.block_on(deploy::decide(&self.shared.ctx, &self.actor, &self.app, &updates));
+        let (options, refused) = options.map_or_else(|text| (PushOptions::default(), Some(text)), |o| (o, None));
+        let named = options.environment.as_deref();
+        let decided = deploy::decide(&self.shared.ctx, &self.actor, &self.app, &updates, named);
+        let decided = self.handle.block_on(decided);
         let (accepted, mut reasons) = match decided {
             Ok(decided) => decided,
             Err(error) => (None, vec![Some(reason(&error)); commands.len()]),
@@ -129,18 +141,21 @@ impl Session {
                 reason.get_or_insert_with(|| "atomic push: another ref was refused".into());
             }
         }
-        if let Some(option) = request.options.first() {
-            let text = format!("push option \"{option}\" is not known; this server knows none");
+        if let Some(text) = refused {
             reasons.iter_mut().for_each(|reason| *reason = Some(text.clone()));
         }
         let accepted = accepted.filter(|a| reasons[a.index].is_none());
-        let mut unpack = Ok(());
+        let (mut unpack, mut moved) = (Ok(()), None);
         if request.expects_pack() {
             // A pack for refused refs is read to its end all the same, else git shows a broken pipe and no reason.
             match self.quarantine(repository, request, accepted.as_ref().map(|a| a.index), input, progress) {
                 Ok(key) => {
                     if let (Some(accepted), Some(key)) = (accepted, key) {
-                        reasons[accepted.index] = self.deploy(&accepted, &commands[accepted.index], &key, progress);
+                        let command = &commands[accepted.index];
+                        match self.deploy(&accepted, command, (&key, &options), progress) {
+                            Ok(other) => moved = other,
+                            Err(reason) => reasons[accepted.index] = Some(reason),
+                        }
                     }
                 }
                 Err(error @ (GitError::Disconnected(_) | GitError::Protocol(_))) => return Err(error),
@@ -151,8 +166,10 @@ impl Session {
                 }
             }
         }
-        let outcome =
-            |(command, reason): (&Command, Option<String>)| (command.name.clone(), reason.map_or(Ok(()), Err));
+        let outcome = |(command, reason): (&Command, Option<String>)| {
+            // One update at most deploys, and no other is accepted.
+            (command.name.clone(), reason.map_or_else(|| Ok(moved.clone()), Err))
+        };
         Ok((unpack, commands.iter().zip(reasons).map(outcome).collect()))
     }
 
@@ -187,50 +204,92 @@ impl Session {
         Ok(Some(key))
     }
 
-    /// Hands the push over and follows it; the reason if it was refused.
+    /// Hands the push over and follows it; the reason if it was refused, and what moved if that is not what was asked for.
     fn deploy<W: Write>(
         &self,
         accepted: &deploy::Accepted,
         command: &Command,
-        key: &str,
+        (key, options): (&str, &PushOptions),
         progress: &mut Progress<W>,
-    ) -> Option<String> {
+    ) -> Result<Option<Moved>, String> {
         if self.made {
             progress.line(&format!("-----> App {} created", self.app.name));
         }
         let id = |oid: &git::ObjectId| oid.to_string().parse::<CommitId>().ok();
-        let old = (!command.is_create()).then(|| id(&command.old)).flatten();
-        let Some(new) = id(&command.new) else { return Some("not a SHA-1 object id".into()) };
+        let Some(new) = id(&command.new) else { return Err("not a SHA-1 object id".into()) };
+        let name = format!("refs/heads/{}", accepted.environment.branch);
+        // A push to an environment by name moves the branch that it follows, from wherever that is.
+        let before = match command.name == name {
+            true => command.old,
+            false => self.tip(accepted.environment.branch.as_str())?,
+        };
+        let old = (!before.is_null()).then(|| id(&before)).flatten();
+        let after = if options.manner.course == Course::DryRun { before } else { command.new };
+        let moved = (name != command.name || after != command.new).then_some(Moved { name, old: before, new: after });
         let ctx = &self.shared.ctx;
-        let accept = deploy::accept(ctx, &self.actor, &self.app, &accepted.environment, (old, new), key);
+        let (at, commits) = (&accepted.environment, (old, new));
+        let accept = deploy::accept(ctx, &self.actor, &self.app, at, commits, key, options);
         match self.handle.block_on(accept) {
-            Ok(job) => self.follow(&job, progress),
+            Ok((job, build)) => match self.follow(&job, &build.id, options.until, progress) {
+                None => Ok(moved.filter(|moved| !moved.new.is_null())),
+                Some(reason) => Err(reason),
+            },
             Err(error) => {
                 if let Ok(repository) = self.shared.repositories.create(self.app.id.as_str())
                     && let Ok(Some(quarantine)) = Quarantine::reopen(&repository, key)
                 {
                     let _ = quarantine.discard();
                 }
-                Some(reason(&error))
+                Err(reason(&error))
             }
         }
     }
 
-    fn follow<W: Write>(&self, job: &JobId, progress: &mut Progress<W>) -> Option<String> {
+    /// The null id where there is no such branch yet.
+    fn tip(&self, branch: &str) -> Result<git::ObjectId, String> {
+        let repository = self.shared.repositories.create(self.app.id.as_str());
+        let tip = repository.and_then(|repository| repository.head_of(branch)).map_err(git_reason)?;
+        Ok(tip.unwrap_or_else(git::null_id))
+    }
+
+    fn follow<W: Write>(
+        &self,
+        job: &JobId,
+        build: &BuildId,
+        until: Until,
+        progress: &mut Progress<W>,
+    ) -> Option<String> {
         let ctx = &self.shared.ctx;
+        let goes_on = format!("       it goes on; see it with: hythe builds:output -a {} {build}", self.app.name);
+        if until == Until::Taken {
+            progress.line("-----> Push taken");
+            progress.line(&goes_on);
+            return None;
+        }
         let mut events = deploy::follow(ctx, job);
+        let mut built = Box::pin(deploy::built(ctx, job));
+        let mut is_built = false;
         loop {
+            let (watches, silence) = (until == Until::Built && !is_built, if is_built { SETTLED } else { KEEP_ALIVE });
             let next = self.handle.block_on(async {
                 tokio::select! {
-                    () = self.shared.stopping.cancelled() => None,
-                    next = tokio::time::timeout(KEEP_ALIVE, events.next()) => Some(next),
+                    biased;
+                    () = self.shared.stopping.cancelled() => Next::Stopping,
+                    // What was written before the image was made is told before it.
+                    next = tokio::time::timeout(silence, events.next()) => Next::Event(next.ok()),
+                    _ = &mut built, if watches => Next::Built,
                 }
             });
             match next {
-                Some(Ok(Some(LogEvent::Line(text)))) => progress.line(&text),
-                Some(Ok(Some(LogEvent::End) | None)) => break,
-                Some(Err(_)) => progress.keep_alive(),
-                None => return Some("the server is stopping; the push goes on when it is back".into()),
+                Next::Event(Some(Some(LogEvent::Line(text)))) => progress.line(&text),
+                Next::Event(Some(Some(LogEvent::End) | None)) => break,
+                Next::Event(None) if is_built => {
+                    progress.line(&goes_on);
+                    return None;
+                }
+                Next::Event(None) => progress.keep_alive(),
+                Next::Built => is_built = true,
+                Next::Stopping => return Some("the server is stopping; the push goes on when it is back".into()),
             }
         }
         match self.handle.block_on(deploy::finished(ctx, job)) {

@@ -41,6 +41,54 @@ pub fn ask_branch(branch: &str) -> Vec<u8> {
     out
 }
 
+/// Asks where a name stands, be it a branch or a tag; without one, what the repository shows first.
+pub fn ask_name(name: Option<&str>) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut write = || -> io::Result<()> {
+        line(&mut out, "command=ls-refs")?;
+        line(&mut out, AGENT)?;
+        delimiter(&mut out)?;
+        line(&mut out, "peel")?;
+        for name in names(name) {
+            line(&mut out, format!("ref-prefix {name}"))?;
+        }
+        flush(&mut out)
+    };
+    write().unwrap_or_else(|_| unreachable!("memory takes bytes"));
+    out
+}
+
+/// The commit; of a branch and a tag of one name, the branch's. None: there is neither.
+pub fn read_name(answer: &mut impl BufRead, name: Option<&str>) -> Result<Option<ObjectId>> {
+    let wanted = names(name);
+    let mut found: Option<(usize, ObjectId)> = None;
+    let mut packets = Reader::new(answer);
+    for _ in 0..MOST_LINES {
+        let Some(packet) = packets.next()? else { break };
+        let Some(text) = packet.text() else { break };
+        let text = String::from_utf8_lossy(text);
+        let mut words = text.split(' ');
+        let (id, name) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        if id == "ERR" {
+            told(Some(text.as_bytes()))?;
+        }
+        let Some(place) = wanted.iter().position(|wanted| wanted == name) else { continue };
+        let id = words.find_map(|word| word.strip_prefix("peeled:")).unwrap_or(id);
+        let id = id.parse().map_err(|_| GitError::Protocol("the server names no object for it".into()))?;
+        if found.as_ref().is_none_or(|(before, _)| place < *before) {
+            found = Some((place, id));
+        }
+    }
+    Ok(found.map(|(_, id)| id))
+}
+
+fn names(name: Option<&str>) -> Vec<String> {
+    match name {
+        Some(name) => vec![format!("refs/heads/{name}"), format!("refs/tags/{name}")],
+        None => vec!["HEAD".to_owned()],
+    }
+}
+
 /// None: there is no such branch.
 pub fn read_branch(answer: &mut impl BufRead, branch: &str) -> Result<Option<ObjectId>> {
     let wanted = format!("refs/heads/{branch}");
@@ -63,6 +111,15 @@ pub fn read_branch(answer: &mut impl BufRead, branch: &str) -> Result<Option<Obj
 
 /// Asks for a commit and all that it reaches.
 pub fn ask_pack(tip: &ObjectId) -> Vec<u8> {
+    ask(tip, &[])
+}
+
+/// Asks for a commit and its tree, without what was before it.
+pub fn ask_tree(tip: &ObjectId) -> Vec<u8> {
+    ask(tip, &["deepen 1"])
+}
+
+fn ask(tip: &ObjectId, more: &[&str]) -> Vec<u8> {
     let mut out = Vec::new();
     let mut write = || -> io::Result<()> {
         line(&mut out, "command=fetch")?;
@@ -71,6 +128,9 @@ pub fn ask_pack(tip: &ObjectId) -> Vec<u8> {
         line(&mut out, "no-progress")?;
         line(&mut out, "ofs-delta")?;
         line(&mut out, format!("want {tip}"))?;
+        for more in more {
+            line(&mut out, more)?;
+        }
         line(&mut out, "done")?;
         flush(&mut out)
     };
@@ -78,7 +138,7 @@ pub fn ask_pack(tip: &ObjectId) -> Vec<u8> {
     out
 }
 
-/// The pack in an answer to `ask_pack`, as a stream of its own.
+/// The pack in an answer to `ask_pack` or `ask_tree`, as a stream of its own.
 pub fn read_pack<R: BufRead>(mut answer: R) -> Result<impl BufRead> {
     for _ in 0..MOST_LINES {
         let mut packets = Reader::new(&mut answer);
@@ -162,6 +222,25 @@ mod tests {
         let mut pack = Vec::new();
         read_pack(sent.as_slice()).unwrap().read_to_end(&mut pack).unwrap();
         assert_eq!(pack, b"PACK");
+    }
+
+    #[test]
+    fn a_name_is_a_branch_before_it_is_a_tag_and_a_tag_is_its_commit() {
+        let other = ID.replace('0', "f");
+        let tag = format!("{ID} refs/tags/v1 peeled:{other}\n");
+        let branch = format!("{ID} refs/heads/v1\n");
+        let near = format!("{ID} refs/tags/v10\n");
+        let read = |lines: &[&str], name: Option<&str>| {
+            let lines: Vec<_> = lines.iter().map(|line| line.as_bytes()).collect();
+            read_name(&mut packets(&lines).as_slice(), name).unwrap().map(|id| id.to_string())
+        };
+        assert_eq!(read(&[&near, &tag], Some("v1")), Some(other));
+        assert_eq!(read(&[&tag, &branch], Some("v1")).as_deref(), Some(ID));
+        assert_eq!(read(&[&near], Some("v1")), None);
+        assert_eq!(read(&[&format!("{ID} HEAD symref-target:refs/heads/main\n")], None).as_deref(), Some(ID));
+        assert!(read_name(&mut packets(&[b"ERR no access\n"]).as_slice(), None).is_err());
+        let asked = String::from_utf8(ask_tree(&ID.parse().unwrap())).unwrap();
+        assert!(asked.contains("deepen 1\n") && asked.contains("done\n"), "{asked}");
     }
 
     #[test]

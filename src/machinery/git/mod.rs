@@ -28,12 +28,12 @@ mod sideband;
 mod upload;
 
 pub use error::{GitError, Result};
-pub use export::{Changes, TreeLimits, TreeSummary, export_tree, export_tree_but, read_file};
-pub use fetch::{ask_branch, ask_pack, read_branch, read_greeting, read_pack};
+pub use export::{Changes, TreeLimits, TreeSummary, export_tree, export_tree_but, read_file, tree_of};
+pub use fetch::{ask_branch, ask_name, ask_pack, ask_tree, read_branch, read_greeting, read_name, read_pack};
 pub use gix::ObjectId;
-pub use import::{Imported, import_archive};
+pub use import::{Imported, import_archive, import_file};
 pub use quarantine::{Limits, Quarantine};
-pub use receive::{Capabilities, Command, Request, advertise, read_request, report};
+pub use receive::{Capabilities, Command, Moved, Outcomes, Request, advertise, null_id, read_request, report};
 pub use repository::{Repositories, Repository};
 pub use sideband::Sideband;
 pub use upload::serve_upload;

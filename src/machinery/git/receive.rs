@@ -43,6 +43,8 @@ impl Command {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Capabilities {
     pub report_status: bool,
+    /// The client understands what `Moved` says.
+    pub report_status_v2: bool,
     pub side_band_64k: bool,
     pub quiet: bool,
     pub atomic: bool,
@@ -55,7 +57,8 @@ impl Capabilities {
         let mut chosen = Self::default();
         for word in String::from_utf8_lossy(words).split_ascii_whitespace() {
             match word {
-                "report-status" | "report-status-v2" => chosen.report_status = true,
+                "report-status" => chosen.report_status = true,
+                "report-status-v2" => (chosen.report_status, chosen.report_status_v2) = (true, true),
                 "side-band-64k" => chosen.side_band_64k = true,
                 "quiet" => chosen.quiet = true,
                 "atomic" => chosen.atomic = true,
@@ -192,20 +195,37 @@ fn read_options(packets: &mut Reader<'_, impl BufRead>, options: &mut Vec<String
     }
 }
 
-/// Writes the report of a push: what became of the pack, and of each ref. With `side_band` it goes into band 1. Ends the
+/// What an accepted update came to, where that is another than was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    pub name: String,
+    /// The null id: there was none.
+    pub old: ObjectId,
+    pub new: ObjectId,
+}
+
+/// Per ref, or why it was refused.
+pub type Outcomes = Vec<(String, Result<Option<Moved>, String>)>;
+
+/// Writes the report of a push: what became of the pack, and of each ref. With a side band it goes into band 1. Ends the
 /// conversation. For a client that did not ask for a report (`report_status`), write nothing but a flush packet.
-pub fn report(
-    w: impl Write,
-    side_band: bool,
-    unpack: Result<(), &str>,
-    refs: &[(String, Result<(), String>)],
-) -> Result<()> {
+pub fn report(w: impl Write, capabilities: &Capabilities, unpack: Result<(), &str>, refs: &Outcomes) -> Result<()> {
+    let side_band = capabilities.side_band_64k;
     let mut text = Vec::new();
     let mut lines = vec![format!("unpack {}", unpack.map_or_else(one_line, |()| "ok".into()))];
-    lines.extend(refs.iter().map(|(name, outcome)| match outcome {
-        Ok(()) => format!("ok {name}"),
-        Err(reason) => format!("ng {name} {}", one_line(reason)),
-    }));
+    for (name, outcome) in refs {
+        match outcome {
+            Ok(moved) => {
+                lines.push(format!("ok {name}"));
+                if let Some(moved) = moved.as_ref().filter(|_| capabilities.report_status_v2) {
+                    lines.push(format!("option refname {}", moved.name));
+                    lines.push(format!("option old-oid {}", moved.old));
+                    lines.push(format!("option new-oid {}", moved.new));
+                }
+            }
+            Err(reason) => lines.push(format!("ng {name} {}", one_line(reason))),
+        }
+    }
     let write = || -> io::Result<()> {
         for line in lines {
             pktline::line(&mut text, line)?;
@@ -231,7 +251,8 @@ fn one_line(text: &str) -> String {
     if line.is_empty() { "failed".into() } else { line }
 }
 
-fn null_id() -> ObjectId {
+/// Stands for a ref that is not there.
+pub fn null_id() -> ObjectId {
     ObjectId::null(gix::hash::Kind::Sha1)
 }
 
@@ -315,8 +336,8 @@ mod tests {
     #[test]
     fn a_reason_stays_on_its_line() {
         let mut out = Vec::new();
-        let refs = [("refs/heads/main".to_owned(), Err("build failed:\nnpm exited 1".to_owned()))];
-        report(&mut out, false, Ok(()), &refs).unwrap();
+        let refs = vec![("refs/heads/main".to_owned(), Err("build failed:\nnpm exited 1".to_owned()))];
+        report(&mut out, &Capabilities::default(), Ok(()), &refs).unwrap();
         let out = String::from_utf8(out).unwrap();
         assert_eq!(out, "000eunpack ok\n0032ng refs/heads/main build failed: npm exited 1\n0000");
     }

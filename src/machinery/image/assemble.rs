@@ -107,6 +107,16 @@ pub fn inspect(blobs: &BlobStore, image: &ImageDigest) -> Result<ImageFacts> {
     })
 }
 
+/// The layers of an image, lowest first, with what its history says of them.
+pub fn stacked(blobs: &BlobStore, image: &ImageDigest) -> Result<Vec<AddedLayer>> {
+    let manifest = manifest(blobs, image)?;
+    let history = configuration(blobs, &manifest)?.history().clone().unwrap_or_default();
+    let mut steps = history.iter().filter(|step| !step.empty_layer().unwrap_or_default());
+    let made_by = |step: &oci_spec::image::History| step.created_by().clone().unwrap_or_default();
+    let layers = layers(&manifest)?.into_iter();
+    Ok(layers.map(|layer| AddedLayer { layer, created_by: steps.next().map(made_by).unwrap_or_default() }).collect())
+}
+
 /// GOARCH of this machine.
 pub(super) fn host_architecture() -> &'static str {
     match std::env::consts::ARCH {

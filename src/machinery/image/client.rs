@@ -1,11 +1,8 @@
 //! Requests to one repository of a registry, with the token or password it asks for.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
-use reqwest::redirect::Policy;
 use reqwest::{Response, StatusCode, Url};
 use serde::Deserialize;
 
@@ -27,41 +24,6 @@ pub(super) struct Client {
     allows: Arc<dyn Fn(&Url) -> bool + Send + Sync>,
 }
 
-type Allows = std::sync::Arc<dyn Fn(std::net::IpAddr) -> bool + Send + Sync>;
-
-/// Looks names up and lets through what may be connected to; without a rule, all.
-#[derive(Clone)]
-struct Guard(Option<Allows>);
-
-impl Guard {
-    /// A host that is an address itself is never looked up.
-    fn takes(&self, url: &Url) -> bool {
-        let host = url.host_str().unwrap_or_default();
-        let address = host.trim_start_matches('[').trim_end_matches(']').parse();
-        match (&self.0, address) {
-            (Some(allows), Ok(address)) => allows(address),
-            _ => true,
-        }
-    }
-}
-
-impl Resolve for Guard {
-    fn resolve(&self, name: Name) -> Resolving {
-        let guard = self.clone();
-        Box::pin(async move {
-            let found: Vec<_> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let refused =
-                |address: &&std::net::SocketAddr| guard.0.as_ref().is_some_and(|allows| !allows(address.ip()));
-            if let Some(wrong) = found.iter().find(refused) {
-                let ip = wrong.ip();
-                let text = format!("{} leads to {ip}, which this platform does not connect to", name.as_str());
-                return Err(std::io::Error::other(text).into());
-            }
-            Ok(Box::new(found.into_iter()) as Addrs)
-        })
-    }
-}
-
 #[derive(Deserialize)]
 struct Token {
     #[serde(alias = "access_token")]
@@ -69,47 +31,6 @@ struct Token {
 }
 
 impl Client {
-    pub(super) fn new(text: &str, login: Option<Login>) -> Result<Self> {
-        Self::guarded(text, login, None)
-    }
-
-    /// With `allows`, only addresses that it takes are connected to.
-    pub(super) fn guarded(text: &str, login: Option<Login>, allows: Option<Allows>) -> Result<Self> {
-        let reference = Reference::parse(text)?;
-        let guard = Guard(allows);
-        // As the client will read it: 0177.0.0.1 is 127.0.0.1.
-        if !reference.address("").parse::<Url>().is_ok_and(|url| guard.takes(&url)) {
-            return Err(ImageError::Registry {
-                reference: text.to_owned(),
-                reason: "its registry has an address that this platform does not connect to".to_owned(),
-                temporary: false,
-            });
-        }
-        let (hosts, names) = (guard.clone(), guard.clone());
-        let redirects = Policy::custom(move |attempt| {
-            let fits = is_safe(attempt.url()) && hosts.takes(attempt.url());
-            if attempt.previous().len() > 5 || !fits { attempt.stop() } else { attempt.follow() }
-        });
-        let mut http = reqwest::Client::builder();
-        if names.0.is_some() {
-            http = http.dns_resolver(std::sync::Arc::new(names));
-        }
-        let http = http
-            .user_agent(concat!("hythe/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirects)
-            .connect_timeout(Duration::from_secs(15))
-            .read_timeout(Duration::from_secs(60))
-            .build();
-        let http = http.map_err(|error| ImageError::Registry {
-            reference: text.to_owned(),
-            reason: error.to_string(),
-            temporary: false,
-        })?;
-        let allows = Arc::new(move |url: &Url| guard.takes(url));
-        Ok(Self { http, allows, reference, text: text.to_owned(), login, authorization: None })
-    }
-
-    /// Whose addresses somebody else judges as well.
     pub(super) fn by(text: &str, login: Option<Login>, route: Route) -> Result<Self> {
         let reference = Reference::parse(text)?;
         let Route { http, allows, .. } = route;

@@ -1,5 +1,7 @@
 //! One entry of a layer: its clean path, and its bytes in the tar that we write (ustar, PAX where that is too narrow).
 
+use std::cmp::Ordering;
+
 use tar::{EntryType, Header};
 
 use super::{EPOCH_SECONDS, ImageError, Result};
@@ -72,6 +74,14 @@ pub(super) fn join(base: &[u8], rest: &[u8]) -> Vec<u8> {
     }
 }
 
+/// The order of a layer's entries: as a walk through the tree meets them, what lies below a directory right behind it. So
+/// comes what engines and tar read from a directory, if they sort names.
+pub(super) fn order(one: &[u8], other: &[u8]) -> Ordering {
+    // No path has a NUL.
+    let rank = |b: &u8| if *b == b'/' { 0 } else { *b };
+    one.iter().map(rank).cmp(other.iter().map(rank))
+}
+
 pub(super) fn parent(path: &[u8]) -> Option<&[u8]> {
     path.iter().rposition(|&b| b == b'/').map(|slash| &path[..slash])
 }
@@ -134,6 +144,13 @@ mod tests {
         for bad in ["/etc/passwd", "..", "a/../b", "a/..", "a\0b", &"x".repeat(256), &"x/".repeat(3000)] {
             assert!(clean(bad.as_bytes()).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_tree_is_in_order_as_it_is_walked() {
+        let mut paths = ["a.b", "b", "a/x", "a-b", "a", "a/x/y"].map(str::as_bytes);
+        paths.sort_by(|one, other| order(one, other));
+        assert_eq!(paths, ["a", "a/x", "a/x/y", "a-b", "a.b", "b"].map(str::as_bytes));
     }
 
     #[test]

@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use oci_spec::image::Descriptor;
+use reqwest::redirect::Policy;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::assemble::digest;
 use super::client::Client;
 use super::pull::{ANY, Login, blocking, manifest};
+use super::reference::is_safe;
 use super::saved::named;
-use super::{BlobStore, Contents, ImageError, Result, Saved};
+use super::{BlobStore, Contents, Digest, ImageError, Result, Saved};
 
 /// How requests are sent, and which addresses they may have: those of registries, of what they name for tokens, of mirrors
 /// that they redirect to. The client judges what names lead to.
@@ -24,6 +26,34 @@ pub struct Route {
     pub allows: Arc<dyn Fn(&reqwest::Url) -> bool + Send + Sync>,
     /// For one layer.
     pub within: Duration,
+}
+
+impl Route {
+    /// To addresses that the operator chose: all are well, as long as they are spoken to in a safe way.
+    pub(super) fn of_operator(reference: &str) -> Result<Self> {
+        let redirects = Policy::custom(|attempt| match attempt.previous().len() <= 5 && is_safe(attempt.url()) {
+            true => attempt.follow(),
+            false => attempt.stop(),
+        });
+        let http = reqwest::Client::builder()
+            .user_agent(concat!("hythe/", env!("CARGO_PKG_VERSION")))
+            .redirect(redirects)
+            .connect_timeout(Duration::from_secs(15))
+            .read_timeout(Duration::from_secs(60))
+            .build();
+        let http = http.map_err(|error| ImageError::Registry {
+            reference: reference.to_owned(),
+            reason: error.to_string(),
+            temporary: false,
+        })?;
+        Ok(Self { http, allows: Arc::new(|_| true), within: Duration::MAX })
+    }
+}
+
+/// The digest of the manifest that `fetch` would take now.
+pub async fn resolve(reference: &str, login: Option<Login>, route: Route) -> Result<Digest> {
+    let (_, bytes) = manifest(&mut Client::by(reference, login, route)?).await?;
+    Ok(Digest::of(&bytes))
 }
 
 /// Fetches `host[:port]/name[:tag][@digest]` for this machine's architecture. `most`: bytes of all layers, as they are sent.

@@ -1,7 +1,7 @@
 //! Single files out of a tar stream that is not trusted.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{self, Read, Write};
 
 use tar::EntryType;
 
@@ -41,6 +41,25 @@ pub fn read_files(
     Ok(found)
 }
 
+/// Copies the file at `wanted` to `to`, as far as `longest` bytes. Whether it was there. The stream is read to its end.
+pub fn copy_file(tar: impl Read, wanted: &str, longest: u64, to: &mut impl Write) -> Result<bool> {
+    let mut source = Source::new(tar);
+    let mut found = false;
+    while let Some(entry) = source.next()? {
+        let relative: &[u8] = entry.path.strip_prefix(b"/").unwrap_or(&entry.path);
+        let is_file = matches!(entry.kind, EntryType::Regular | EntryType::Continuous);
+        if found || !is_file || clean(relative)? != wanted.as_bytes() {
+            continue;
+        }
+        if entry.size > longest {
+            return Err(ImageError::TooLarge(format!("{wanted} has more than {longest} bytes")));
+        }
+        io::copy(&mut (&mut source).take(entry.size), to).map_err(ImageError::Stream)?;
+        found = true;
+    }
+    Ok(found)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,6 +89,15 @@ mod tests {
         );
         assert!(read_files(&tar[..], |path| path == "b", 2, 5).is_err());
         assert!(read_files(&tar[..], |_| true, 9, 2).is_err());
+    }
+
+    #[test]
+    fn one_file_is_copied() {
+        let tar = tar(&[("a", b"1"), ("./b/c", b"22"), ("b/c", b"3")]);
+        let mut out = Vec::new();
+        assert!(copy_file(&tar[..], "b/c", 2, &mut out).unwrap() && out == b"22");
+        assert!(!copy_file(&tar[..], "x", 2, &mut out).unwrap());
+        assert!(copy_file(&tar[..], "b/c", 1, &mut out).is_err());
     }
 
     #[test]

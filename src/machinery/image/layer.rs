@@ -1,14 +1,17 @@
 //! Layers: any tar stream in, one deterministic tar out.
 //!
 //! Entries are written to a spool in the order in which they come, hashed on the way. If that was the right order, the spool
-//! is the layer; else bodies are copied out of it in order. An engine's streams come in directory order, which is no order.
+//! is the layer; else bodies are copied out of it in order. A large tree may be cut into several layers (`cut`), which are
+//! hashed side by side. What the store has already is hashed and not written.
 
 use std::collections::HashMap;
 use std::io::{self, BufWriter, Read, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sha2::{Digest as _, Sha256};
 
-use super::entry::{Entry, Kind, below, clean, parent};
+use super::cut::Cut;
+use super::entry::{Entry, Kind, below, clean, order, parent};
 use super::rules::{Implied, LayerRules};
 use super::source::{Source, padding};
 use super::spool::{MEMORY, Spool};
@@ -18,13 +21,21 @@ const ZEROS: [u8; 1024] = [0; 1024];
 
 /// Stores the tree in `tar` as a layer; it needs not be sorted.
 ///
-/// The layer is sorted by path, modification times are constant, there are no user names; hard links stay (the first path in
+/// The layer is in the order of a walk through the tree, names sorted; modification times are constant, there are no user names; hard links stay (the first path in
 /// order carries the content). Refused with the path in question, before the layer has a name: absolute paths, `..`,
 /// devices, pipes, sockets, anything below a link or a file, hard links to something outside of the stream, one path twice.
 pub fn write_layer(blobs: &BlobStore, tar: impl Read, rules: &LayerRules) -> Result<Layer> {
     let mut writer = LayerWriter::new(blobs);
     writer.add_tar(tar, rules)?;
     writer.finish()
+}
+
+/// As `write_layer`, but a large tree becomes several layers, whose order does not matter: a later version of the tree has
+/// those in common with it in which nothing changed. Which part has which file depends on the tree alone.
+pub fn write_layers(blobs: &BlobStore, tar: impl Read, rules: &LayerRules) -> Result<Vec<Layer>> {
+    let mut writer = LayerWriter::new(blobs);
+    writer.add_tar(tar, rules)?;
+    writer.finish_cut()
 }
 
 /// A layer in the making, for what does not come as one tar stream. Order of the calls does not matter.
@@ -99,6 +110,22 @@ impl LayerWriter {
 
     /// The layer, which is now in the store.
     pub fn finish(mut self) -> Result<Layer> {
+        let moved = self.settle()?;
+        self.whole(moved)
+    }
+
+    /// The layers, which are now in the store.
+    fn finish_cut(mut self) -> Result<Vec<Layer>> {
+        let moved = self.settle()?;
+        let files = self.entries.iter().filter(|spooled| matches!(spooled.entry.kind, Kind::File(_)));
+        match Cut::of(files.map(|spooled| (spooled.entry.path.as_slice(), spooled.entry.size()))) {
+            Some(cut) => self.parts(&cut),
+            None => Ok(vec![self.whole(moved)?]),
+        }
+    }
+
+    /// Nothing comes any more. Whether what came has another form now.
+    fn settle(&mut self) -> Result<bool> {
         let moved = self.settle_links()?;
         for Spooled { entry, .. } in &self.entries {
             let above = parent(&entry.path).and_then(|above| self.by_path.get(above));
@@ -106,6 +133,10 @@ impl LayerWriter {
                 return Err(ImageError::entry(&entry.path, "lies below something that is no directory"));
             }
         }
+        Ok(moved)
+    }
+
+    fn whole(mut self, moved: bool) -> Result<Layer> {
         match self.hasher.take() {
             Some(hasher) if !moved => self.keep_spool(hasher),
             _ => self.write_sorted(),
@@ -127,7 +158,7 @@ impl LayerWriter {
     }
 
     fn push(&mut self, entry: Entry, implied: bool, body: &mut impl Read) -> Result<()> {
-        if self.entries.last().is_some_and(|last| last.entry.path >= entry.path) {
+        if self.entries.last().is_some_and(|last| order(&last.entry.path, &entry.path).is_ge()) {
             self.hasher = None;
         }
         self.write(&entry.head())?;
@@ -203,7 +234,7 @@ impl LayerWriter {
             let original = self.entries[file].entry.clone();
             let body = self.entries[file].body;
             let first =
-                links.iter().copied().chain([file]).min_by_key(|&i| &self.entries[i].entry.path).unwrap_or(file);
+                links.iter().copied().chain([file]).min_by(|&one, &other| self.compare(one, other)).unwrap_or(file);
             let first_path = self.entries[first].entry.path.clone();
             for member in links.into_iter().chain([file]) {
                 let spooled = &mut self.entries[member];
@@ -244,31 +275,119 @@ impl LayerWriter {
 
     fn write_sorted(mut self) -> Result<Layer> {
         self.spool.close()?;
-        self.entries.sort_unstable_by(|a, b| a.entry.path.cmp(&b.entry.path));
+        let sorted = self.sorted(|_| true);
         if self.spool.written() <= MEMORY as u64 {
             let mut tar = Vec::with_capacity(self.spool.written() as usize + ZEROS.len());
-            self.copy_sorted(&mut tar).map_err(ImageError::Stream)?;
+            self.copy(&sorted, &mut tar).map_err(ImageError::Stream)?;
             let digest = self.blobs.put_bytes(&tar)?;
             return Ok(Layer { digest, size: tar.len() as u64 });
         }
-        let mut out = self.blobs.writer()?;
-        let path = out.path().to_owned();
-        let mut buffered = BufWriter::with_capacity(1 << 20, &mut out);
-        let copied = self.copy_sorted(&mut buffered).and_then(|()| buffered.flush());
-        copied.map_err(ImageError::store("write", &path))?;
-        drop(buffered);
-        let (digest, size) = out.finish()?;
-        Ok(Layer { digest, size })
+        self.store(&sorted)
     }
 
-    fn copy_sorted(&self, out: &mut impl Write) -> io::Result<()> {
-        for Spooled { entry, body, .. } in &self.entries {
+    /// The layers of a tree that is cut. A directory is in each that has something of what lies below it.
+    fn parts(mut self, cut: &Cut) -> Result<Vec<Layer>> {
+        self.spool.close()?;
+        let mut parts = vec![0_u32; self.entries.len()];
+        for (number, spooled) in self.entries.iter().enumerate() {
+            let part = match &spooled.entry {
+                Entry { kind: Kind::Directory, .. } => continue,
+                // Its content is there.
+                Entry { kind: Kind::Link(target), .. } => cut.part(target),
+                Entry { path, .. } => cut.part(path),
+            };
+            self.mark(&mut parts, number, 1 << part);
+        }
+        for number in 0..self.entries.len() {
+            if parts[number] == 0 {
+                self.mark(&mut parts, number, 1 << cut.last());
+            }
+        }
+        let parts: Vec<_> = (0..=cut.last())
+            .map(|part| self.sorted(|number| parts[number] & (1 << part) != 0))
+            .filter(|part| !part.is_empty())
+            .collect();
+        self.store_all(&parts)
+    }
+
+    /// The entry and the directories above it are in these parts as well.
+    fn mark(&self, parts: &mut [u32], number: usize, bits: u32) {
+        let mut at = Some(number);
+        while let Some(number) = at.filter(|&number| parts[number] & bits != bits) {
+            parts[number] |= bits;
+            at = parent(&self.entries[number].entry.path).and_then(|above| self.by_path.get(above)).copied();
+        }
+    }
+
+    /// As many at a time as there are processors.
+    fn store_all(&self, parts: &[Vec<usize>]) -> Result<Vec<Layer>> {
+        let (next, workers) = (AtomicUsize::new(0), std::thread::available_parallelism().map_or(1, usize::from));
+        let work = || {
+            let take = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&number| number < parts.len());
+            std::iter::from_fn(take).map(|number| (number, self.store(&parts[number]))).collect::<Vec<_>>()
+        };
+        let mut stored: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..workers.min(parts.len())).map(|_| scope.spawn(work)).collect();
+            let ended = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
+            ended.flat_map(|done| done.unwrap_or_else(|fault| std::panic::resume_unwind(fault))).collect()
+        });
+        stored.sort_by_key(|(number, _)| *number);
+        stored.into_iter().map(|(_, layer)| layer).collect()
+    }
+
+    /// A layer of these entries. Hashed before it is written: mostly the store has it.
+    fn store(&self, entries: &[usize]) -> Result<Layer> {
+        let mut hashed = Hashed { hasher: Sha256::new(), size: 0 };
+        self.copy(entries, &mut hashed).map_err(ImageError::Stream)?;
+        let layer = Layer { digest: Digest::from_hasher(hashed.hasher), size: hashed.size };
+        if !self.blobs.has(&layer.digest) {
+            let mut file = self.blobs.temporary()?;
+            let path = file.path().to_owned();
+            let mut buffered = BufWriter::with_capacity(1 << 20, &mut file);
+            let copied = self.copy(entries, &mut buffered).and_then(|()| buffered.flush());
+            copied.map_err(ImageError::store("write", &path))?;
+            drop(buffered);
+            self.blobs.keep(file, &layer.digest)?;
+        }
+        Ok(layer)
+    }
+
+    fn compare(&self, one: usize, other: usize) -> std::cmp::Ordering {
+        order(&self.entries[one].entry.path, &self.entries[other].entry.path)
+    }
+
+    fn sorted(&self, takes: impl Fn(usize) -> bool) -> Vec<usize> {
+        let mut taken: Vec<_> = (0..self.entries.len()).filter(|&number| takes(number)).collect();
+        taken.sort_unstable_by(|&one, &other| self.compare(one, other));
+        taken
+    }
+
+    fn copy(&self, entries: &[usize], out: &mut impl Write) -> io::Result<()> {
+        for &number in entries {
+            let Spooled { entry, body, .. } = &self.entries[number];
             out.write_all(&entry.head())?;
             let size = entry.size();
             self.spool.copy(*body, size, out)?;
             out.write_all(&ZEROS[..padding(size) as usize])?;
         }
         out.write_all(&ZEROS)
+    }
+}
+
+struct Hashed {
+    hasher: Sha256,
+    size: u64,
+}
+
+impl Write for Hashed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.hasher.update(bytes);
+        self.size += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

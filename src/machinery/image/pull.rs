@@ -1,11 +1,10 @@
 //! Images from a registry: the pull side of the OCI distribution protocol, as a client.
 //!
 //! Everything is checked against the digests that the manifest names, layers also against their diff ids. Addresses are
-//! the operator's choice (base images), so private ones are allowed, unless the caller has bounds for somebody else's.
+//! the operator's choice (base images), so private ones are allowed; for those of others there is `fetch`.
 
 use std::io::{self, Read};
 
-use flate2::read::MultiGzDecoder;
 use futures_util::TryStreamExt as _;
 use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex, ImageManifest};
 use sha2::{Digest as _, Sha256};
@@ -13,7 +12,8 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::assemble::{digest, host_architecture, parse, write};
 use super::client::Client;
-use super::{BlobStore, Digest, ImageError, Layer, Result};
+use super::packing::Packing;
+use super::{BlobStore, Digest, ImageError, Layer, Result, Route};
 use crate::base::model::ImageDigest;
 use crate::base::secret::Secret;
 
@@ -32,29 +32,10 @@ pub struct Login {
     pub secret: Secret<String>,
 }
 
-/// What somebody who is not the operator may have fetched.
-#[derive(Clone)]
-pub struct Bounds {
-    /// Whether an address may be connected to: asked of each that a name leads to, redirects included. Where this machine
-    /// reaches registries through a proxy, names are looked up there, and the proxy's rules hold.
-    pub allows: std::sync::Arc<dyn Fn(std::net::IpAddr) -> bool + Send + Sync>,
-    /// Uncompressed bytes of all layers.
-    pub bytes: u64,
-}
-
-/// As `pull`, for an address that is not the operator's choice.
-pub async fn pull_bounded(blobs: &BlobStore, reference: &str, bounds: &Bounds) -> Result<ImageDigest> {
-    let client = Client::guarded(reference, None, Some(std::sync::Arc::clone(&bounds.allows)))?;
-    fetch(blobs, client, bounds.bytes).await
-}
-
 /// Fetches `host[:port]/name[:tag][@digest]` for this machine's architecture. Layers are stored uncompressed, so the digest
 /// that comes back is not the registry's. Plain http is spoken with loopback addresses only.
 pub async fn pull(blobs: &BlobStore, reference: &str, login: Option<Login>) -> Result<ImageDigest> {
-    fetch(blobs, Client::new(reference, login)?, u64::MAX).await
-}
-
-async fn fetch(blobs: &BlobStore, mut client: Client, mut left: u64) -> Result<ImageDigest> {
+    let mut client = Client::by(reference, login, Route::of_operator(reference)?)?;
     let (manifest, _) = manifest(&mut client).await?;
     let config = digest(manifest.config())?;
     let config_bytes = client.document(&format!("blobs/{config}"), ANY, Some(&config)).await?;
@@ -66,9 +47,7 @@ async fn fetch(blobs: &BlobStore, mut client: Client, mut left: u64) -> Result<I
     let mut layers = Vec::with_capacity(diff_ids.len());
     for (descriptor, diff_id) in manifest.layers().iter().zip(&diff_ids) {
         let diff_id = diff_id.parse().map_err(|_| client.failed(format!("{diff_id:?} is no digest"), false))?;
-        let found = layer(blobs, &mut client, descriptor, diff_id, left.min(LAYER_LIMIT)).await?;
-        left = left.checked_sub(found.size).ok_or_else(|| client.failed("its layers have too many bytes", false))?;
-        layers.push(found);
+        layers.push(layer(blobs, &mut client, descriptor, diff_id).await?);
     }
     let blobs = blobs.clone();
     blocking(move || write(&blobs, image, &layers)).await
@@ -93,22 +72,13 @@ pub(super) async fn manifest(client: &mut Client) -> Result<(ImageManifest, Vec<
 }
 
 /// Stores one layer uncompressed; one that is there is not fetched.
-async fn layer(
-    blobs: &BlobStore,
-    client: &mut Client,
-    descriptor: &Descriptor,
-    diff_id: Digest,
-    limit: u64,
-) -> Result<Layer> {
+async fn layer(blobs: &BlobStore, client: &mut Client, descriptor: &Descriptor, diff_id: Digest) -> Result<Layer> {
     if let Ok(size) = blobs.size(&diff_id) {
         return Ok(Layer { digest: diff_id, size });
     }
     let media_type = descriptor.media_type().to_string();
-    let gzip = match media_type.rsplit(['.', '+']).next() {
-        Some("gzip") => true,
-        Some("tar") => false,
-        _ => return Err(client.failed(format!("layers of type {media_type} are not supported"), false)),
-    };
+    let packing = Packing::of(&media_type)
+        .ok_or_else(|| client.failed(format!("layers of type {media_type} are not supported"), false))?;
     let packed = digest(descriptor)?;
     let response = client.get(&format!("blobs/{packed}"), ANY).await?;
     let body = response.bytes_stream().map_err(|error| io::Error::other(error.without_url()));
@@ -117,12 +87,9 @@ async fn layer(
     let size = blocking(move || {
         let mut hashed = Hashed { inner: body.take(length), hasher: Sha256::new() };
         let mut out = blobs.writer()?;
-        let copied = if gzip {
-            io::copy(&mut MultiGzDecoder::new(&mut hashed).take(limit), &mut out)
-        } else {
-            io::copy(&mut (&mut hashed).take(limit), &mut out)
-        };
-        copied.map_err(ImageError::Stream)?;
+        let buffered = io::BufReader::with_capacity(64 << 10, &mut hashed);
+        let unpacked = packing.reader(buffered).and_then(|bytes| io::copy(&mut bytes.take(LAYER_LIMIT), &mut out));
+        unpacked.map_err(ImageError::Stream)?;
         io::copy(&mut hashed, &mut io::sink()).map_err(ImageError::Stream)?;
         let found = Digest::from_hasher(hashed.hasher);
         if found != packed {

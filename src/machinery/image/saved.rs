@@ -10,14 +10,17 @@ use serde_json::{Map, Value, json};
 use tar::EntryType;
 
 use super::document::OCI_MANIFEST;
+use super::packing::Packing;
 use super::source::Source;
 use super::{BlobStore, Contents, Digest, EPOCH_TEXT, ImageError, Result};
 use crate::base::model::ContentDigest;
 
 /// Of `manifest.json` and of a config.
 const LARGEST_DOCUMENT: u64 = 4 << 20;
+/// Of all documents that are held in memory.
+const LARGEST_DOCUMENTS: u64 = 64 << 20;
 const MOST_ENTRIES: usize = 10_000;
-const MANIFEST: &str = "manifest.json";
+pub(super) const MANIFEST: &str = "manifest.json";
 
 /// An image as it came, for `unpack`.
 #[derive(Debug)]
@@ -26,23 +29,30 @@ pub struct Saved {
     pub manifest: ContentDigest,
 }
 
+/// One image in `manifest.json`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Listed {
+pub(super) struct Listed {
     config: String,
     layers: Vec<String>,
 }
 
-enum File {
+/// Those of an archive, by their paths.
+pub(super) type Files = HashMap<String, File>;
+
+pub(super) enum File {
     Document(Vec<u8>),
-    Blob { digest: Digest, size: u64, gzip: bool },
+    Blob { digest: Digest, size: u64, packing: Packing },
     Link(String),
 }
 
 /// `most`: bytes of all that is in the archive. `built`: it is the result of a build here: times, and what the builder
 /// wrote down of arguments, are left out, so that equal builds give equal images and nothing is told that nobody asked for.
 pub fn take_saved(blobs: &BlobStore, archive: impl Read, most: u64, built: bool) -> Result<Saved> {
-    let files = read(blobs, archive, most)?;
+    saved(blobs, &read(blobs, archive, most)?, built)
+}
+
+pub(super) fn saved(blobs: &BlobStore, files: &Files, built: bool) -> Result<Saved> {
     let Some(File::Document(manifest)) = files.get(MANIFEST) else {
         return Err(unfit("the archive has no manifest.json: it is not what docker save writes"));
     };
@@ -51,7 +61,7 @@ pub fn take_saved(blobs: &BlobStore, archive: impl Read, most: u64, built: bool)
     let [image] = listed.as_slice() else {
         return Err(unfit(format!("the archive has {} images; save one alone", listed.len())));
     };
-    let config = match find(&files, &image.config)? {
+    let config = match find(files, &image.config)? {
         File::Document(bytes) => bytes.clone(),
         File::Blob { digest, .. } => blobs.read(digest)?,
         File::Link(_) => return Err(unfit("its config is a link")),
@@ -61,12 +71,10 @@ pub fn take_saved(blobs: &BlobStore, archive: impl Read, most: u64, built: bool)
     let mut contents = Contents::from([(named(&config_digest), config_digest)]);
     let mut layers = Vec::with_capacity(image.layers.len());
     for path in &image.layers {
-        let File::Blob { digest, size, gzip } = find(&files, path)? else {
+        let File::Blob { digest, size, packing } = find(files, path)? else {
             return Err(unfit(format!("{path:?} is no layer")));
         };
-        let kind = if *gzip { "tar+gzip" } else { "tar" };
-        let media_type = format!("application/vnd.oci.image.layer.v1.{kind}");
-        layers.push(json!({ "mediaType": media_type, "digest": digest.to_string(), "size": size }));
+        layers.push(json!({ "mediaType": packing.media_type(), "digest": digest.to_string(), "size": size }));
         contents.insert(named(digest), *digest);
     }
     let manifest = json!({
@@ -84,10 +92,10 @@ pub fn take_saved(blobs: &BlobStore, archive: impl Read, most: u64, built: bool)
     Ok(Saved { contents, manifest: named(&manifest) })
 }
 
-fn read(blobs: &BlobStore, archive: impl Read, most: u64) -> Result<HashMap<String, File>> {
+pub(super) fn read(blobs: &BlobStore, archive: impl Read, most: u64) -> Result<Files> {
     let mut source = Source::new(io::BufReader::with_capacity(256 << 10, archive));
     let mut files = HashMap::new();
-    let mut left = most;
+    let (mut left, mut documents) = (most, LARGEST_DOCUMENTS);
     while let Some(entry) = source.next()? {
         let path = String::from_utf8_lossy(&entry.path).trim_start_matches("./").to_owned();
         left = left.checked_sub(entry.size).ok_or_else(|| unfit("it has more bytes than an image may have here"))?;
@@ -97,7 +105,8 @@ fn read(blobs: &BlobStore, archive: impl Read, most: u64) -> Result<HashMap<Stri
         let file = match entry.kind {
             EntryType::Symlink | EntryType::Link => File::Link(target(&path, &entry)),
             kind if !kind.is_file() => continue,
-            _ if path.ends_with(".json") && entry.size <= LARGEST_DOCUMENT => {
+            _ if path.ends_with(".json") && entry.size <= LARGEST_DOCUMENT.min(documents) => {
+                documents -= entry.size;
                 let mut bytes = Vec::new();
                 source.read_to_end(&mut bytes).map_err(ImageError::Stream)?;
                 File::Document(bytes)
@@ -111,12 +120,12 @@ fn read(blobs: &BlobStore, archive: impl Read, most: u64) -> Result<HashMap<Stri
 
 fn blob(blobs: &BlobStore, source: &mut Source<impl Read>) -> Result<File> {
     let mut writer = blobs.writer()?;
-    let mut head = Vec::with_capacity(2);
-    source.take(2).read_to_end(&mut head).map_err(ImageError::Stream)?;
+    let mut head = Vec::with_capacity(4);
+    source.take(4).read_to_end(&mut head).map_err(ImageError::Stream)?;
     let copied = io::copy(&mut head.as_slice().chain(source), &mut writer);
     copied.map_err(ImageError::Stream)?;
     let (digest, size) = writer.finish()?;
-    Ok(File::Blob { digest, size, gzip: head == [0x1f, 0x8b] })
+    Ok(File::Blob { digest, size, packing: Packing::beginning(&head) })
 }
 
 /// Where a layer is named twice, the second name is a link to the first: `../<id>/layer.tar`.
@@ -167,7 +176,7 @@ pub(super) fn named(digest: &Digest) -> ContentDigest {
     digest.to_string().parse().unwrap_or_else(|_| unreachable!("a digest's text has the grammar of one"))
 }
 
-fn unfit(reason: impl Into<String>) -> ImageError {
+pub(super) fn unfit(reason: impl Into<String>) -> ImageError {
     ImageError::Unfit(reason.into())
 }
 

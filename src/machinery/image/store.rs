@@ -181,11 +181,6 @@ pub struct BlobWriter {
 }
 
 impl BlobWriter {
-    /// Of the temporary file, for messages.
-    pub(super) fn path(&self) -> &Path {
-        self.file.path()
-    }
-
     /// Digest and size of what was written, which is now in the store.
     pub fn finish(self) -> Result<(Digest, u64)> {
         let digest = Digest::from_hasher(self.hasher);

@@ -293,6 +293,48 @@ fn layers_beyond_memory_are_the_same_bytes() {
     assert_eq!(hashed.finish().unwrap(), (sorted.digest, sorted.size));
 }
 
+/// Of a large tree, with a file of code that says `code`.
+fn large_tree(code: &str, turned: bool) -> Vec<u8> {
+    let body = |seed: u8| (0..3 << 20).map(|i: u32| b'a' + seed + (i >> 16) as u8 % 8).collect::<Vec<u8>>();
+    let film = |number: u8| (format!("films/{}/{number}", number % 4), body(number));
+    let mut numbers: Vec<u8> = (0..16).collect();
+    if turned {
+        numbers.reverse();
+    }
+    let films = numbers.into_iter().map(film);
+    let tar = films.fold(Tar::default(), |tar, (path, body)| tar.entry(EntryType::Regular, &path, "", 0o644, &body));
+    tar.dir("films").dir("films/1").dir("empty").file("src/main.js", code).link("films/same", "films/3/15").done()
+}
+
+#[test]
+fn a_large_tree_in_parts_is_the_same_tree() {
+    let (_dir, blobs) = store();
+    let made = |tar| write_layers(&blobs, Cursor::new(tar), &below("workspace")).unwrap();
+    let layers = made(large_tree("one", false));
+    assert_eq!(layers, made(large_tree("one", true)));
+    assert!(layers.len() > 2, "{layers:?}");
+    let whole = write_layer(&blobs, Cursor::new(large_tree("one", false)), &below("workspace")).unwrap();
+    let lines = |layers: &[Layer]| layers.iter().flat_map(|layer| listing(&blobs, layer)).collect::<BTreeSet<_>>();
+    assert!(lines(&layers) == lines(&[whole]), "a directory says the same of itself wherever it is");
+    let files = layers.iter().flat_map(|layer| listing(&blobs, layer)).filter(|line| !line.starts_with('d'));
+    assert_eq!(files.count(), 18, "each file and link is in one of them");
+}
+
+#[test]
+fn a_change_in_a_large_tree_changes_one_part() {
+    let (_dir, blobs) = store();
+    let made = |tar| write_layers(&blobs, Cursor::new(tar), &below("workspace")).unwrap();
+    let (before, after) = (made(large_tree("one", false)), made(large_tree("two", false)));
+    let new: Vec<_> = after.iter().filter(|layer| !before.contains(layer)).collect();
+    assert_eq!((after.len(), new.len()), (before.len(), 1));
+    assert!(new[0].size < 20_000, "{new:?}");
+    let small = write_layers(&blobs, Cursor::new(Tar::default().file("a", "1").done()), &below("workspace")).unwrap();
+    assert_eq!(
+        small,
+        [write_layer(&blobs, Cursor::new(Tar::default().file("a", "1").done()), &below("workspace")).unwrap()]
+    );
+}
+
 #[test]
 fn hostile_trees_are_refused_by_path() {
     let rules = LayerRules { strip_prefix: "app".to_owned(), ..below("workspace") };

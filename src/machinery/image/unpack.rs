@@ -7,13 +7,13 @@
 use std::collections::HashMap;
 use std::io::{self, BufReader, Read, Write};
 
-use flate2::read::MultiGzDecoder;
 use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex, ImageManifest};
 use sha2::{Digest as _, Sha256};
 use tar::EntryType;
 
 use super::assemble::{host_architecture, parse, write};
 use super::entry::clean;
+use super::packing::Packing;
 use super::source::Source;
 use super::{BlobStore, BlobWriter, Digest, ImageError, Layer, Result};
 use crate::base::model::{ContentDigest, ImageDigest};
@@ -113,19 +113,13 @@ fn unpack_layer(
     limit: u64,
 ) -> Result<Layer> {
     let media_type = descriptor.media_type().to_string();
-    let gzip = match media_type.rsplit(['.', '+']).next() {
-        Some("gzip") => true,
-        Some("tar") => false,
-        Some("zstd") => {
-            return Err(unfit("a layer is packed with zstd, which engines do not all take; push it as gzip"));
-        }
-        _ => return Err(unfit(format!("a layer has the type {media_type:?}, which is no file system"))),
-    };
+    let packing = Packing::of(&media_type)
+        .ok_or_else(|| unfit(format!("a layer has the type {media_type:?}, which is no file system")))?;
     let too_large = || unfit("its layers have more bytes than an image may have here (registry.app_bytes)");
     // Also where the store has it: who names a digest has not shown its content, which may be another's.
     let mut out = Unpacked::new(blobs, &diff_id)?;
     let file = BufReader::with_capacity(256 << 10, blobs.open_blob(packed)?);
-    let mut input: Box<dyn Read> = if gzip { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
+    let mut input = packing.reader(file).map_err(ImageError::Stream)?;
     let copied = io::copy(&mut (&mut input).take(limit.saturating_add(1)), &mut out);
     let size = copied.map_err(|error| match error.kind() {
         io::ErrorKind::StorageFull => ImageError::Stream(error),

@@ -1,7 +1,10 @@
 //! One object of an S3-compatible store: where it is, and the signature of a request for it (AWS Signature Version 4).
 
+use std::fmt;
+
 use hmac::{Hmac, KeyInit, Mac};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::{OutboundError, Result};
@@ -11,7 +14,7 @@ use crate::base::secret::Secret;
 /// Of an empty body.
 const NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Object {
     pub bucket: String,
     pub key: String,
@@ -25,6 +28,17 @@ pub struct Keys {
     pub id: String,
     pub secret: Secret<String>,
     pub session: Option<Secret<String>>,
+}
+
+/// For people.
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s3://{}/{}", self.bucket, self.key)?;
+        match &self.endpoint {
+            Some(endpoint) => write!(f, " at {}", endpoint.trim_end_matches('/')),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Object {

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Url};
+use reqwest::{Client, RequestBuilder, Response, Url};
 
-use super::{CONNECT, Guard, OutboundError, Result};
+use super::{CONNECT, Dns, Guard, OutboundError, Result, SEND};
 
 /// For the next bytes of an answer.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -19,11 +19,17 @@ const MOST_REDIRECTS: usize = 5;
 #[derive(Clone)]
 pub struct Fetcher {
     client: Client,
+    straight: Client,
     guard: Guard,
 }
 
 impl Fetcher {
     pub fn new(guard: Guard) -> Result<Self> {
+        Self::asking(guard, None)
+    }
+
+    /// Names are asked of that DNS server and not of this machine.
+    pub fn asking(guard: Guard, server: Option<SocketAddr>) -> Result<Self> {
         let redirects = Policy::custom(move |attempt| {
             let from_tls = attempt.previous().last().is_some_and(|url| url.scheme() == "https");
             if attempt.previous().len() > MOST_REDIRECTS {
@@ -36,22 +42,84 @@ impl Fetcher {
                 attempt.follow()
             }
         });
-        let client = Client::builder()
-            .user_agent(concat!("hythe/", env!("CARGO_PKG_VERSION")))
-            .dns_resolver(std::sync::Arc::new(Names(guard)))
-            .redirect(redirects)
-            // A proxy would look names up anew.
-            .no_proxy()
-            .connect_timeout(CONNECT)
-            .read_timeout(SILENCE)
-            .build()
-            .map_err(|error| OutboundError::Send { host: "any host".into(), source: error.into() })?;
-        Ok(Self { client, guard })
+        let client = |redirects: Policy| {
+            Client::builder()
+                .user_agent(concat!("hythe/", env!("CARGO_PKG_VERSION")))
+                .dns_resolver(std::sync::Arc::new(Names { guard, server }))
+                .redirect(redirects)
+                // A proxy would look names up anew.
+                .no_proxy()
+                .connect_timeout(CONNECT)
+                .read_timeout(SILENCE)
+                .build()
+                .map_err(|error| OutboundError::Send { host: "any host".into(), source: error.into() })
+        };
+        Ok(Self { client: client(redirects)?, straight: client(Policy::none())?, guard })
+    }
+
+    /// A small text, whole. An answer that is none of success is an error; one that is longer than `most` bytes too.
+    pub async fn text(&self, url: &str, most: usize) -> Result<Fetched> {
+        let url: Url = url.parse().map_err(|_| unsound(url))?;
+        self.check(&url)?;
+        let host = url.host_str().unwrap_or_default().to_owned();
+        let failed =
+            |source: Box<dyn std::error::Error + Send + Sync>| OutboundError::Send { host: host.clone(), source };
+        let fetching = async {
+            let mut answer = self
+                .client
+                .get(url.clone())
+                .send()
+                .await
+                .map_err(|e| refusal(&e).unwrap_or_else(|| failed(e.without_url().into())))?;
+            if !answer.status().is_success() {
+                return Err(OutboundError::Answer { host: host.clone(), status: answer.status().as_u16() });
+            }
+            let mut bytes = Vec::new();
+            while let Some(more) = answer.chunk().await.map_err(|e| failed(e.without_url().into()))? {
+                bytes.extend_from_slice(&more);
+                if bytes.len() > most {
+                    return Err(failed(format!("its answer is longer than {most} bytes").into()));
+                }
+            }
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            Ok(Fetched { host: answer.url().host_str().unwrap_or_default().to_owned(), text })
+        };
+        tokio::time::timeout(SEND, fetching).await.map_err(|late| failed(late.into()))?
     }
 
     /// For requests to addresses that `check` has let through.
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// An answer of success.
+    pub async fn answer(&self, url: &Url, request: RequestBuilder) -> Result<Response> {
+        self.check(url)?;
+        let answer = request.send().await.map_err(|error| lost(url, error))?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        Err(OutboundError::Answer { host: host(url), status: status.as_u16() })
+    }
+
+    /// All of an answer that has at most `most` bytes.
+    pub async fn document(&self, url: &Url, request: RequestBuilder, most: usize) -> Result<Vec<u8>> {
+        let mut answer = self.answer(url, request).await?;
+        let mut bytes = Vec::new();
+        while let Some(part) = answer.chunk().await.map_err(|error| lost(url, error))? {
+            bytes.extend_from_slice(&part);
+            if bytes.len() > most {
+                let cause = format!("it answers with more than {most} bytes");
+                return Err(OutboundError::Fetch { host: host(url), cause });
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// As `client`, for requests whose headers are for their host alone: redirects are answers.
+    pub fn straight(&self) -> &Client {
+        &self.straight
     }
 
     /// An address that stands for itself is never looked up: it is judged here.
@@ -60,11 +128,25 @@ impl Fetcher {
     }
 }
 
+fn host(url: &Url) -> String {
+    url.host_str().unwrap_or_default().to_owned()
+}
+
+fn lost(url: &Url, error: reqwest::Error) -> OutboundError {
+    let error = error.without_url();
+    let mut cause = error.to_string();
+    let mut next = std::error::Error::source(&error);
+    while let Some(deeper) = next {
+        cause = format!("{cause}: {deeper}");
+        next = deeper.source();
+    }
+    OutboundError::Fetch { host: host(url), cause }
+}
+
 fn allowed(guard: Guard, url: &Url) -> Result<()> {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     if !matches!(url.scheme(), "http" | "https") || host.is_empty() {
-        let source = std::io::Error::new(std::io::ErrorKind::InvalidInput, "only http and https lead to hosts");
-        return Err(OutboundError::Unresolved { host, source });
+        return Err(unsound(&host));
     }
     match host.parse::<IpAddr>() {
         Ok(address) if !guard.allows(address) => Err(OutboundError::Refused { host, address }),
@@ -72,14 +154,46 @@ fn allowed(guard: Guard, url: &Url) -> Result<()> {
     }
 }
 
-struct Names(Guard);
+/// The one of ours that is the cause of another's.
+fn refusal(error: &reqwest::Error) -> Option<OutboundError> {
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        if let Some(OutboundError::Refused { host, address }) = cause.downcast_ref() {
+            return Some(OutboundError::Refused { host: host.clone(), address: *address });
+        }
+        next = cause.source();
+    }
+    None
+}
+
+fn unsound(host: &str) -> OutboundError {
+    let source = std::io::Error::new(std::io::ErrorKind::InvalidInput, "only http and https lead to hosts");
+    OutboundError::Unresolved { host: host.to_owned(), source }
+}
+
+/// What came, and from where at last.
+pub struct Fetched {
+    pub host: String,
+    pub text: String,
+}
+
+struct Names {
+    guard: Guard,
+    server: Option<SocketAddr>,
+}
 
 impl Resolve for Names {
     fn resolve(&self, name: Name) -> Resolving {
-        let guard = self.0;
+        let (guard, server) = (self.guard, self.server);
         Box::pin(async move {
             // The port is the request's; this one is not used.
-            let address = guard.resolve(name.as_str(), 0).await?;
+            let address = match server {
+                None => guard.resolve(name.as_str(), 0).await?,
+                Some(_) => {
+                    let found = Dns::new(server)?.addresses(name.as_str()).await?;
+                    guard.choose(name.as_str(), found.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect())?
+                }
+            };
             Ok(Box::new(std::iter::once(SocketAddr::new(address.ip(), 0))) as Addrs)
         })
     }

@@ -15,7 +15,12 @@ impl Guard {
     pub async fn resolve(self, host: &str, port: u16) -> Result<SocketAddr> {
         let unresolved = |source| OutboundError::Unresolved { host: host.to_owned(), source };
         let looked = tokio::time::timeout(CONNECT, tokio::net::lookup_host((host, port))).await;
-        let found: Vec<SocketAddr> = looked.map_err(|e| unresolved(e.into()))?.map_err(unresolved)?.collect();
+        let found = looked.map_err(|e| unresolved(e.into()))?.map_err(unresolved)?.collect();
+        self.choose(host, found)
+    }
+
+    pub(super) fn choose(self, host: &str, found: Vec<SocketAddr>) -> Result<SocketAddr> {
+        let unresolved = |source| OutboundError::Unresolved { host: host.to_owned(), source };
         if let Some(wrong) = found.iter().find(|address| !self.allows(address.ip())) {
             return Err(OutboundError::Refused { host: host.to_owned(), address: wrong.ip() });
         }

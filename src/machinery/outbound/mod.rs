@@ -1,4 +1,5 @@
-//! Connections to addresses that a user named: logs go out by syslog or HTTP, events as signed posts; sources come in.
+//! Connections to addresses that a user named: logs go out by syslog or HTTP, events as signed posts; sources come in;
+//! names are asked whose they are.
 //!
 //! Invariants: the address that a name resolves to is checked and then connected to, so that no second look-up can lead
 //! elsewhere; redirects are not followed, or by a `Fetcher` judged again; every wait is bounded; nothing of an answer is kept but its
@@ -7,6 +8,7 @@
 //! Left to others: what to send, to whom, when to try again.
 
 mod bucket;
+mod dns;
 mod fetch;
 mod guard;
 mod http;
@@ -21,7 +23,8 @@ use crate::base::clock::Timestamp;
 use crate::base::model::{OutboundUrl, Scheme};
 
 pub use bucket::{Keys, Object};
-pub use fetch::Fetcher;
+pub use dns::Dns;
+pub use fetch::{Fetched, Fetcher};
 pub use guard::Guard;
 pub use signed::{Key, Message, post};
 
@@ -45,6 +48,9 @@ pub enum OutboundError {
     Send { host: String, source: Box<dyn std::error::Error + Send + Sync> },
     #[error("{host} answered {status}")]
     Answer { host: String, status: u16 },
+    /// The cause has no address in it, which a redirect may have given a signature.
+    #[error("{host} does not give it: {cause}")]
+    Fetch { host: String, cause: String },
 }
 
 impl OutboundError {

@@ -2,9 +2,10 @@
 //! client claims about its own address ends here, and what is known of it is added.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, Entry, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, Entry, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::http::request::Parts;
@@ -18,13 +19,14 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What every request of one client connection has in common.
 pub(super) struct Caller {
     address: HeaderValue,
     port: HeaderValue,
-    scheme: HeaderValue,
+    scheme: &'static str,
 }
 
 impl Caller {
@@ -32,13 +34,13 @@ impl Caller {
         &self.address
     }
 
+    pub(super) fn scheme(&self) -> &'static str {
+        self.scheme
+    }
+
     pub(super) fn new(address: IpAddr, port: u16, scheme: &'static str) -> Self {
         let value = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("unknown"));
-        Self {
-            address: value(address.to_string()),
-            port: port.into(),
-            scheme: HeaderValue::from_str(scheme).unwrap_or(HeaderValue::from_static("http")),
-        }
+        Self { address: value(address.to_string()), port: port.into(), scheme }
     }
 }
 
@@ -100,6 +102,7 @@ pub(super) fn to_upstream(
         .iter()
         .any(|te| te.as_bytes().split(|b| *b == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(b"trailers")));
     end_hop(headers);
+    join_cookies(headers);
     // Answered by the server side of this proxy as soon as the upstream takes the body.
     headers.remove(EXPECT);
     remove_claims(headers);
@@ -120,7 +123,7 @@ pub(super) fn to_upstream(
     }
     headers.insert(X_FORWARDED_FOR, caller.address.clone());
     headers.insert(X_FORWARDED_PORT, caller.port.clone());
-    headers.insert(X_FORWARDED_PROTO, caller.scheme.clone());
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(caller.scheme));
     parts.version = Version::HTTP_11;
     if parts.uri.authority().is_some() {
         let path = parts.uri.path_and_query().cloned();
@@ -141,6 +144,15 @@ pub(super) fn to_client(headers: &mut HeaderMap, request_id: &HeaderValue, switc
     }
 }
 
+/// `Server-Timing` (W3C): how long the request was here, and how long its app took to begin the answer. What the app tells itself stays.
+pub(super) fn tell_times(headers: &mut HeaderMap, proxy: Duration, app: Duration) {
+    let millis = |took: Duration| took.as_secs_f64() * 1000.0;
+    let text = format!("proxy;dur={:.1}, app;dur={:.1}", millis(proxy), millis(app));
+    if let Ok(value) = HeaderValue::try_from(text) {
+        headers.append(SERVER_TIMING, value);
+    }
+}
+
 fn tokens(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     headers.get_all(CONNECTION).iter().flat_map(|field| field.as_bytes().split(|b| *b == b',')).map(<[u8]>::trim_ascii)
 }
@@ -156,6 +168,17 @@ fn end_hop(headers: &mut HeaderMap) {
     for name in [KEEP_ALIVE, PROXY_CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE]
     {
         headers.remove(name);
+    }
+}
+
+/// HTTP/2 may send them in pieces, HTTP/1.1 has one field (RFC 9113 §8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let pieces: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if pieces.len() < 2 {
+        return;
+    }
+    if let Ok(whole) = HeaderValue::from_bytes(&pieces.join(&b"; "[..])) {
+        headers.insert(COOKIE, whole);
     }
 }
 

@@ -42,8 +42,12 @@ pub(super) fn asked(parts: &Parts) -> Result<Asked, HostFault> {
         (None, _) => None,
     };
     match (authority(&parts.uri)?, field) {
+        // In HTTP/2 the two must be the same, and `Host` may be missing (RFC 9113 §8.3.1).
+        (Some(asked), Some(field)) if parts.version == Version::HTTP_2 && field.host != asked.host => {
+            Err(HostFault::Several)
+        }
         (Some(asked), Some(_)) => Ok(asked),
-        (Some(asked), None) if parts.version < Version::HTTP_11 => Ok(asked),
+        (Some(asked), None) if parts.version != Version::HTTP_11 => Ok(asked),
         (None, Some(asked)) => Ok(asked),
         _ => Err(HostFault::Missing),
     }

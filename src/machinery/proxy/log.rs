@@ -2,15 +2,18 @@
 //! lines, and, for who asks for it, an event with target `hythe::access`. Never a header or a query.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use hyper::Method;
 use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
+use hyper::{Method, Version};
 
 use super::headers::Caller;
-use super::{Access, AccessBook, Target};
+use super::trace::TraceId;
+use super::upstream::Upstream;
+use super::{Access, AccessBook, Details, Target};
 use crate::base::clock::{Clock, SystemClock};
+use crate::base::model::{AccessLog, Https};
 
 /// Longer paths are cut.
 const LONGEST_PATH: usize = 512;
@@ -23,6 +26,8 @@ pub(super) struct Line {
     status: u16,
     target: Option<Arc<Target>>,
     words: Option<Box<Words>>,
+    /// Of the answer's body, as they went to the client.
+    bytes: u64,
 }
 
 /// Only where a line is written.
@@ -33,6 +38,11 @@ struct Words {
     client: HeaderValue,
     method: Method,
     path: String,
+    version: Version,
+    scheme: &'static str,
+    trace_id: Option<TraceId>,
+    upstream: Option<Arc<Upstream>>,
+    app_took: Option<Duration>,
 }
 
 impl Line {
@@ -45,6 +55,8 @@ impl Line {
         let traced = tracing::enabled!(target: "hythe::access", tracing::Level::INFO);
         let words = (traced || book.is_some()).then(|| {
             let path = parts.uri.path();
+            let scheme = caller.scheme();
+            let (version, trace_id, upstream, app_took) = (parts.version, None, None, None);
             let end = (0..=LONGEST_PATH.min(path.len())).rev().find(|&at| path.is_char_boundary(at)).unwrap_or(0);
             Box::new(Words {
                 book: book.cloned(),
@@ -53,15 +65,43 @@ impl Line {
                 client: caller.address().clone(),
                 method: parts.method.clone(),
                 path: path[..end].to_owned(),
+                version,
+                scheme,
+                trace_id,
+                upstream,
+                app_took,
             })
         });
-        Self { started: Instant::now(), request_id: request_id.clone(), status: 499, target: None, words }
+        let started = Instant::now();
+        Self { started, request_id: request_id.clone(), status: 499, target: None, words, bytes: 0 }
     }
 
     pub(super) fn host(&mut self, host: &str) {
-        if let Some(words) = self.words.as_mut().filter(|words| words.traced) {
+        if let Some(words) = &mut self.words {
             words.host = host.to_owned();
         }
+    }
+
+    pub(super) fn trace_id(&mut self, id: TraceId) {
+        if let Some(words) = &mut self.words {
+            words.trace_id = Some(id);
+        }
+    }
+
+    /// Who answered, and how long that took from the sending of the request to the head of the answer.
+    pub(super) fn answered(&mut self, upstream: &Arc<Upstream>, took: Duration) {
+        if let Some(words) = &mut self.words {
+            words.upstream = Some(Arc::clone(upstream));
+            words.app_took = Some(took);
+        }
+    }
+
+    pub(super) fn passed(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+
+    pub(super) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
     }
 
     /// Whose request it is. Asked for again with another target, it is that one's.
@@ -70,6 +110,11 @@ impl Line {
         if let Some(before) = self.target.replace(Arc::clone(target)) {
             before.meter.forget();
         }
+    }
+
+    /// As the app has it that the request is for.
+    pub(super) fn https(&self) -> Https {
+        self.target.as_ref().map(|target| target.https).unwrap_or_default()
     }
 
     pub(super) fn status(&mut self, status: u16) {
@@ -87,12 +132,19 @@ impl Drop for Line {
         if words.traced {
             self.trace(&words);
         }
-        let Words { book, client, method, path, .. } = *words;
+        let Words { book, host, client, method, path, version, scheme, trace_id, upstream, app_took, .. } = *words;
         let Some((book, target)) = book.zip(self.target.as_ref()) else { return };
         if target.meter.environment().is_empty() {
             return;
         }
         let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
+        let json = target.rules.as_ref().is_some_and(|rules| rules.traffic().access_log == AccessLog::Json);
+        let details = json.then(|| {
+            let trace_id = trace_id.map(|id| String::from_utf8_lossy(&id).into_owned()).unwrap_or_default();
+            let (scheme, protocol) = (scheme.to_owned(), format!("{version:?}"));
+            let replica = upstream.map(|upstream| upstream.replica().to_owned()).unwrap_or_default();
+            Box::new(Details { host, scheme, protocol, bytes: self.bytes, app_took, replica, trace_id })
+        });
         book.write(Access {
             environment: Arc::clone(&target.meter),
             at: SystemClock.now(),
@@ -102,6 +154,7 @@ impl Drop for Line {
             took,
             client: text(&client),
             request_id: text(&self.request_id),
+            details,
         });
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::queue::Queue;
 use crate::base::clock::Timestamp;
 use crate::base::model::LATENCY_MILLIS;
 
@@ -23,6 +24,8 @@ pub struct Meter {
     latency: [AtomicU64; CLASSES],
     micros: AtomicU64,
     in_flight: AtomicI64,
+    budget: Budget,
+    queue: Queue,
 }
 
 /// Counts since the meter was made.
@@ -42,6 +45,8 @@ impl Meter {
             latency: Default::default(),
             micros: AtomicU64::new(0),
             in_flight: AtomicI64::new(0),
+            budget: Budget::default(),
+            queue: Queue::default(),
         }
     }
 
@@ -58,7 +63,18 @@ impl Meter {
         }
     }
 
+    /// Whether a request that a replica may have begun to work on may be sent to another one as well.
+    pub(super) fn may_repeat(&self) -> bool {
+        self.budget.take()
+    }
+
+    /// Where its requests wait for replicas that are there.
+    pub(super) fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
     pub(super) fn begin(&self) {
+        self.budget.earn();
         self.in_flight.fetch_add(1, Relaxed);
     }
 
@@ -73,6 +89,32 @@ impl Meter {
         self.statuses[class].fetch_add(1, Relaxed);
         self.latency[class_of(took)].fetch_add(1, Relaxed);
         self.micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Relaxed);
+    }
+}
+
+/// Requests that may be repeated: one for every five that came, and so many more. Without a bound a replica that dies of a
+/// request would have it sent to all others, and an app that cannot keep up would get each request several times.
+#[derive(Debug)]
+struct Budget(AtomicI64);
+
+impl Budget {
+    const MOST: i64 = 5_000;
+    const ONE: i64 = 5;
+
+    fn earn(&self) {
+        if self.0.load(Relaxed) < Self::MOST {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn take(&self) -> bool {
+        self.0.try_update(Relaxed, Relaxed, |left| (left >= Self::ONE).then_some(left - Self::ONE)).is_ok()
+    }
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self(AtomicI64::new(Self::MOST))
     }
 }
 
@@ -93,6 +135,24 @@ pub struct Access {
     pub took: Duration,
     pub client: String,
     pub request_id: String,
+    /// Where the app's owner wants a line to say all that is known.
+    pub details: Option<Box<Details>>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Details {
+    pub host: String,
+    /// `http` or `https`, as the client came.
+    pub scheme: String,
+    /// `HTTP/1.1` or `HTTP/2.0`.
+    pub protocol: String,
+    /// Of the answer's body.
+    pub bytes: u64,
+    /// From the sending of the request to the head of the answer; none: there was no answer.
+    pub app_took: Option<Duration>,
+    /// Id of who answered; empty: the proxy did.
+    pub replica: String,
+    pub trace_id: String,
 }
 
 impl PartialEq for Meter {
@@ -123,6 +183,11 @@ impl AccessBook {
     /// It is time to call `take`.
     pub async fn half_full(&self) {
         self.half_full.notified().await;
+    }
+
+    #[cfg(test)]
+    pub(super) fn waits(&self) -> usize {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     pub(super) fn write(&self, line: Access) {
@@ -163,6 +228,14 @@ mod tests {
     }
 
     #[test]
+    fn one_request_of_five_may_be_repeated_once_the_store_is_used_up() {
+        let meter = Meter::new("env");
+        assert_eq!((0..2000).filter(|_| meter.may_repeat()).count(), 1000);
+        (0..50).for_each(|_| meter.begin());
+        assert_eq!((0..50).filter(|_| meter.may_repeat()).count(), 10);
+    }
+
+    #[test]
     fn a_full_book_drops_and_counts() {
         let book = AccessBook::new(2);
         let line = Access {
@@ -174,6 +247,7 @@ mod tests {
             took: Duration::ZERO,
             client: String::new(),
             request_id: String::new(),
+            details: None,
         };
         (0..5).for_each(|_| book.write(line.clone()));
         assert_eq!(book.take(), (vec![line.clone(), line], 3));

@@ -1,4 +1,5 @@
-//! The data plane: HTTP/1.1 and anything upgraded from it, from a `Host` to one replica of an app.
+//! The data plane: HTTP/1.1 and anything upgraded from it, and HTTP/2, inside TLS or without, from a host to one replica of an app,
+//! which speaks either, inside TLS or without.
 //!
 //! - The route table arrives by a watch channel and is never changed in place; whoever sends it is
 //!   unknown here, so the same code runs on another node.
@@ -11,11 +12,16 @@
 //!
 //! - Counters and access lines never hold a request up: see `meter`.
 //!
-//! Left to others: which replicas there are and when they are ready, TLS, HTTP/2, keeping lines and counts.
+//! Left to others: which replicas there are and when they are ready, where certificates are from, keeping lines and counts.
 
 mod balance;
 mod body;
+mod challenges;
+mod channel;
+mod compression;
+mod errand;
 mod forward;
+mod grpc;
 mod headers;
 mod host;
 mod io;
@@ -23,23 +29,38 @@ mod link;
 mod listen;
 mod log;
 mod meter;
+mod opening;
 mod pages;
+mod private;
+mod probe;
+mod queue;
+mod rules;
 mod saved;
+mod secure;
+mod standing;
 mod table;
+mod tls;
+mod trace;
 mod tunnel;
 mod upstream;
+mod websocket;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub use meter::{Access, AccessBook, Meter, Reading};
-pub use saved::{TableError, load, save};
+pub use challenges::{Challenge, Challenges};
+pub use meter::{Access, AccessBook, Details, Meter, Reading};
+pub use probe::ask;
+pub use rules::{Rules, hash_password};
+pub use saved::{TableError, decode, encode, load, note, save};
 pub use table::{Bell, Portion, RouteTable, Target, TargetState};
+pub use tls::{Certificate, Certificates, TlsError};
 #[cfg(test)]
 pub use upstream::Pass;
 pub use upstream::Upstream;
@@ -66,18 +87,24 @@ pub struct ProxySettings {
     pub hold: Duration,
     /// How long requests and tunnels may go on after the shutdown token.
     pub drain: Duration,
-    /// `X-Forwarded-Proto`.
+    /// `X-Forwarded-Proto` of what comes without TLS.
     pub scheme: &'static str,
     /// Where requests of apps leave a line; none: nowhere.
     pub access: Option<Arc<AccessBook>>,
     /// `X-Forwarded-Port`; none means the port of the listener.
     pub public_port: Option<u16>,
+    /// The same for TLS.
+    pub public_tls_port: Option<u16>,
+    /// Networks of load balancers: each connection from there begins by saying who the client is (PROXY protocol), or is closed.
+    pub balancers: Vec<IpNet>,
+    /// Where clients find TLS; none: plain requests are not sent on to it.
+    pub tls_port: Option<u16>,
 }
 
 impl Default for ProxySettings {
     fn default() -> Self {
         Self {
-            max_connections: 10_000,
+            max_connections: 50_000,
             max_connections_per_address: 1_000,
             header_timeout: Duration::from_secs(30),
             max_head_bytes: 32 << 10,
@@ -90,6 +117,9 @@ impl Default for ProxySettings {
             scheme: "http",
             access: None,
             public_port: None,
+            public_tls_port: None,
+            balancers: Vec::new(),
+            tls_port: None,
         }
     }
 }
@@ -103,22 +133,40 @@ struct Shared {
     /// The table as it was sent; what `current` has not caught up with yet is read here.
     sent: watch::Receiver<Arc<RouteTable>>,
     /// The same table without a lock, for the path of every request.
-    current: ArcSwap<RouteTable>,
+    current: Arc<ArcSwap<RouteTable>>,
     api: Mutex<Option<Arc<Target>>>,
     addresses: listen::Addresses,
+    /// Cancelled when another process accepts in place of this one.
+    leaving: CancellationToken,
 }
 
 impl Proxy {
     pub fn new(routes: watch::Receiver<Arc<RouteTable>>, settings: ProxySettings) -> Self {
-        let current = ArcSwap::new(routes.borrow().clone());
+        let current = Arc::new(ArcSwap::new(routes.borrow().clone()));
         let addresses = listen::Addresses::default();
-        Self(Arc::new(Shared { settings, sent: routes, current, api: Mutex::new(None), addresses }))
+        let leaving = CancellationToken::new();
+        Self(Arc::new(Shared { settings, sent: routes, current, api: Mutex::new(None), addresses, leaving }))
+    }
+
+    /// Another process accepts on the same sockets from now on. What is connected here is served on: a client is asked to
+    /// go with the answer to its next request, or in HTTP/2 at once, so that none is cut. The shutdown token ends what
+    /// stays.
+    pub fn leave(&self) {
+        self.0.leaving.cancel();
     }
 
     /// Accepts until the token is cancelled, then ends what is idle at once, lets requests and
-    /// tunnels finish within `settings.drain`, cuts the rest and returns.
+    /// tunnels finish within `settings.drain`, cuts the rest and returns. After `leave`, returns as soon as nobody is
+    /// connected any more.
     pub async fn serve(&self, listener: TcpListener, shutdown: CancellationToken) {
-        listen::serve(&self.0, listener, shutdown).await;
+        listen::serve(&self.0, listener, None, shutdown).await;
+    }
+
+    /// As `serve`, for clients that speak TLS.
+    pub async fn serve_tls(&self, listener: TcpListener, shutdown: CancellationToken) -> Result<(), TlsError> {
+        let tls = tls::setup(Arc::clone(&self.0.current))?;
+        listen::serve(&self.0, listener, Some(tls), shutdown).await;
+        Ok(())
     }
 }
 

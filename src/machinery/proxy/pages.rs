@@ -4,13 +4,14 @@
 use bytes::Bytes;
 use hyper::header::{
     ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderValue,
-    RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+    RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Response, StatusCode};
 
 use super::body::Answer;
 use super::headers::X_REQUEST_ID;
 use super::host::HostFault;
+use crate::base::model::PageKind;
 
 /// Why a request gets no answer from an app.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
@@ -20,9 +21,18 @@ pub(super) enum Fault {
     Method,
     BodyStalled,
     BodyBroken,
+    BodyTooLarge,
+    Forbidden,
+    TooMany,
+    Unauthorized,
+    Maintenance,
     UnknownHost,
+    /// The connection was made for another name.
+    Misdirected,
     Stopped,
     NoReplica,
+    /// All replicas had as many requests as they may, for too long.
+    Busy,
     StillStarting,
     /// No upstream took the request, or the one that did broke off before an answer.
     Broken,
@@ -39,6 +49,27 @@ struct Words {
 }
 
 impl Fault {
+    /// Which page of the app's own stands for it, if any may.
+    pub(super) fn kind(self) -> Option<PageKind> {
+        match self {
+            Self::Broken => Some(PageKind::Broken),
+            Self::Stopped | Self::NoReplica | Self::Busy | Self::StillStarting => Some(PageKind::Unavailable),
+            Self::NoAnswer => Some(PageKind::Late),
+            Self::Maintenance => Some(PageKind::Maintenance),
+            _ => None,
+        }
+    }
+
+    /// In one line.
+    pub(super) fn text(self) -> String {
+        let words = self.words();
+        format!("{} {}", words.what, words.remedy)
+    }
+
+    pub(super) fn status(self) -> StatusCode {
+        self.words().status
+    }
+
     fn words(self) -> Words {
         let words = |status, slug, title, what, remedy| Words { status, slug, title, what, remedy };
         match self {
@@ -77,12 +108,54 @@ impl Fault {
                 "The request body broke off or is malformed.",
                 "Send the request again.",
             ),
+            Self::BodyTooLarge => words(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "body-too-large",
+                "Request too large",
+                "The request body is longer than this app takes.",
+                "Send less at a time. If the app is yours: hythe traffic shows the bound.",
+            ),
+            Self::Forbidden => words(
+                StatusCode::FORBIDDEN,
+                "forbidden",
+                "Not from here",
+                "This app does not take requests from your network.",
+                "If the app is yours: hythe traffic shows which networks may ask.",
+            ),
+            Self::TooMany => words(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too-many-requests",
+                "Too many requests",
+                "Your address has sent more requests than this app takes from one.",
+                "Wait a moment, and send fewer at a time.",
+            ),
+            Self::Unauthorized => words(
+                StatusCode::UNAUTHORIZED,
+                "unauthorized",
+                "Password needed",
+                "This app is only for those who have a name and a password for it.",
+                "Ask its owner for them.",
+            ),
+            Self::Maintenance => words(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "maintenance",
+                "Under maintenance",
+                "This app is being worked on by its owner.",
+                "Try again later.",
+            ),
             Self::UnknownHost => words(
                 StatusCode::NOT_FOUND,
                 "unknown-host",
                 "No app here",
                 "No app answers on this host name.",
                 "Check the spelling of the address. If the app is yours, look at its domains and whether it was ever deployed.",
+            ),
+            Self::Misdirected => words(
+                StatusCode::MISDIRECTED_REQUEST,
+                "misdirected",
+                "Wrong connection",
+                "This connection was made for another host name, with another certificate.",
+                "Send the request on a connection of its own.",
             ),
             Self::Stopped => words(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -97,6 +170,13 @@ impl Fault {
                 "App is not available",
                 "No replica of this app is running at the moment.",
                 "Try again in a moment. If the app is yours, its status and logs tell why.",
+            ),
+            Self::Busy => words(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "app-busy",
+                "App is busy",
+                "This app has as many requests as it can work on, and no place or no more time for this one to wait.",
+                "Try again in a moment. If the app is yours: hythe ps:scale gives it more replicas, hythe traffic shows its bounds.",
             ),
             Self::StillStarting => words(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -123,29 +203,49 @@ impl Fault {
     }
 }
 
-/// `host` has been checked to hold nothing but characters of a host name, `request_id` to be harmless.
-pub(super) fn page(fault: Fault, json: bool, host: Option<&str>, request_id: &HeaderValue) -> Response<Answer> {
+const PLAIN: HeaderValue = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'");
+/// A page of an app's own may have pictures and fonts in itself; it runs nothing and loads nothing.
+const OWN: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; form-action 'none'; base-uri 'none'",
+);
+
+/// `host` has been checked to hold nothing but characters of a host name, `request_id` to be harmless. `own` is the app's page.
+pub(super) fn page(
+    fault: Fault,
+    json: bool,
+    host: Option<&str>,
+    request_id: &HeaderValue,
+    own: Option<Bytes>,
+) -> Response<Answer> {
+    const HTML: &str = "text/html; charset=utf-8";
     let words = fault.words();
     let id = request_id.to_str().unwrap_or_default();
-    let (kind, text) = if json {
-        ("application/problem+json", problem(&words, host, id))
-    } else {
-        ("text/html; charset=utf-8", html(&words, host, id))
+    let (kind, policy, text) = match own {
+        _ if json => ("application/problem+json", PLAIN, problem(&words, host, id).into()),
+        Some(own) => (HTML, OWN, own),
+        None => (HTML, PLAIN, html(&words, host, id).into()),
     };
-    let mut response = Response::new(Answer::Page(Some(Bytes::from(text))));
+    let mut response = Response::new(Answer::Page(Some(text)));
     *response.status_mut() = words.status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'"));
+    headers.insert(CONTENT_SECURITY_POLICY, policy);
     headers.insert(X_REQUEST_ID, request_id.clone());
     match fault {
-        Fault::NoReplica | Fault::StillStarting => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("5"))),
+        Fault::NoReplica | Fault::Busy | Fault::StillStarting => {
+            drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("5")))
+        }
         Fault::Method => {
             drop(headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")))
         }
-        Fault::Host(_) | Fault::Framing | Fault::BodyStalled | Fault::BodyBroken => {
+        Fault::TooMany => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))),
+        Fault::Maintenance => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("60"))),
+        Fault::Unauthorized => {
+            drop(headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"app\", charset=\"UTF-8\"")))
+        }
+        Fault::Host(_) | Fault::Framing | Fault::BodyStalled | Fault::BodyBroken | Fault::BodyTooLarge => {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         _ => {}

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Meter, Portion, RouteTable, Target, TargetState, Upstream};
-use crate::base::model::Host;
+use super::{Bell, Meter, Portion, RouteTable, Rules, Target, TargetState, Upstream};
+use crate::base::model::{DomainName, Host, Https, Protocol, Traffic};
 
 #[derive(Debug, thiserror::Error)]
 pub enum TableError {
@@ -53,10 +53,14 @@ struct SavedTarget {
     #[serde(default)]
     environment: String,
     state: TargetState,
-    hosts: Vec<Host>,
+    hosts: Vec<DomainName>,
     upstreams: Vec<SavedUpstream>,
+    #[serde(default, skip_serializing_if = "Https::is_silent")]
+    https: Https,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     canary: Option<SavedPortion>,
+    #[serde(default, skip_serializing_if = "Traffic::is_plain")]
+    traffic: Traffic,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -71,31 +75,73 @@ struct SavedPortion {
 struct SavedUpstream {
     address: SocketAddr,
     replica: String,
+    #[serde(default, skip_serializing_if = "Protocol::is_plain")]
+    protocol: Protocol,
 }
 
-/// Blocking. Atomic: after a crash the file is the old table or the new one. Not for two writers at once.
+/// Blocking. Atomic: after a crash, of the machine too, the file is the old table or the new one. Not for two writers at once.
 pub fn save(table: &RouteTable, path: &Path) -> Result<(), TableError> {
+    written(table, path, path)?;
+    // What was noted is no newer than this.
+    match std::fs::remove_file(noted(path)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(TableError::Write { path: path.to_owned(), source: error })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Blocking. The same without waiting for the disk: it outlives this process, not a power cut, after which what was saved
+/// counts. To be followed by `save` when there is time.
+pub fn note(table: &RouteTable, path: &Path) -> Result<(), TableError> {
+    written(table, path, &noted(path))
+}
+
+fn noted(path: &Path) -> PathBuf {
+    path.with_extension("json.noted")
+}
+
+/// On the disk where `to` is the file itself.
+fn written(table: &RouteTable, path: &Path, to: &Path) -> Result<(), TableError> {
     let fault = |source| TableError::Write { path: path.to_owned(), source };
-    let text = serde_json::to_vec_pretty(&Saved::from(table)).map_err(|e| fault(e.into()))?;
+    let text = encode(table).map_err(fault)?;
     let fresh = path.with_extension("json.new");
     let mut file = File::create(&fresh).map_err(fault)?;
-    file.write_all(&text).and_then(|()| file.sync_all()).map_err(fault)?;
-    std::fs::rename(&fresh, path).map_err(fault)
+    file.write_all(&text).map_err(fault)?;
+    if to == path {
+        file.sync_all().map_err(fault)?;
+    }
+    std::fs::rename(&fresh, to).map_err(fault)
 }
 
-/// Blocking. `None` when nothing was ever saved there.
+/// Blocking. What was noted last, or saved. `None` when nothing ever was.
 pub fn load(path: &Path) -> Result<Option<RouteTable>, TableError> {
+    // A power cut may have damaged it.
+    if let Ok(text) = std::fs::read(noted(path))
+        && let Ok(table) = decode(&text, Bell::default)
+    {
+        return Ok(Some(table));
+    }
     let text = match std::fs::read(path) {
         Ok(text) => text,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(TableError::Read { path: path.to_owned(), source }),
     };
-    let damaged = |source| TableError::Damaged { path: path.to_owned(), source };
-    let saved: Saved = serde_json::from_slice(&text).map_err(|e| damaged(e.into()))?;
+    decode(&text, Bell::default).map(Some).map_err(|source| TableError::Damaged { path: path.to_owned(), source })
+}
+
+/// The text of a table's file.
+pub fn encode(table: &RouteTable) -> io::Result<Vec<u8>> {
+    Ok(serde_json::to_vec_pretty(&Saved::from(table))?)
+}
+
+/// Of such a text, each target with a bell.
+pub fn decode(text: &[u8], bell: impl Fn() -> Bell) -> Result<RouteTable, Box<dyn std::error::Error + Send + Sync>> {
+    let saved: Saved = serde_json::from_slice(text)?;
     if saved.format != FORMAT {
-        return Err(damaged(format!("format {} is not {FORMAT}", saved.format).into()));
+        return Err(format!("format {} is not {FORMAT}", saved.format).into());
     }
-    Ok(Some(saved.into()))
+    Ok(saved.into_table(bell))
 }
 
 impl From<&RouteTable> for Saved {
@@ -114,7 +160,10 @@ impl From<&RouteTable> for Saved {
 
 impl From<&Target> for SavedTarget {
     fn from(target: &Target) -> Self {
-        let saved = |u: &Arc<Upstream>| SavedUpstream { address: u.address(), replica: u.replica().to_owned() };
+        let saved = |u: &Arc<Upstream>| {
+            let (address, replica, protocol) = (u.address(), u.replica().to_owned(), u.protocol());
+            SavedUpstream { address, replica, protocol }
+        };
         let upstreams = target.upstreams.iter().map(saved).collect();
         let portion = |canary: &Portion| SavedPortion {
             percent: canary.percent,
@@ -122,29 +171,34 @@ impl From<&Target> for SavedTarget {
         };
         let canary = target.canary.as_ref().map(portion);
         let environment = target.meter.environment().to_owned();
-        Self { app: target.app.clone(), environment, state: target.state, hosts: Vec::new(), upstreams, canary }
+        let (app, state, https) = (target.app.clone(), target.state, target.https);
+        let traffic = target.rules.as_ref().map(|rules| rules.traffic().clone()).unwrap_or_default();
+        Self { app, environment, state, hosts: Vec::new(), upstreams, https, canary, traffic }
     }
 }
 
-impl From<Saved> for RouteTable {
-    fn from(saved: Saved) -> Self {
+impl Saved {
+    fn into_table(self, bell: impl Fn() -> Bell) -> RouteTable {
         let mut known: HashMap<(SocketAddr, String), Arc<Upstream>> = HashMap::new();
         let mut routes = Vec::new();
-        for target in saved.targets {
+        for target in self.targets {
             let mut revive = |saved: Vec<SavedUpstream>| {
                 let one = |u: SavedUpstream| {
                     let key = (u.address, u.replica.clone());
-                    known.entry(key).or_insert_with(|| Upstream::new(u.address, u.replica)).clone()
+                    let fresh = || Upstream::speaking(u.protocol, u.address, u.replica);
+                    known.entry(key).or_insert_with(fresh).clone()
                 };
                 saved.into_iter().map(one).collect::<Vec<_>>()
             };
             let upstreams = revive(target.upstreams);
             let canary = target.canary.map(|c| Portion { percent: c.percent, upstreams: revive(c.upstreams) });
             let meter = Arc::new(Meter::new(target.environment));
-            let bell = Arc::default();
-            let whole = Arc::new(Target { app: target.app, upstreams, canary, state: target.state, bell, meter });
+            let bell = Arc::new(bell());
+            let (app, state, https) = (target.app, target.state, target.https);
+            let rules = (!target.traffic.is_plain()).then(|| Arc::new(Rules::new(target.traffic)));
+            let whole = Arc::new(Target { app, upstreams, canary, state, bell, meter, rules, https });
             routes.extend(target.hosts.into_iter().map(|host| (host, Arc::clone(&whole))));
         }
-        Self::new(saved.api.map(|api| (api.host, api.address)), routes)
+        RouteTable::new(self.api.map(|api| (api.host, api.address)), routes)
     }
 }

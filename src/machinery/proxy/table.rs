@@ -9,16 +9,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use super::{Meter, Upstream};
-use crate::base::model::Host;
+use super::{Certificates, Challenges, Meter, Rules, Upstream};
+use crate::base::model::{DomainName, Host, Https};
 
 /// `Upstream`s carry counters and open connections, so the next table must hold the same `Arc` for
 /// a replica that stays; see [`RouteTable::upstreams`].
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct RouteTable {
     api: Option<(Host, SocketAddr)>,
-    routes: HashMap<Box<str>, (Host, Arc<Target>)>,
+    routes: Arc<Routes>,
+    /// Routes of all hosts below one, by that one.
+    below: Arc<Routes>,
+    certificates: Arc<Certificates>,
+    challenges: Arc<Challenges>,
 }
+
+type Routes = HashMap<Box<str>, (DomainName, Arc<Target>)>;
 
 /// One environment of an app, as far as requests matter.
 #[derive(Debug)]
@@ -33,6 +39,9 @@ pub struct Target {
     pub bell: Arc<Bell>,
     /// The same one as long as the environment has a route.
     pub meter: Arc<Meter>,
+    /// None: every request goes to an upstream as it is. The same ones as long as they say the same.
+    pub rules: Option<Arc<Rules>>,
+    pub https: Https,
 }
 
 #[derive(Debug)]
@@ -103,49 +112,86 @@ pub(super) enum Entry<'a> {
 
 impl RouteTable {
     /// A route for the host of the API is left out and logged. Of two routes for one host the last counts.
-    pub fn new(api: Option<(Host, SocketAddr)>, routes: impl IntoIterator<Item = (Host, Arc<Target>)>) -> Self {
-        let mut table = Self { api, routes: HashMap::new() };
+    pub fn new(api: Option<(Host, SocketAddr)>, routes: impl IntoIterator<Item = (DomainName, Arc<Target>)>) -> Self {
+        let (mut whole, mut below) = (Routes::new(), Routes::new());
         for (host, target) in routes {
-            if table.api.as_ref().is_some_and(|(own, _)| *own == host) {
+            if api.as_ref().is_some_and(|(own, _)| own.as_str() == host.as_str()) {
                 tracing::warn!(app = target.app, host = %host, "a route for the host of the API is left out");
                 continue;
             }
-            table.routes.insert(host.as_str().into(), (host, target));
+            let place = if host.below().is_some() { &mut below } else { &mut whole };
+            place.insert(host.bare().into(), (host, target));
         }
-        table
+        let (certificates, challenges) = Default::default();
+        Self { api, routes: Arc::new(whole), below: Arc::new(below), certificates, challenges }
+    }
+
+    /// The same routes.
+    #[must_use]
+    pub fn with(&self, certificates: Arc<Certificates>) -> Self {
+        Self { certificates, ..self.clone() }
+    }
+
+    /// The same routes, while these are looked for.
+    #[must_use]
+    pub fn showing(&self, challenges: Arc<Challenges>) -> Self {
+        Self { challenges, ..self.clone() }
+    }
+
+    /// The same routes, with what is another's to change in the table of before.
+    #[must_use]
+    pub fn keeping(&self, before: &Self) -> Self {
+        let (certificates, challenges) = (Arc::clone(&before.certificates), Arc::clone(&before.challenges));
+        Self { certificates, challenges, ..self.clone() }
+    }
+
+    pub fn challenges(&self) -> &Arc<Challenges> {
+        &self.challenges
+    }
+
+    pub fn certificates(&self) -> &Arc<Certificates> {
+        &self.certificates
     }
 
     pub fn api(&self) -> Option<&(Host, SocketAddr)> {
         self.api.as_ref()
     }
 
-    pub fn target(&self, host: &Host) -> Option<&Arc<Target>> {
-        self.routes.get(host.as_str()).map(|(_, target)| target)
+    /// Of the route of that very name.
+    pub fn target(&self, name: &DomainName) -> Option<&Arc<Target>> {
+        let place = if name.below().is_some() { &self.below } else { &self.routes };
+        place.get(name.bare()).map(|(_, target)| target)
     }
 
     /// In no order.
-    pub fn routes(&self) -> impl Iterator<Item = (&Host, &Arc<Target>)> {
-        self.routes.values().map(|(host, target)| (host, target))
+    pub fn routes(&self) -> impl Iterator<Item = (&DomainName, &Arc<Target>)> {
+        self.routes.values().chain(self.below.values()).map(|(host, target)| (host, target))
     }
 
     /// Every upstream, as often as there are routes to it: what the next table should hold on to.
     pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
-        self.routes.values().flat_map(|(_, target)| target.all())
+        self.routes().flat_map(|(_, target)| target.all())
     }
 
     pub fn len(&self) -> usize {
-        self.routes.len()
+        self.routes.len() + self.below.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.routes.is_empty()
+        self.len() == 0
+    }
+
+    /// A route of the host itself goes before one of all hosts below another.
+    fn app(&self, host: &str) -> Option<&Arc<Target>> {
+        let below = || self.below.get(host.split_once('.')?.1);
+        self.routes.get(host).or_else(below).map(|(_, target)| target)
     }
 
     /// `host` in lower case, without port and trailing dot.
     pub(super) fn find(&self, host: &str) -> Option<Entry<'_>> {
         match &self.api {
             Some((own, address)) if own.as_str() == host => Some(Entry::Api(*address)),
-            _ => self.routes.get(host).map(|(_, target)| Entry::App(target)),
+            _ => self.app(host).map(Entry::App),
         }
     }
 }

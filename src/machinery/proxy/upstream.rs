@@ -1,16 +1,24 @@
-//! One replica: where it listens, how many requests are inside it, which open connections wait for
+//! One replica: where it listens and what it speaks, how many requests are inside it, which open connections wait for
 //! the next one. The connections belong to this object and end with it, so that none is ever
 //! reused for another replica that was given the same address.
 
+use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use hyper::http::uri::Scheme;
+use sha2::{Digest as _, Sha256};
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use super::channel::{Channel, Lane, keep_alive};
 use super::link::Link;
-use super::meter::{CLASSES, class_of};
+use super::meter::{CLASSES, Meter, class_of};
+use super::private;
+use super::standing::{Moment, Standing};
+use crate::base::model::Protocol;
 
 /// More idle connections than this are closed.
 const MOST_IDLE: usize = 128;
@@ -18,50 +26,95 @@ const MOST_IDLE: usize = 128;
 const LONGEST_IDLE: Duration = Duration::from_secs(4);
 /// A request that cannot be sent twice takes only a connection so fresh that its end would be known.
 const LONGEST_IDLE_UNREPEATABLE: Duration = Duration::from_secs(1);
-/// An upstream that refused is asked again after this, or earlier when there is no other.
-const AVOIDED: Duration = Duration::from_secs(2);
+/// Shared connections at once; further requests wait in one of them.
+const MOST_CHANNELS: usize = 8;
 
 /// Boxed, because a link is large and goes in and out with every request.
 type Idle = Vec<Box<Link>>;
 
 pub struct Upstream {
     address: SocketAddr,
+    /// Place in `Protocol::ALL`.
+    protocol: AtomicU8,
     replica: String,
+    mark: u64,
     in_flight: AtomicUsize,
     entered: AtomicU64,
     failures: AtomicU64,
     answered: AtomicU64,
     server_errors: AtomicU64,
     latency: [AtomicU64; CLASSES],
-    avoid_until: Mutex<Option<Instant>>,
-    /// Kept beside `avoid_until` so that the usual case takes no lock.
-    avoided: AtomicBool,
+    standing: Standing,
     retired: AtomicBool,
     left: Notify,
     idle: Mutex<Idle>,
+    channels: Mutex<Vec<Arc<Channel>>>,
+    /// Held by who opens a shared connection: whoever else needs one waits for it.
+    opening: tokio::sync::Mutex<()>,
+    /// Asked for either, it chose HTTP/1.1.
+    is_single: AtomicBool,
+}
+
+/// What a request wants of its link.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    /// It can be sent twice.
+    pub(super) repeatable: bool,
+    /// One that waits has just proven dead.
+    pub(super) fresh: bool,
+    /// It asks for another protocol on the same connection.
+    pub(super) switches: bool,
 }
 
 /// One request inside an upstream, until dropped.
-pub struct Pass(Arc<Upstream>);
+pub struct Pass {
+    upstream: Arc<Upstream>,
+    /// Whose requests may wait for this one to leave.
+    meter: Option<Arc<Meter>>,
+}
 
 impl Upstream {
     /// `replica` names the container or task behind the address; the two together are its identity.
     pub fn new(address: SocketAddr, replica: impl Into<String>) -> Arc<Self> {
+        Self::speaking(Protocol::default(), address, replica)
+    }
+
+    pub fn speaking(protocol: Protocol, address: SocketAddr, replica: impl Into<String>) -> Arc<Self> {
+        let replica = replica.into();
+        let digest = Sha256::digest(replica.as_bytes());
+        let mark = digest.first_chunk().map_or(0, |first| u64::from_be_bytes(*first));
         Arc::new(Self {
             address,
-            replica: replica.into(),
+            protocol: AtomicU8::new(protocol as u8),
+            replica,
+            mark,
             in_flight: AtomicUsize::new(0),
             entered: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             server_errors: AtomicU64::new(0),
             latency: Default::default(),
-            avoid_until: Mutex::new(None),
-            avoided: AtomicBool::new(false),
+            standing: Standing::new(Moment::now()),
             retired: AtomicBool::new(false),
             left: Notify::new(),
-            idle: Mutex::new(Vec::new()),
+            idle: Mutex::default(),
+            channels: Mutex::default(),
+            opening: tokio::sync::Mutex::default(),
+            is_single: AtomicBool::new(false),
         })
+    }
+
+    pub fn protocol(&self) -> Protocol {
+        let place = usize::from(self.protocol.load(Ordering::Relaxed));
+        Protocol::ALL.get(place).copied().unwrap_or_default()
+    }
+
+    /// For requests from now on; those inside go on as they began.
+    pub fn speak(&self, protocol: Protocol) {
+        if self.protocol.swap(protocol as u8, Ordering::Relaxed) != protocol as u8 {
+            self.is_single.store(false, Ordering::Relaxed);
+            self.let_go();
+        }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -70,6 +123,11 @@ impl Upstream {
 
     pub fn replica(&self) -> &str {
         &self.replica
+    }
+
+    /// Stands for the replica where its id is nobody's to know.
+    pub(super) fn mark(&self) -> u64 {
+        self.mark
     }
 
     /// Requests and tunnels inside; each counts until the last byte of its answer has passed.
@@ -107,6 +165,7 @@ impl Upstream {
     pub fn answered(&self, status: u16, took: Duration) {
         self.latency[class_of(took)].fetch_add(1, Ordering::Relaxed);
         self.answered.fetch_add(1, Ordering::Relaxed);
+        self.standing.answered(took);
         if status >= 500 {
             self.server_errors.fetch_add(1, Ordering::Relaxed);
         }
@@ -117,7 +176,7 @@ impl Upstream {
     pub fn retire(&self) {
         self.retired.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        self.idle().clear();
+        self.let_go();
         self.left.notify_waiters();
     }
 
@@ -147,34 +206,111 @@ impl Upstream {
     /// `None` when it is retired.
     pub fn enter(self: &Arc<Self>) -> Option<Pass> {
         self.in_flight.fetch_add(1, Ordering::SeqCst);
+        self.counted()
+    }
+
+    /// `None` when it is retired, or has `most` inside.
+    pub(super) fn enter_below(self: &Arc<Self>, most: usize) -> Option<Pass> {
+        let one_more = |inside: usize| (inside < most).then_some(inside + 1);
+        self.in_flight.try_update(Ordering::SeqCst, Ordering::SeqCst, one_more).ok()?;
+        self.counted()
+    }
+
+    /// For who is counted in flight.
+    fn counted(self: &Arc<Self>) -> Option<Pass> {
         self.entered.fetch_add(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        let pass = Pass(Arc::clone(self));
+        let pass = Pass { upstream: Arc::clone(self), meter: None };
         // Either this sees `retired`, or whoever retired sees the request counted.
         (!self.is_retired()).then_some(pass)
     }
 
     pub fn failed(&self) {
         self.failures.fetch_add(1, Ordering::Relaxed);
-        *self.avoid_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + AVOIDED);
-        self.avoided.store(true, Ordering::Release);
+        self.standing.failed(Moment::now());
     }
 
-    pub(super) fn is_avoided(&self) -> bool {
-        if !self.avoided.load(Ordering::Acquire) {
-            return false;
+    pub(super) fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    /// An open connection, or a new one within `longest`.
+    pub(super) async fn link(&self, wanted: Wanted, longest: Duration) -> io::Result<Box<Link>> {
+        let protocol = self.protocol();
+        let shares = match protocol {
+            Protocol::Http1 => false,
+            Protocol::H2c => true,
+            Protocol::Https => !wanted.switches && !self.is_single.load(Ordering::Relaxed),
+        };
+        if shares && let Some(lane) = self.lane(false) {
+            return Ok(lane);
         }
-        let mut until = self.avoid_until.lock().unwrap_or_else(PoisonError::into_inner);
-        let still = until.is_some_and(|until| Instant::now() < until);
-        if !still {
-            *until = None;
-            self.avoided.store(false, Ordering::Release);
+        if protocol != Protocol::H2c
+            && !wanted.fresh
+            && let Some(link) = self.take_idle(wanted.repeatable)
+        {
+            return Ok(link);
         }
-        still
+        let opened = async {
+            if !shares {
+                return self.open(protocol, false).await;
+            }
+            let _turn = self.opening.lock().await;
+            match self.lane(false) {
+                Some(lane) => Ok(lane),
+                None if self.channels().len() >= MOST_CHANNELS => {
+                    self.lane(true).ok_or(io::ErrorKind::NotConnected.into())
+                }
+                None => self.open(protocol, true).await,
+            }
+        };
+        tokio::time::timeout(longest, opened).await?
+    }
+
+    async fn open(&self, protocol: Protocol, shares: bool) -> io::Result<Box<Link>> {
+        let stream = TcpStream::connect(self.address).await?;
+        stream.set_nodelay(true)?;
+        if shares {
+            keep_alive(&stream)?;
+        }
+        match protocol {
+            Protocol::Http1 => Link::over(stream).await,
+            Protocol::H2c => Ok(self.share(Channel::open(stream, Scheme::HTTP).await?)),
+            Protocol::Https => {
+                let stream = private::connect(stream, self.address, shares).await?;
+                if private::speaks_http_2(&stream) {
+                    return Ok(self.share(Channel::open(stream, Scheme::HTTPS).await?));
+                }
+                if shares {
+                    self.is_single.store(true, Ordering::Relaxed);
+                }
+                Link::over(stream).await
+            }
+        }
+    }
+
+    fn share(&self, channel: Arc<Channel>) -> Box<Link> {
+        let mut channels = self.channels();
+        let lane = Box::new(Link::Shared(Lane::squeezed(&channel)));
+        if !self.is_retired() {
+            channels.push(channel);
+        }
+        lane
+    }
+
+    /// In the first connection that has room; `crowded`: else in the one with the fewest requests.
+    fn lane(&self, crowded: bool) -> Option<Box<Link>> {
+        let mut channels = self.channels();
+        channels.retain(|channel| channel.is_open());
+        let lane = channels.iter().find_map(Lane::of).or_else(|| {
+            let least = channels.iter().min_by_key(|channel| channel.streams()).filter(|_| crowded)?;
+            Some(Lane::squeezed(least))
+        });
+        Some(Box::new(Link::Shared(lane?)))
     }
 
     /// The connection used last, if it still lives.
-    pub(super) fn take_idle(&self, repeatable: bool) -> Option<Box<Link>> {
+    fn take_idle(&self, repeatable: bool) -> Option<Box<Link>> {
         let longest = if repeatable { LONGEST_IDLE } else { LONGEST_IDLE_UNREPEATABLE };
         loop {
             let mut link = self.idle().pop()?;
@@ -202,6 +338,16 @@ impl Upstream {
     /// Closes connections that nobody will use again.
     pub(super) fn sweep(&self) {
         self.idle().retain_mut(|link| link.idle_for() <= LONGEST_IDLE && link.is_usable());
+        self.channels().retain(|channel| channel.is_open() && !channel.is_idle());
+    }
+
+    fn let_go(&self) {
+        self.idle().clear();
+        self.channels().clear();
+    }
+
+    fn channels(&self) -> MutexGuard<'_, Vec<Arc<Channel>>> {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn idle(&self) -> MutexGuard<'_, Idle> {
@@ -217,14 +363,23 @@ impl std::fmt::Debug for Upstream {
 
 impl Pass {
     pub(super) fn upstream(&self) -> &Arc<Upstream> {
-        &self.0
+        &self.upstream
+    }
+
+    /// Tells those that wait there when it leaves.
+    pub(super) fn of(mut self, meter: &Arc<Meter>) -> Self {
+        self.meter = Some(Arc::clone(meter));
+        self
     }
 }
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        if self.0.in_flight.fetch_sub(1, Ordering::SeqCst) == 1 && self.0.is_retired() {
-            self.0.left.notify_waiters();
+        if self.upstream.in_flight.fetch_sub(1, Ordering::SeqCst) == 1 && self.upstream.is_retired() {
+            self.upstream.left.notify_waiters();
         }
+        // Who came to wait before this, sees it now; who comes after it, has seen it gone.
+        fence(Ordering::SeqCst);
+        self.meter.iter().for_each(|meter| meter.queue().freed());
     }
 }

@@ -26,7 +26,9 @@ use crate::base::model::{
 };
 
 pub use command::{Attached, CommandSpec, Control, EnterSpec, SeenCommand};
-pub use recipe::{ForeignImage, RecipeFault, RecipeLine, RecipeLines, RecipeSpec};
+pub use recipe::{
+    ForeignImage, RecipeCommand, RecipeFault, RecipeLine, RecipeLines, RecipeMount, RecipeRun, RecipeSpec,
+};
 
 /// Bytes that arrive in pieces; an error ends the stream.
 pub type ByteStream = BoxStream<'static, std::io::Result<Bytes>>;
@@ -275,8 +277,27 @@ pub trait Engine: Send + Sync {
     /// `false`: something that exists, running or not, is of it, and it stays. Already gone is success.
     async fn remove_image(&self, image: &ImageDigest) -> Result<bool>;
 
-    /// Builds a Dockerfile; what it makes is the app's, in place of what the last build made. Bounded in time by itself.
+    /// Builds a Dockerfile, or a part of one. Bounded in time by itself.
     async fn build_recipe(&self, spec: RecipeSpec) -> Result<RecipeLines>;
+
+    /// Runs one command of a Dockerfile. Nothing of it but its image and its caches is there when the lines end.
+    async fn run_recipe(&self, run: RecipeRun) -> Result<RecipeLines>;
+
+    /// What a path of an image that a build made, or builds upon, holds: as a tar stream whose names begin with the path's
+    /// last part.
+    async fn read_recipe(&self, app: &AppId, image: &str, path: &str) -> Result<ByteStream>;
+
+    /// An image that was built is the app's result, in place of the last one.
+    async fn keep_recipe(&self, app: &AppId, image: &str) -> Result<()>;
+
+    /// Removes what a command of the app's builds left that did not come to its end; with `caches`, those too.
+    async fn clear_recipe(&self, app: &AppId, caches: bool) -> Result<()>;
+
+    /// Apps of which there is something that `clear_recipe` removes, caches not counted.
+    async fn unfinished_recipes(&self) -> Result<Vec<AppId>>;
+
+    /// Bytes that each app's caches hold, as far as the engine can tell. It walks through them.
+    async fn recipe_cache_sizes(&self) -> Result<BTreeMap<AppId, u64>>;
 
     /// What each stage of a Dockerfile must be labelled with, so that what a build leaves is found again.
     fn recipe_labels(&self, app: &AppId) -> BTreeMap<String, String>;
@@ -287,10 +308,11 @@ pub trait Engine: Send + Sync {
     /// Removes it, with all that builds of it left. Not there is success.
     async fn forget_recipe(&self, app: &AppId) -> Result<()>;
 
-    /// Apps that have one.
+    /// Apps that have one, or caches of one.
     async fn recipes(&self) -> Result<Vec<AppId>>;
 
-    /// An image that is not ours, by its full name (`host/name:tag` or `host/name@digest`), if the engine has it.
+    /// An image that is not ours, by its full name (`host/name:tag` or `host/name@digest`), or one that a build made, by its
+    /// id, if the engine has it.
     async fn foreign_image(&self, reference: &str) -> Result<Option<ForeignImage>>;
 
     /// Has the engine fetch one from its registry.

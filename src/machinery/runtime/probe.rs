@@ -40,10 +40,6 @@ pub async fn ready(addr: SocketAddr, check: &Check, timeout: Duration) -> Result
         Check::Tcp => None,
         Check::Http { path, .. } => Some(path.as_str()),
     };
-    let well = |status: u16| match check {
-        Check::Http { status: Some(wanted), .. } => status == *wanted,
-        _ => status < 500,
-    };
     if let Some(path) = path.filter(|p| !p.starts_with('/') || p.chars().any(|c| !c.is_ascii_graphic())) {
         return Err(ProbeFault::BadPath { path: path.to_owned() });
     }
@@ -61,7 +57,7 @@ pub async fn ready(addr: SocketAddr, check: &Check, timeout: Duration) -> Result
     match tokio::time::timeout_at(deadline, get(&mut stream, addr, path)).await {
         Err(_) => Err(ProbeFault::AnswerTimedOut { path: path.to_owned(), within: timeout }),
         Ok(Err(fault)) => Err(ProbeFault::NotHttp { port, cause: fault.to_string() }),
-        Ok(Ok(status)) if well(status) => Ok(()),
+        Ok(Ok(status)) if check.is_met_by(status) => Ok(()),
         Ok(Ok(status)) => Err(ProbeFault::Status { path: path.to_owned(), status }),
     }
 }

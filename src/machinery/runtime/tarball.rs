@@ -181,6 +181,10 @@ impl Reader {
 
 /// The same archive without the entries that `unwanted` picks; the others pass as they are.
 pub fn without(archive: ByteStream, unwanted: fn(&Entry) -> bool) -> ByteStream {
+    changed(archive, unwanted, None)
+}
+
+fn changed(archive: ByteStream, unwanted: fn(&Entry) -> bool, mode: Option<u32>) -> ByteStream {
     enum At {
         Header,
         Content(usize),
@@ -200,7 +204,10 @@ pub fn without(archive: ByteStream, unwanted: fn(&Entry) -> bool) -> ByteStream 
                     Some(entry) if unwanted(&entry) => At::Header,
                     Some(entry) => {
                         let padding = (entry.size.wrapping_neg() % BLOCK as u64) as usize;
-                        let raw = std::mem::take(&mut reader.raw);
+                        let mut raw = std::mem::take(&mut reader.raw);
+                        if let (Some(mode), Kind::File | Kind::Directory) = (mode, entry.kind) {
+                            set_mode(&mut raw, mode);
+                        }
                         return Ok(Some((Bytes::from(raw), (reader, At::Content(padding)))));
                     }
                 },
@@ -213,6 +220,21 @@ pub fn without(archive: ByteStream, unwanted: fn(&Entry) -> bool) -> ByteStream 
         }
     });
     kept.boxed()
+}
+
+/// In the last of these blocks, the entry's own.
+fn set_mode(raw: &mut [u8], mode: u32) {
+    let at = raw.len().saturating_sub(BLOCK);
+    let header = &mut raw[at..];
+    header[100..108].copy_from_slice(format!("{:07o}\0", mode & 0o7777).as_bytes());
+    header[148..156].copy_from_slice(b"        ");
+    let sum: u64 = header.iter().map(|b| u64::from(*b)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+}
+
+/// The same archive, every file and directory of this mode.
+pub fn with_mode(archive: ByteStream, mode: u32) -> ByteStream {
+    changed(archive, |_| false, Some(mode))
 }
 
 /// Octal text, or base 256 when the top bit is set (GNU).
@@ -271,13 +293,32 @@ pub fn append_owned(out: &mut Vec<u8>, path: &str, kind: Kind, mode: u32, owner:
     entry(out, (path, kind), mode, owner, ("", b""));
 }
 
-fn entry(
-    out: &mut Vec<u8>,
-    (path, kind): (&str, Kind),
-    mode: u32,
-    (uid, gid): (u64, u64),
-    (link, content): (&str, &[u8]),
-) {
+/// As `append`, for what is root's.
+pub fn append_for_root(out: &mut Vec<u8>, path: &str, kind: Kind, mode: u32, link: &str, content: &[u8]) {
+    entry(out, (path, kind), mode, (0, 0), (link, content));
+}
+
+/// As `append_for_root`, for a file of this user and group.
+pub fn append_file(out: &mut Vec<u8>, path: &str, mode: u32, owner: (u64, u64), content: &[u8]) {
+    entry(out, (path, Kind::File), mode, owner, ("", content));
+}
+
+/// An archive of one file of root's, whose content comes in pieces.
+pub fn one_file(path: &str, mode: u32, size: u64, content: ByteStream) -> ByteStream {
+    let mut head = Vec::new();
+    header(&mut head, (path, Kind::File), mode, (0, 0), ("", size));
+    let mut end = vec![0; (size.wrapping_neg() % BLOCK as u64) as usize];
+    finish(&mut end);
+    stream::iter([Ok(Bytes::from(head))]).chain(content).chain(stream::iter([Ok(Bytes::from(end))])).boxed()
+}
+
+fn entry(out: &mut Vec<u8>, path: (&str, Kind), mode: u32, owner: (u64, u64), (link, content): (&str, &[u8])) {
+    header(out, path, mode, owner, (link, content.len() as u64));
+    out.extend_from_slice(content);
+    out.resize(out.len().next_multiple_of(BLOCK), 0);
+}
+
+fn header(out: &mut Vec<u8>, (path, kind): (&str, Kind), mode: u32, (uid, gid): (u64, u64), (link, size): (&str, u64)) {
     if path.len() > 100 {
         let body = format!(" path={path}\n");
         let mut length = body.len() + 1;
@@ -293,7 +334,7 @@ fn entry(
     field(100, &octal(u64::from(mode), 7));
     field(108, &octal(uid & 0o7_777_777, 7));
     field(116, &octal(gid & 0o7_777_777, 7));
-    field(124, &octal(content.len() as u64, 11));
+    field(124, &octal(size, 11));
     field(136, &octal(0, 11));
     field(148, b"        ");
     field(
@@ -310,8 +351,6 @@ fn entry(
     let sum: u64 = header.iter().map(|b| u64::from(*b)).sum();
     header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
     out.extend_from_slice(&header);
-    out.extend_from_slice(content);
-    out.resize(out.len().next_multiple_of(BLOCK), 0);
 }
 
 /// Two zero blocks.

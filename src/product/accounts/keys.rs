@@ -17,13 +17,13 @@ pub struct NewKey {
 }
 
 pub async fn keys(ctx: &Ctx, actor: &Actor) -> Result<Vec<SshKey>> {
-    actor.may_act()?;
+    actor.may_act_freely()?;
     let mut tx = ctx.store.read().await?;
     ssh_keys::list(&mut tx, &actor.user.id).await
 }
 
 pub async fn add_key(ctx: &Ctx, actor: &Actor, new: NewKey) -> Result<SshKey> {
-    actor.may_act()?;
+    actor.may_act_freely()?;
     let mut tx = ctx.store.begin().await?;
     let key = insert(&mut tx, ctx, &actor.user, new).await?;
     tx.commit().await?;
@@ -32,7 +32,7 @@ pub async fn add_key(ctx: &Ctx, actor: &Actor, new: NewKey) -> Result<SshKey> {
 }
 
 pub async fn remove_key(ctx: &Ctx, actor: &Actor, name: &str) -> Result<()> {
-    actor.may_act()?;
+    actor.may_act_freely()?;
     let mut tx = ctx.store.begin().await?;
     if !ssh_keys::delete(&mut tx, &actor.user.id, name).await? {
         return Err(Error::not_found("key"));

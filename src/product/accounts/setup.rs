@@ -64,13 +64,13 @@ pub async fn setup(ctx: &Ctx, token: &str, new: NewOperator) -> Result<(User, Se
         created_at: now,
     };
     users::insert(&mut tx, &user).await?;
-    let actor = Actor { user, memberships: Vec::new() };
+    let actor = Actor { user, memberships: Vec::new(), bound: None };
     let organization = tenancy::default_organization(&mut tx, ctx, &actor).await?;
     tenancy::default_space(&mut tx, ctx, &organization).await?;
     if let Some(public_key) = new.ssh_key {
         keys::insert(&mut tx, ctx, &actor.user, NewKey { name: None, public_key }).await?;
     }
-    let first = NewToken { name: "setup".into(), expires_in_days: None };
+    let first = NewToken { name: "setup".into(), expires_in_days: None, grant: None };
     let (_, text) = tokens::insert(&mut tx, ctx, &actor.user, first).await?;
     settings::delete(&mut tx, SETTING).await?;
     tx.commit().await?;

@@ -5,12 +5,12 @@ use rand::TryRng;
 use sha2::{Digest, Sha256};
 
 use super::label;
-use crate::base::access::Actor;
+use crate::base::access::{Action, Actor, Role, Scope};
 use crate::base::error::{Error, Kind, Result};
-use crate::base::model::{ApiToken, Id, TokenId, User};
+use crate::base::model::{ApiToken, App, Grant, Id, TokenId, User};
 use crate::base::secret::Secret;
 use crate::product::Ctx;
-use crate::state::store::{Tx, memberships, ssh_keys, tokens as rows};
+use crate::state::store::{Tx, apps, memberships, ssh_keys, tokens as rows};
 
 const MOST_TOKENS: usize = 100;
 const LONGEST_DAYS: i64 = 3650;
@@ -22,11 +22,21 @@ pub struct NewToken {
     pub name: String,
     /// None never expires.
     pub expires_in_days: Option<i64>,
+    /// For one app, with no more than this role there; none: for all that its owner may.
+    pub grant: Option<(App, Role)>,
 }
 
 /// The text is in the answer and nowhere else.
 pub async fn create_token(ctx: &Ctx, actor: &Actor, new: NewToken) -> Result<(ApiToken, Secret<String>)> {
-    actor.may_act()?;
+    actor.may_act_freely()?;
+    if let Some((app, role)) = &new.grant {
+        let needs = match role {
+            Role::Viewer => Action::ViewApp,
+            Role::Developer => Action::Deploy,
+            Role::Admin | Role::Owner => return Err(Error::invalid("role", "must be viewer or developer")),
+        };
+        actor.may(needs, &app.into())?;
+    }
     let mut tx = ctx.store.begin().await?;
     let made = insert(&mut tx, ctx, &actor.user, new).await?;
     tx.commit().await?;
@@ -35,13 +45,13 @@ pub async fn create_token(ctx: &Ctx, actor: &Actor, new: NewToken) -> Result<(Ap
 }
 
 pub async fn tokens(ctx: &Ctx, actor: &Actor) -> Result<Vec<ApiToken>> {
-    actor.may_act()?;
+    actor.may_act_freely()?;
     let mut tx = ctx.store.read().await?;
     rows::list(&mut tx, &actor.user.id).await
 }
 
 pub async fn remove_token(ctx: &Ctx, actor: &Actor, name: &str) -> Result<()> {
-    actor.may_act()?;
+    actor.may_act_freely()?;
     let mut tx = ctx.store.begin().await?;
     if !rows::delete(&mut tx, &actor.user.id, name).await? {
         return Err(Error::not_found("token"));
@@ -64,13 +74,19 @@ pub async fn actor_by_token(ctx: &Ctx, token: &str) -> Result<Actor> {
         return Err(Error::unauthenticated());
     };
     let memberships = memberships::of_user(&mut tx, &user.id).await?;
+    let mut actor = Actor { user, memberships, bound: None };
+    if let Some(grant) = &row.grant {
+        let app = apps::find(&mut tx, &Scope::Platform, &grant.app).await?.ok_or_else(Error::unauthenticated)?;
+        // Who gave it may have lost his own role there.
+        actor = actor.bound_to(&app, grant.role).ok_or_else(Error::unauthenticated)?;
+    }
     drop(tx);
     if row.last_used_at.is_none_or(|last| now.since(last) > TOUCH_EVERY) {
         let mut tx = ctx.store.begin().await?;
         rows::touch(&mut tx, &row.id, now).await?;
         tx.commit().await?;
     }
-    Ok(Actor { user, memberships })
+    Ok(actor)
 }
 
 /// For the SSH edge, after the key has proved itself. None is an unknown key or a disabled user.
@@ -81,7 +97,7 @@ pub async fn actor_by_fingerprint(ctx: &Ctx, fingerprint: &str) -> Result<Option
         return Ok(None);
     };
     let memberships = memberships::of_user(&mut tx, &user.id).await?;
-    Ok(Some(Actor { user, memberships }))
+    Ok(Some(Actor { user, memberships, bound: None }))
 }
 
 pub(super) async fn insert(tx: &mut Tx, ctx: &Ctx, user: &User, new: NewToken) -> Result<(ApiToken, Secret<String>)> {
@@ -100,6 +116,7 @@ pub(super) async fn insert(tx: &mut Tx, ctx: &Ctx, user: &User, new: NewToken) -
         created_at: ctx.now(),
         expires_at: new.expires_in_days.map(|days| ctx.now().plus_millis(days * DAY)),
         last_used_at: None,
+        grant: new.grant.map(|(app, role)| Grant { app: app.id, app_name: app.name, role }),
     };
     match rows::insert(tx, &token, &digest(text.reveal())).await {
         Err(error) if error.kind == Kind::Exists => {

@@ -5,10 +5,10 @@ use futures_util::stream::BoxStream;
 
 use crate::base::access::{Action, Actor};
 use crate::base::error::{Error, Result};
-use crate::base::model::{App, Build, Environment, JobId, Release};
+use crate::base::model::{App, Build, Deployment, Environment, JobId, Release};
 use crate::product::Ctx;
 use crate::state::logs::{LogEvent, LogName};
-use crate::state::store::{builds as build_rows, jobs, releases as release_rows};
+use crate::state::store::{builds as build_rows, deployments as deployment_rows, jobs, releases as release_rows};
 
 /// Newest first; `before` is the lowest number of the page before.
 pub async fn releases(
@@ -52,6 +52,12 @@ pub async fn build(ctx: &Ctx, actor: &Actor, app: &App, which: &str) -> Result<B
         }
     };
     found.ok_or_else(|| Error::not_found("build"))
+}
+
+/// What deploys what a build made.
+pub async fn deployment_of(ctx: &Ctx, actor: &Actor, app: &App, build: &Build) -> Result<Option<Deployment>> {
+    actor.may(Action::ViewApp, &app.into())?;
+    deployment_rows::of_job(&mut ctx.store.read().await?, &build.job_id).await
 }
 
 /// What stands where the log stood of a job that ended long ago.

@@ -35,6 +35,9 @@ pub struct EnvironmentChange {
     pub watch_seconds: Option<u32>,
     /// With its hold.
     pub strategy: Option<Strategy>,
+    /// Some(None): back to what `app.json` says.
+    pub redirect: Option<Option<bool>>,
+    pub hsts_seconds: Option<Option<u32>>,
 }
 
 /// The longest watch: a push waits for its end.
@@ -177,6 +180,14 @@ pub async fn change_environment(
     }
     spec.watch_seconds = change.watch_seconds.unwrap_or(spec.watch_seconds);
     spec.stopped = change.stopped.unwrap_or(spec.stopped);
+    spec.https.redirect = change.redirect.unwrap_or(spec.https.redirect);
+    spec.https.hsts_seconds = change.hsts_seconds.unwrap_or(spec.https.hsts_seconds);
+    if let Some(text) = spec.https.fault() {
+        return Err(Error::invalid("hsts_seconds", text));
+    }
+    if spec.https != was.https {
+        what.push("https".to_owned());
+    }
     if spec.watch_seconds != was.watch_seconds {
         what.push("watch".to_owned());
     }

@@ -54,6 +54,12 @@ pub(crate) async fn find(tx: &mut Tx, actor: &Actor, text: &str) -> Result<App> 
     }
 }
 
+/// Where the page after this one of `list` begins; none after the last one.
+pub fn next(page: &[App], limit: i64) -> Option<&AppName> {
+    // Namesakes are on one page, so that it may have more than `limit`.
+    page.last().filter(|_| i64::try_from(page.len()).is_ok_and(|length| length >= limit)).map(|last| &last.name)
+}
+
 /// By name; `after` is the last name of the page before.
 pub async fn list(ctx: &Ctx, actor: &Actor, after: Option<&AppName>, limit: i64) -> Result<Vec<App>> {
     actor.may_act()?;

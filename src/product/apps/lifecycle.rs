@@ -19,7 +19,7 @@ pub struct NewApp {
 }
 
 pub async fn create(ctx: &Ctx, actor: &Actor, new: NewApp) -> Result<App> {
-    actor.may_act()?;
+    actor.may_act_freely()?;
     let mut tx = ctx.store.begin().await?;
     let organization = match &new.organization {
         Some(name) => organizations::find_by_name(&mut tx, &actor.scope(), name)
@@ -96,8 +96,11 @@ pub async fn refreshed(ctx: &Ctx, actor: &Actor) -> Result<Actor> {
 }
 
 async fn reloaded(tx: &mut Tx, actor: &Actor) -> Result<Actor> {
+    if actor.bound.is_some() {
+        return Ok(actor.clone());
+    }
     let memberships = crate::state::store::memberships::of_user(tx, &actor.user.id).await?;
-    Ok(Actor { user: actor.user.clone(), memberships })
+    Ok(Actor { user: actor.user.clone(), memberships, bound: None })
 }
 
 async fn owner(tx: &mut Tx, actor: &Actor, app: &App) -> Result<Organization> {

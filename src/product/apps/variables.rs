@@ -133,6 +133,41 @@ async fn insert_next(
     }
 }
 
+/// Changes that an order brings along, as they may lie in a record until they are written. The caller has asked the actor.
+pub async fn seal_changes(
+    tx: &mut Tx,
+    ctx: &Ctx,
+    organization: &OrganizationId,
+    order: &str,
+    changes: &VariableChanges,
+) -> Result<String> {
+    check(changes)?;
+    let plain: BTreeMap<&VariableName, Option<&str>> =
+        changes.iter().map(|(name, value)| (name, value.as_ref().map(|value| value.reveal().as_str()))).collect();
+    let plain = Secret::new(serde_json::to_vec(&plain).map_err(Error::internal)?);
+    let sealed = ctx.vault.seal(tx, &scope(organization), &ordered(order), plain.reveal()).await?;
+    Ok(hex::encode(sealed))
+}
+
+/// The reverse of [`seal_changes`].
+pub async fn unseal_changes(
+    tx: &mut Tx,
+    ctx: &Ctx,
+    organization: &OrganizationId,
+    order: &str,
+    sealed: &str,
+) -> Result<VariableChanges> {
+    let sealed = hex::decode(sealed).map_err(Error::internal)?;
+    let plain = ctx.vault.unseal(tx, &scope(organization), &ordered(order), &sealed).await?;
+    let changes: BTreeMap<VariableName, Option<String>> = serde_json::from_slice(plain.reveal())
+        .map_err(|_| Error::internal(format!("variables of the order {order} are not a map of texts")))?;
+    Ok(changes.into_iter().map(|(name, value)| (name, value.map(Secret::new))).collect())
+}
+
+fn ordered(order: &str) -> String {
+    format!("variables/of/{order}")
+}
+
 fn check(changes: &VariableChanges) -> Result<()> {
     for (name, value) in changes {
         let Some(value) = value else { continue };

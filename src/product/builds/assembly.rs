@@ -6,14 +6,15 @@ use std::collections::{BTreeMap, HashSet};
 use serde_json::json;
 
 use super::export::Refused;
-use super::{Built, Detected, Imaged};
-use crate::base::model::ImageDigest;
-use crate::machinery::image::{AddedLayer, BlobStore, ImageError, ImageSpec, Layer, assemble, inspect};
+use super::seam::{self, GROUP, Ground, LIFECYCLE, Own, PROCESSES, Seam};
+use super::{Built, Detected, Imaged, Ingredient};
+use crate::base::model::{ImageDigest, PORT, Processes};
+use crate::machinery::image::{AddedLayer, BlobStore, ImageError, ImageSpec, Layer, assemble, inspect, stacked};
 
 /// Blocks. `before` is the app's image before this one.
 pub(super) fn image(
     blobs: &BlobStore,
-    base: ImageDigest,
+    ground: &Ground,
     before: Option<&ImageDigest>,
     detected: &Detected,
     built: &Built,
@@ -26,18 +27,59 @@ pub(super) fn image(
             layer.digest.parse().map_err(|_| ImageError::Document(format!("{:?} is no digest", layer.digest)))?;
         layers.push(AddedLayer { layer: Layer { digest, size: layer.bytes }, created_by: layer.path.clone() });
     }
-    let spec = ImageSpec {
-        labels: labels(&base, detected, built),
-        base: Some(base),
+    let mut labels = labels(detected, built);
+    let own = Own {
+        packages: ground.packages.iter().filter_map(Ingredient::package).map(str::to_owned).collect(),
+        variables: built.environment.keys().cloned().collect(),
+        labels: labels.keys().cloned().collect(),
+        port: web.map(|_| PORT),
+    };
+    ground.mark(blobs, &mut labels, &own)?;
+    let command = default.map(|process| process.command.clone());
+    let image = assemble(blobs, &spec(ground, layers, (labels, built.environment.clone()), command, &own))?;
+    imaged(blobs, image, before, &built.processes)
+}
+
+/// The same app on another ground, as a build there would have made it; nothing of its layers is read. Blocks.
+pub(super) fn rebased(blobs: &BlobStore, image: &ImageDigest, ground: &Ground) -> Result<ImageDigest, Refused> {
+    let facts = inspect(blobs, image)?;
+    let Seam { own, beneath, .. } = Seam::read(&facts).map_err(ImageError::Unfit)?;
+    let layers = stacked(blobs, image)?.split_off(beneath);
+    let mut labels = seam::own_labels(&facts, &own);
+    ground.mark(blobs, &mut labels, &own)?;
+    let environment = facts.env.into_iter().filter(|(name, _)| own.variables.contains(name)).collect();
+    let command = Some(facts.cmd).filter(|command| !command.is_empty());
+    Ok(assemble(blobs, &spec(ground, layers, (labels, environment), command, &own))?)
+}
+
+fn spec(
+    ground: &Ground,
+    layers: Vec<AddedLayer>,
+    (labels, env): (BTreeMap<String, String>, BTreeMap<String, String>),
+    cmd: Option<Vec<String>>,
+    own: &Own,
+) -> ImageSpec {
+    ImageSpec {
+        base: Some(ground.image.clone()),
         layers,
-        env: built.environment.clone(),
+        labels,
+        env,
         user: Some("1000:1000".into()),
         working_dir: Some("/workspace".into()),
         entrypoint: Some(Vec::new()),
-        cmd: default.map(|process| process.command.clone()),
+        cmd,
+        exposed_port: own.port,
         ..Default::default()
-    };
-    let image = assemble(blobs, &spec)?;
+    }
+}
+
+/// What is new in an image since the one before.
+pub(super) fn imaged(
+    blobs: &BlobStore,
+    image: ImageDigest,
+    before: Option<&ImageDigest>,
+    processes: &Processes,
+) -> Result<Imaged, Refused> {
     let facts = inspect(blobs, &image)?;
     let known: HashSet<_> = match before.map(|before| inspect(blobs, before)) {
         Some(Ok(before)) => before.layers.into_iter().map(|layer| layer.digest).collect(),
@@ -46,7 +88,7 @@ pub(super) fn image(
     let new: Vec<_> = facts.layers.iter().filter(|layer| !known.contains(&layer.digest)).collect();
     Ok(Imaged {
         image,
-        processes: built.processes.clone(),
+        processes: processes.clone(),
         layers_total: facts.layers.len(),
         layers_new: new.len(),
         bytes_new: new.iter().map(|layer| layer.size).sum(),
@@ -54,7 +96,7 @@ pub(super) fn image(
 }
 
 /// Labels of the platform specification ("Image labels"), and what the buildpacks named.
-fn labels(base: &ImageDigest, detected: &Detected, built: &Built) -> BTreeMap<String, String> {
+fn labels(detected: &Detected, built: &Built) -> BTreeMap<String, String> {
     let group = &detected.members;
     let processes: Vec<_> = built
         .processes
@@ -77,19 +119,18 @@ fn labels(base: &ImageDigest, detected: &Detected, built: &Built) -> BTreeMap<St
     let workspace: Vec<_> =
         built.layers.iter().filter(|layer| layer.path == "workspace").map(|l| json!({ "sha": l.digest })).collect();
 
-    let bom = built.layers.iter().find(|layer| layer.path == "sbom").map(|layer| json!({ "sha": layer.digest }));
+    let one =
+        |path: &str| built.layers.iter().find(|layer| layer.path == path).map(|layer| json!({ "sha": layer.digest }));
 
     let mut labels = built.labels.clone();
     labels.retain(|key, _| !key.starts_with("io.hythe.") && !key.starts_with("io.buildpacks."));
+    labels
+        .insert(PROCESSES.into(), json!({ "processes": processes, "buildpacks": members, "launcher": {} }).to_string());
     labels.insert(
-        "io.buildpacks.build.metadata".into(),
-        json!({ "processes": processes, "buildpacks": members, "launcher": {} }).to_string(),
-    );
-    labels.insert(
-        "io.buildpacks.lifecycle.metadata".into(),
-        json!({ "app": workspace, "sbom": bom, "buildpacks": layered, "runImage": { "reference": base.as_str() } })
+        LIFECYCLE.into(),
+        json!({ "app": workspace, "sbom": one("sbom"), "launcher": one("launcher"), "buildpacks": layered })
             .to_string(),
     );
-    labels.insert("io.hythe.buildpacks".into(), detected.group.join(" "));
+    labels.insert(GROUP.into(), detected.group.join(" "));
     labels
 }

@@ -12,6 +12,7 @@ use super::bounds::{Bounds, LOOK};
 use super::cache::{Cache, KeptLayer};
 use super::export::{self, Refused};
 use super::images::Images;
+use super::last::{self, Last};
 use super::members::{self, Part, Pool};
 use super::network::Network;
 use super::order::{self, Slot};
@@ -21,7 +22,7 @@ use super::place::{AWAKE, Deadline, Place};
 use super::plan::{self, Choice, Look, NoChoice};
 use super::{
     BuildFailure, BuildLog, BuildRequest, Built, BuiltLayer, Detected, Imaged, Source, assembly, environment, launch,
-    launcher, lines, messages, remains, slices,
+    launcher, lines, messages, remains, sbom, slices,
 };
 use crate::base::config;
 use crate::base::model::{AppId, ImageDigest, OrganizationId, Processes};
@@ -39,6 +40,8 @@ pub struct Builder {
     pub(super) blobs: BlobStore,
     pub(super) images: Images,
     pub(super) caches: PathBuf,
+    /// What buildpacks of others are fetched to.
+    pub(super) scratch: PathBuf,
     pub(super) bounds: Bounds,
     pub(super) memory_bytes: i64,
     admission: Arc<Admission>,
@@ -66,6 +69,7 @@ impl Builder {
             blobs,
             images,
             caches: data_dir.join("caches"),
+            scratch: data_dir.join("fetched"),
             guard: Guard::default(),
             bounds: Bounds {
                 seconds: config.timeout_seconds,
@@ -112,6 +116,12 @@ impl Builder {
     /// Makes the base image and the generic build image if they are not there, and gives them to the engine; slow once.
     pub async fn ready(&self) -> Result<(), BuildFailure> {
         let _pin = self.blobs.pin();
+        // Whatever a fetch that was killed left is nobody's.
+        if let Err(error) = tokio::fs::remove_dir_all(&self.scratch).await
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %self.scratch.display(), %error, "what an earlier fetch left could not be removed");
+        }
         let image = self.images.build_image(&BTreeSet::new(), &Silent).await?;
         self.images.load(&image).await
     }
@@ -151,6 +161,10 @@ impl Builder {
             place.close(&*self.engine).await;
             Cache::remove(&self.caches, &request.app);
         }
+        if let Some(last) = self.unchanged(&place, request, &*log).await? {
+            messages::unchanged(&request.app_name).iter().for_each(|line| log.line(line));
+            return Ok(last.detected.clone());
+        }
         let mut cache = Cache::load(&self.caches, &request.app);
         if let Some(bytes) = cache.dropped.take() {
             messages::cache_dropped(bytes).iter().for_each(|line| log.line(line));
@@ -158,7 +172,7 @@ impl Builder {
         }
         let chosen = !request.wishes.buildpacks.is_empty();
         let (pool, groups) = match chosen {
-            true => self.chosen_groups(request, &source, &*log).await?,
+            true => self.chosen_groups(request, &source, &cache, &*log).await?,
             false => (Pool::embedded(&self.images.buildpacks), members::own_groups(&self.images.buildpacks)),
         };
         let mut ingredients: BTreeSet<_> =
@@ -169,6 +183,7 @@ impl Builder {
         let mark = uuid::Uuid::now_v7().simple().to_string();
         let asked: BTreeSet<&str> = groups.iter().flatten().map(|slot| slot.key.as_str()).collect();
         let asked: Vec<Part> = asked.into_iter().filter_map(|key| pool.part(key)).collect();
+        let (source, names_commit) = last::watched(source);
         let looks = self.look(&mut place, request, &asked, source, &mark, &*log).await?;
         self.sleep_later(&request.app, place.uses);
         drop(place);
@@ -178,7 +193,8 @@ impl Builder {
         let members: Vec<Part> = choice.group.iter().filter_map(|key| pool.part(key)).collect();
         let names: Vec<_> = members.iter().map(|part| lines::clean(part.name.as_bytes())).collect();
         log.line(&format!("-----> {} detected", names.join(", ")));
-        Ok(self.detected(choice, members, &pool, mark))
+        let names_commit = names_commit.load(std::sync::atomic::Ordering::SeqCst);
+        Ok(Detected { names_commit, ..self.detected(choice, members, &pool, mark) })
     }
 
     /// What the chosen buildpacks come to, with the Procfile's at the end: it is this platform's contract.
@@ -186,9 +202,10 @@ impl Builder {
         &self,
         request: &BuildRequest,
         source: &Source,
+        cache: &Cache,
         log: &dyn BuildLog,
     ) -> Result<(Pool, Vec<Vec<Slot>>), BuildFailure> {
-        let (pool, mut group) = self.acquire(&request.wishes, source, log).await?;
+        let (pool, mut group) = self.acquire(request, source, cache, log).await?;
         group.push(order::procfile());
         let groups = order::expand(&group, &|member| pool.find(member));
         let known = || pool.ids().into_iter().collect::<Vec<_>>().join(", ");
@@ -203,6 +220,7 @@ impl Builder {
             build_ingredients: pool.ingredients.clone(),
             run_packages: BTreeSet::new(),
             mark,
+            names_commit: false,
             members,
         };
         for part in detected.members.iter().filter(|part| !part.foreign) {
@@ -233,6 +251,9 @@ impl Builder {
         let image = self.images.build_image(&detected.build_ingredients, &*log).await?;
         let place = self.place(&request.app);
         let mut place = place.lock().await;
+        if let Some(last) = self.unchanged(&place, request, &*log).await? {
+            return Ok(last.built.clone());
+        }
         let cache = Cache::load(&self.caches, &request.app);
         place.open(&*self.engine, &self.images, &image).await?;
         let group: Vec<_> = detected.members.iter().map(Part::directory).collect();
@@ -254,23 +275,27 @@ impl Builder {
         let kept = self.keep_layers(&place, &outcome, &cache, &boms).await?;
         let workspace = match workspace {
             Some(layer) => layer,
-            None => self
-                .fetch(&place, "/workspace", "workspace", "workspace")
-                .await
-                .map_err(|e| refused("the workspace", &e))?,
+            None => self.fetch_workspace(&place, &outcome.slices).await?,
         };
         if outcome.processes.is_empty() {
             return Err(messages::no_process());
         }
-        let build_ingredients = detected.build_ingredients.clone();
-        let stores = std::mem::take(&mut outcome.stores);
-        Cache { build_ingredients, layers: kept.clone(), stores, image: cache.image, dropped: None }
-            .save(&self.caches, &request.app);
+        let build_boms = self.keep_build_boms(&outcome, &boms).await?;
+        let cache = Cache {
+            build_ingredients: detected.build_ingredients.clone(),
+            layers: kept.clone(),
+            stores: std::mem::take(&mut outcome.stores),
+            build_boms,
+            image: cache.image,
+            dropped: None,
+        };
+        cache.save(&self.caches, &request.app);
         self.sleep_later(&request.app, place.uses);
-        drop(place);
 
         let built = self.built(detected, outcome, &kept, workspace, boms).await;
-        built.map_err(|error| refused("the image", &error))
+        let built = built.map_err(|error| refused("the image", &error))?;
+        place.last = Last::of(request, detected, &built, image);
+        Ok(built)
     }
 
     /// What a version before this one detected names the platform's own only, by id.
@@ -289,26 +314,35 @@ impl Builder {
         detected: &Detected,
         outcome: Outcome,
         kept: &[KeptLayer],
-        workspace: Layer,
+        workspace: Vec<Layer>,
         boms: Boms,
     ) -> Result<Built, Refused> {
-        let of = |name: &_, launched: &launch::Launched| {
+        let of = |launched: &launch::Launched| {
             let mut process = launched.process.clone();
             if launched.is_shell {
-                process.command = launch::shell_command(&process.command, name, &outcome.layers, outcome.profile);
+                let (r#type, layers) = (&launched.r#type, &outcome.layers);
+                process.command = launch::shell_command(&process.command, r#type, layers, outcome.profile);
             }
             process
         };
         let mut processes: Processes =
-            outcome.processes.iter().map(|(name, launched)| (name.clone(), of(name, launched))).collect();
+            outcome.processes.iter().map(|(name, launched)| (name.clone(), of(launched))).collect();
+        let types: BTreeMap<_, _> =
+            outcome.processes.iter().map(|(name, launched)| (name.clone(), launched.r#type.clone())).collect();
         let environment = environment::at_launch(outcome.layers.iter());
         let launched: Vec<_> = kept.iter().filter(|layer| layer.launch).map(KeptLayer::path).collect();
         let (blobs, layers, image) = (self.blobs.clone(), outcome.layers, environment.clone());
         let slices = outcome.slices;
+        let remembered = self.packages_dir();
+        let launch = kept.iter().filter(|layer| layer.launch).filter_map(|layer| layer.blob);
+        let stored: Vec<_> = launch.map(|(digest, size)| Layer { digest, size }).collect();
         let wrapped = tokio::task::spawn_blocking(move || {
-            let launcher = launcher::wrap(&blobs, &layers, &image, &mut processes)?;
-            let boms = boms::layer(&blobs, &boms, &launched)?;
-            Ok::<_, Refused>((launcher, processes, boms, slices::split(&blobs, workspace, slices)?))
+            let launcher = launcher::wrap(&blobs, &layers, &image, &types, &mut processes)?;
+            let workspace = slices::split(&blobs, workspace, slices)?;
+            let content = stored.iter().chain(&workspace).map(|layer| layer.digest);
+            let bill = sbom::of_layers(&blobs, &remembered, content)?;
+            let boms = boms::layer(&blobs, &boms, &launched, boms::Side::Launch { bill: &bill })?;
+            Ok::<_, Refused>((launcher, processes, boms, workspace))
         });
         let (launcher, processes, boms, workspace) = wrapped.await.map_err(std::io::Error::other)??;
 
@@ -358,32 +392,32 @@ impl Builder {
     /// Makes the image of a build and gives it to the engine. Needs the store only, not the sandbox.
     pub async fn image(
         &self,
-        request: &BuildRequest,
+        app: &AppId,
         detected: &Detected,
         built: &Built,
         log: Arc<dyn BuildLog>,
     ) -> Result<Imaged, BuildFailure> {
         let _pin = self.blobs.pin();
-        let base = self.images.with(&built.run_packages, &*log).await?;
-        let before = Cache::load(&self.caches, &request.app).image;
+        let ground = self.ground(&built.run_packages, &*log).await?;
+        let before = Cache::load(&self.caches, app).image;
         if let Some(before) = &before {
             self.note_known(before).await;
         }
         let detected = self.with_members(detected);
         let (blobs, before_, built) = (self.blobs.clone(), before.clone(), built.clone());
         let imaged =
-            tokio::task::spawn_blocking(move || assembly::image(&blobs, base, before_.as_ref(), &detected, &built));
+            tokio::task::spawn_blocking(move || assembly::image(&blobs, &ground, before_.as_ref(), &detected, &built));
         let imaged: Result<Imaged, Refused> =
             imaged.await.map_err(std::io::Error::other).map_err(Refused::from).flatten();
         let imaged = imaged.map_err(|error| refused("the image", &error))?;
         self.images.load(&imaged.image).await?;
 
         if before.as_ref() != Some(&imaged.image) {
-            let place = self.place(&request.app);
+            let place = self.place(app);
             let _place = place.lock().await;
-            let mut cache = Cache::load(&self.caches, &request.app);
+            let mut cache = Cache::load(&self.caches, app);
             cache.image = Some(imaged.image.clone());
-            cache.save(&self.caches, &request.app);
+            cache.save(&self.caches, app);
         }
         Ok(imaged)
     }
@@ -392,6 +426,13 @@ impl Builder {
     pub async fn load(&self, image: &ImageDigest) -> Result<(), BuildFailure> {
         let _pin = self.blobs.pin();
         self.images.load(image).await
+    }
+
+    /// Ends whatever runs in the sandbox of an app; what was kept of builds before goes into a new one.
+    pub async fn end(&self, app: &AppId) -> Result<(), BuildFailure> {
+        let place = self.place(app);
+        let mut place = place.lock().await;
+        place.remove(&*self.engine).await.map_err(|error| messages::engine(&error))
     }
 
     /// Removes the sandbox and the caches of an app.

@@ -18,6 +18,8 @@ pub(super) struct Cache {
     pub layers: Vec<KeptLayer>,
     /// By directory of the buildpack below `/layers`: its `store.toml`.
     pub stores: BTreeMap<String, String>,
+    /// Bills of materials of what the last build was made with: digest and size of a layer with them.
+    pub build_boms: Option<(String, u64)>,
     /// The last image.
     pub image: Option<ImageDigest>,
     /// Bytes of the cache before this one, which had outgrown its bound; until somebody was told.
@@ -90,7 +92,11 @@ impl Cache {
         let bom = |(digest, size): &(String, u64)| Some((digest.parse().ok()?, *size));
         let own = own.chain(self.layers.iter().flat_map(|layer| layer.boms.values()).filter_map(bom));
         let brought = self.build_ingredients.iter().filter_map(Ingredient::brought);
-        own.chain(brought.map(|layer| (layer.digest, layer.size)))
+        own.chain(brought.map(|layer| (layer.digest, layer.size))).chain(self.build_boms())
+    }
+
+    pub fn build_boms(&self) -> Option<(Digest, u64)> {
+        self.build_boms.as_ref().and_then(|(digest, size)| Some((digest.parse().ok()?, *size)))
     }
 
     pub fn layer(&self, path: &str) -> Option<&KeptLayer> {

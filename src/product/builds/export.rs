@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_util::io::ReaderStream;
 
 use super::Source;
-use crate::base::clock::{Clock, SystemClock};
+use crate::base::clock::{Clock, SystemClock, Timestamp};
 use crate::machinery::image::{BlobStore, Digest, ImageError, Layer, LayerRules, write_layer};
 use crate::machinery::runtime::ByteStream;
 
@@ -38,9 +38,21 @@ impl Refused {
     }
 }
 
+/// How a tar stream becomes what is in the store: `write_layer`, `write_layers`.
+pub(super) type Write<T> = fn(&BlobStore, Pieces, &LayerRules) -> Result<T, ImageError>;
+
 /// The stream as a layer.
-pub(super) async fn layer(blobs: &BlobStore, mut tar: ByteStream, rules: LayerRules) -> Result<Layer, Refused> {
-    let (to, writer) = start_layer(blobs, rules);
+pub(super) async fn layer(blobs: &BlobStore, tar: ByteStream, rules: LayerRules) -> Result<Layer, Refused> {
+    stored(blobs, tar, rules, write_layer).await
+}
+
+pub(super) async fn stored<T: Send + 'static>(
+    blobs: &BlobStore,
+    mut tar: ByteStream,
+    rules: LayerRules,
+    write: Write<T>,
+) -> Result<T, Refused> {
+    let (to, writer) = start(blobs, rules, write);
     while let Some(piece) = tar.next().await {
         let broken = piece.is_err();
         // A writer that has refused the tree does not read on.
@@ -49,21 +61,22 @@ pub(super) async fn layer(blobs: &BlobStore, mut tar: ByteStream, rules: LayerRu
         }
     }
     drop(to);
-    finish_layer(writer).await
+    finished(writer).await
 }
 
-/// A layer in the making, of what is sent.
-pub(super) fn start_layer(
+/// Layers in the making, of what is sent.
+pub(super) fn start<T: Send + 'static>(
     blobs: &BlobStore,
     rules: LayerRules,
-) -> (mpsc::Sender<io::Result<Bytes>>, JoinHandle<Result<Layer, ImageError>>) {
+    write: Write<T>,
+) -> (mpsc::Sender<io::Result<Bytes>>, JoinHandle<Result<T, ImageError>>) {
     let (to, pieces) = mpsc::channel(AHEAD);
     let blobs = blobs.clone();
     let reader = Pieces { pieces, now: Bytes::new() };
-    (to, tokio::task::spawn_blocking(move || write_layer(&blobs, reader, &rules)))
+    (to, tokio::task::spawn_blocking(move || write(&blobs, reader, &rules)))
 }
 
-pub(super) async fn finish_layer(writer: JoinHandle<Result<Layer, ImageError>>) -> Result<Layer, Refused> {
+pub(super) async fn finished<T>(writer: JoinHandle<Result<T, ImageError>>) -> Result<T, Refused> {
     Ok(writer.await.map_err(io::Error::other)??)
 }
 
@@ -113,7 +126,7 @@ pub(super) fn stream(blobs: &BlobStore, layer: &Digest) -> Result<ByteStream, Im
     Ok(ReaderStream::with_capacity(tokio::fs::File::from_std(file), 64 << 10).boxed())
 }
 
-struct Pieces {
+pub(super) struct Pieces {
     pieces: mpsc::Receiver<io::Result<Bytes>>,
     now: Bytes,
 }
@@ -132,9 +145,13 @@ impl Read for Pieces {
     }
 }
 
+pub(super) fn now() -> Timestamp {
+    SystemClock.now()
+}
+
 /// Now, as files are stamped.
 pub(super) fn file_time() -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(SystemClock.now().0).unwrap_or_default())
+    SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(now().0).unwrap_or_default())
 }
 
 /// Writes beside the place and renames into it.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::builder::Builder;
 use super::cache::Cache;
+use super::images::Record;
 use super::{BuildFailure, export, messages};
 use crate::base::model::{AppId, ImageDigest};
 use crate::machinery::image::Digest;
@@ -68,7 +69,8 @@ impl Builder {
                 continue;
             }
             let text = std::fs::read_to_string(&path).ok();
-            found.extend(text.and_then(|text| serde_json::from_str::<ImageDigest>(&text).ok()));
+            let record = text.and_then(|text| serde_json::from_str::<Record>(&text).ok());
+            found.extend(record.map(|record| record.image().clone()));
         }
         found
     }
@@ -92,10 +94,17 @@ impl Builder {
         Ok(gone)
     }
 
-    /// Apps that have a cache or a sandbox, and sandboxes that an installation of packages left when it was killed.
+    /// Apps that have a cache or a sandbox, and sandboxes that an installation of packages left when it was killed. What a
+    /// command of a Dockerfile left so goes at once, unless its build goes on.
     pub async fn leftovers(&self) -> Result<(HashSet<AppId>, Vec<String>), BuildFailure> {
         let mut apps: HashSet<AppId> = Cache::apps(&self.caches).into_iter().collect();
         apps.extend(self.engine.recipes().await.map_err(|error| messages::engine(&error))?);
+        for app in self.engine.unfinished_recipes().await.map_err(|error| messages::engine(&error))? {
+            let place = self.place(&app);
+            if let Ok(_place) = place.try_lock() {
+                self.engine.clear_recipe(&app, false).await.map_err(|error| messages::engine(&error))?;
+            }
+        }
         let mut packages = Vec::new();
         for name in self.engine.sandboxes().await.map_err(|error| messages::engine(&error))? {
             if let Some(app) = name.strip_prefix(BUILD).and_then(|id| id.parse().ok()) {
@@ -117,16 +126,20 @@ impl Builder {
         Cache::load(&self.caches, app).blobs().collect()
     }
 
-    /// Bytes of each app's cache: its sandbox, and layers that are for builds alone. It walks through the sandboxes.
+    /// Bytes of each app's cache: its sandbox, layers that are for builds alone, and what its Dockerfile keeps between
+    /// builds. It walks through the sandboxes.
     pub async fn cache_sizes(&self) -> Result<Vec<(AppId, u64)>, BuildFailure> {
         let sandboxes = self.engine.sandbox_sizes().await.map_err(|error| messages::engine(&error))?;
+        let volumes = self.engine.recipe_cache_sizes().await.map_err(|error| messages::engine(&error))?;
         let mut apps: HashSet<AppId> = Cache::apps(&self.caches).into_iter().collect();
+        apps.extend(volumes.keys().cloned());
         apps.extend(sandboxes.keys().filter_map(|name| name.strip_prefix(BUILD)?.parse().ok()));
         let size = |app: AppId| {
             let cache = Cache::load(&self.caches, &app);
             let layers: u64 = cache.layers.iter().filter(|l| !l.launch).filter_map(|l| Some(l.blob?.1)).sum();
             let sandbox = sandboxes.get(&format!("{BUILD}{app}")).copied().unwrap_or_default();
-            (app, sandbox + layers)
+            let volumes = volumes.get(&app).copied().unwrap_or_default();
+            (app, sandbox + layers + volumes)
         };
         Ok(apps.into_iter().map(size).collect())
     }

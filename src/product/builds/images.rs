@@ -2,9 +2,11 @@
 //! top of those. Each is made once per recipe and remembered in `<data>/base/<key>.json`; who asks meanwhile waits for it.
 
 mod packages;
+mod record;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -24,6 +26,8 @@ use crate::machinery::image::{
 };
 use crate::machinery::runtime::{Engine, EngineError};
 
+pub(super) use record::{Base, Record};
+
 /// Packages of a base that is bootstrapped.
 const BASE_PACKAGES: [&str; 2] = ["ca-certificates", "tzdata"];
 pub(super) struct Images {
@@ -35,6 +39,8 @@ pub(super) struct Images {
     pub buildpacks: Vec<Buildpack>,
     /// Build images by what is in them.
     made: Mutex<HashMap<BTreeSet<Ingredient>, ImageDigest>>,
+    /// How often a new base took the place of another.
+    refreshed: AtomicU64,
     /// One lock per recipe, and per image that the engine is given or rid of.
     making: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// Stacks of layers that the engine was seen to have: the hash of a layer and all below it.
@@ -59,6 +65,7 @@ impl Images {
             network,
             buildpacks: pack::embedded(),
             made: Mutex::default(),
+            refreshed: AtomicU64::default(),
             making: Mutex::default(),
             known: Mutex::default(),
             given: Mutex::default(),
@@ -75,9 +82,11 @@ impl Images {
         match made {
             Some(image) => Ok(image),
             None => {
+                let refreshed = self.refreshed.load(Ordering::SeqCst);
                 let image = self.make_build_image(ingredients, log).await?;
+                let is_newest = self.refreshed.load(Ordering::SeqCst) == refreshed;
                 // One with buildpacks of an app's own is for that app only, and quick to make again.
-                if ingredients.iter().all(|ingredient| ingredient.brought().is_none()) {
+                if is_newest && ingredients.iter().all(|ingredient| ingredient.brought().is_none()) {
                     self.made().insert(ingredients.clone(), image.clone());
                 }
                 Ok(image)
@@ -87,7 +96,7 @@ impl Images {
 
     /// Whether `build_image` would be quick.
     pub fn is_prepared(&self, ingredients: &BTreeSet<Ingredient>) -> bool {
-        let Some(base) = self.recall(&self.base_key()) else { return false };
+        let Some(base) = self.known_base() else { return false };
         let brought = ingredients.iter().filter_map(Ingredient::brought);
         if !brought.into_iter().all(|layer| self.blobs.has(&layer.digest)) {
             return false;
@@ -117,16 +126,21 @@ impl Images {
         self.blocking("the build image", move || assemble(&blobs, &spec)).await
     }
 
-    pub async fn base(&self, log: &dyn BuildLog) -> Result<ImageDigest, BuildFailure> {
-        let bootstrapped = self.config.base == "debian";
-        let mirror = self.config.mirror.clone();
+    pub async fn base(&self, log: &dyn BuildLog) -> Result<Base, BuildFailure> {
         let key = self.base_key();
         let lock = self.lock(&key);
         let _making = lock.lock().await;
-        if let Some(found) = self.recall(&key) {
+        if let Some(found) = self.known_base() {
             return Ok(found);
         }
-        let image = if bootstrapped {
+        let image = self.fresh_base(log).await?;
+        self.remember_base(image)
+    }
+
+    /// A base of what its source has now.
+    async fn fresh_base(&self, log: &dyn BuildLog) -> Result<ImageDigest, BuildFailure> {
+        let mirror = self.config.mirror.clone();
+        if self.config.base == "debian" {
             log.line(&format!("-----> Preparing the base image (Debian {}; once, about 20 s)", self.config.suite));
             let include = BASE_PACKAGES.map(str::to_owned).to_vec();
             let recipe = Recipe { suite: self.config.suite.clone(), mirror, include };
@@ -138,15 +152,13 @@ impl Images {
                 ..Default::default()
             };
             let blobs = self.blobs.clone();
-            self.blocking("the base image", move || assemble(&blobs, &spec)).await?
+            self.blocking("the base image", move || assemble(&blobs, &spec)).await
         } else {
             log.line(&format!("-----> Fetching the base image {} (once)", clean(self.config.base.as_bytes())));
             pull(&self.blobs, &self.config.base, None)
                 .await
-                .map_err(|error| messages::platform("fetching the base image", &export::chain(&error)))?
-        };
-        self.remember(&key, &image)?;
-        Ok(image)
+                .map_err(|error| messages::platform("fetching the base image", &export::chain(&error)))
+        }
     }
 
     /// Makes sure that the engine has the image, sending it only the layers that it lacks.
@@ -261,7 +273,7 @@ impl Images {
         if self.config.base == "debian" {
             return here;
         }
-        let facts = self.recall(&self.base_key()).and_then(|base| inspect(&self.blobs, &base).ok());
+        let facts = self.known_base().and_then(|base| inspect(&self.blobs, &base.image).ok());
         let labels = facts.map(|facts| facts.labels).unwrap_or_default();
         let label = |name: &str| labels.get(name).cloned().filter(|value| !value.contains(char::is_whitespace));
         here.stack = label("io.buildpacks.stack.id").unwrap_or(here.stack);
@@ -286,7 +298,7 @@ impl Images {
 
     // --- memory -----------------------------------------------------------------------------------------------------
 
-    fn recipe(&self, base: &ImageDigest, ingredients: &BTreeSet<Ingredient>) -> String {
+    fn recipe(&self, base: &Base, ingredients: &BTreeSet<Ingredient>) -> String {
         let words = ingredients.iter().map(|ingredient| match ingredient {
             Ingredient::Package(name) => name.clone(),
             Ingredient::Prepared(id) => {
@@ -295,13 +307,14 @@ impl Images {
             }
             Ingredient::Brought { digest, .. } => digest.clone(),
         });
-        let words: Vec<_> = ["packages 3".to_owned(), base.to_string()].into_iter().chain(words).collect();
+        let start = ["packages 3".to_owned(), base.image.to_string()].into_iter().chain(base.edition());
+        let words: Vec<_> = start.chain(words).collect();
         key(&words)
     }
 
     /// What a buildpack prepares does not depend on what else an image has.
-    fn prepared_key(&self, base: &ImageDigest, buildpack: &Buildpack) -> String {
-        let words = ["prepared 1".to_owned(), base.to_string(), buildpack.id.clone(), buildpack.content_hash()];
+    fn prepared_key(&self, base: &Base, buildpack: &Buildpack) -> String {
+        let words = ["prepared 1".to_owned(), base.image.to_string(), buildpack.id.clone(), buildpack.content_hash()];
         key(&words.into_iter().chain(buildpack.needs.build_packages.iter().cloned()).collect::<Vec<_>>())
     }
 
@@ -336,26 +349,6 @@ impl Images {
 
     pub(super) fn known(&self) -> std::sync::MutexGuard<'_, HashSet<[u8; 32]>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The image of a recipe, if all of it is still in the store.
-    fn recall(&self, key: &str) -> Option<ImageDigest> {
-        let path = self.dir.join(format!("{key}.json"));
-        let image: ImageDigest = serde_json::from_str(&std::fs::read_to_string(&path).ok()?).ok()?;
-        let facts = inspect(&self.blobs, &image).ok()?;
-        let whole = facts.layers.iter().all(|layer| self.blobs.has(&layer.digest));
-        // Its time is its last use.
-        let noted = std::fs::File::open(&path).and_then(|file| file.set_modified(export::file_time()));
-        if let Err(error) = noted {
-            tracing::debug!(path = %path.display(), %error, "the use of a recipe could not be noted");
-        }
-        whole.then_some(image)
-    }
-
-    fn remember(&self, key: &str, image: &ImageDigest) -> Result<(), BuildFailure> {
-        let text = serde_json::to_string(image).expect("a digest is a JSON text");
-        export::write_file(&self.dir.join(format!("{key}.json")), text.as_bytes())
-            .map_err(|error| messages::platform("storing a recipe", &error.to_string()))
     }
 
     async fn blocking<T, E>(

@@ -1,6 +1,9 @@
 //! Layers between sandboxes and the store: what a build leaves is kept for its image and for the builds after it, and put
 //! back where a sandbox lost it.
 
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+
+use super::admission;
 use super::boms::{self, Boms};
 use super::builder::{Builder, layer_rules, refused};
 use super::cache::{Cache, KeptLayer};
@@ -36,7 +39,7 @@ impl Builder {
     }
 
     /// What is remembered of each layer, with a blob for those that go into the image or come back into a fresh sandbox.
-    /// Those whose content is as it was at their last export are not read.
+    /// Those whose content is as it was at their last export are not read; the others are read and hashed side by side.
     pub(super) async fn keep_layers(
         &self,
         place: &Place,
@@ -44,47 +47,54 @@ impl Builder {
         cache: &Cache,
         boms: &Boms,
     ) -> Result<Vec<KeptLayer>, BuildFailure> {
-        let mut kept = Vec::new();
-        for layer in outcome.layers.iter().filter(|layer| !layer.is_ignored()) {
-            let before = cache.layer(&layer.path());
-            let known = before.and_then(|before| before.blob).filter(|(digest, _)| self.blobs.has(digest));
-            let is_as_before =
-                layer.fingerprint.is_some() && before.is_some_and(|b| b.fingerprint == layer.fingerprint);
-            let blob = match known {
-                // A layer for launch without content is the one of the last image ("Launch layers").
-                Some(known) if layer.launch && !layer.has_directory => Some(known),
-                None if layer.launch && !layer.has_directory => {
-                    return Err(super::messages::layer_gone(&layer.buildpack, &layer.name));
-                }
-                Some(known) if layer.launch && is_as_before => Some(known),
-                _ if layer.launch => Some(self.fetch_layer(place, layer).await?),
-                // No fingerprint is made of it: it is taken to change only together with what it says of itself.
-                Some(known) if before.is_some_and(|before| before.metadata == layer.metadata) => Some(known),
-                // That build was slow anyway. Without the blob, a build in a fresh sandbox is slower.
-                _ if layer.cache && layer.has_directory => self.fetch_layer(place, layer).await.ok(),
-                _ => None,
-            };
-            kept.push(KeptLayer {
-                buildpack: layer.buildpack.clone(),
-                name: layer.name.clone(),
-                launch: layer.launch,
-                build: layer.build,
-                cache: layer.cache,
-                metadata: layer.metadata.clone(),
-                fingerprint: layer.fingerprint.clone(),
-                parts: layer.parts.clone(),
-                scripts: layer.scripts.clone(),
-                boms: boms::of_layer(boms, &layer.path()),
-                environment: layer
-                    .environment
-                    .iter()
-                    .filter(|_| layer.launch)
-                    .map(|((folder, file), text)| (format!("{folder}/{file}"), text.clone()))
-                    .collect(),
-                blob,
-            });
-        }
-        Ok(kept)
+        let layers = outcome.layers.iter().filter(|layer| !layer.is_ignored());
+        let work: Vec<_> = layers.map(|layer| self.keep_layer(place, layer, cache, boms)).collect();
+        stream::iter(work).buffered(admission::processors()).try_collect().await
+    }
+
+    async fn keep_layer(
+        &self,
+        place: &Place,
+        layer: &FoundLayer,
+        cache: &Cache,
+        boms: &Boms,
+    ) -> Result<KeptLayer, BuildFailure> {
+        let before = cache.layer(&layer.path());
+        let known = before.and_then(|before| before.blob).filter(|(digest, _)| self.blobs.has(digest));
+        let is_as_before = layer.fingerprint.is_some() && before.is_some_and(|b| b.fingerprint == layer.fingerprint);
+        let blob = match known {
+            // A layer for launch without content is the one of the last image ("Launch layers").
+            Some(known) if layer.launch && !layer.has_directory => Some(known),
+            None if layer.launch && !layer.has_directory => {
+                return Err(super::messages::layer_gone(&layer.buildpack, &layer.name));
+            }
+            Some(known) if layer.launch && is_as_before => Some(known),
+            _ if layer.launch => Some(self.fetch_layer(place, layer).await?),
+            // No fingerprint is made of it: it is taken to change only together with what it says of itself.
+            Some(known) if before.is_some_and(|before| before.metadata == layer.metadata) => Some(known),
+            // That build was slow anyway. Without the blob, a build in a fresh sandbox is slower.
+            _ if layer.cache && layer.has_directory => self.fetch_layer(place, layer).await.ok(),
+            _ => None,
+        };
+        Ok(KeptLayer {
+            buildpack: layer.buildpack.clone(),
+            name: layer.name.clone(),
+            launch: layer.launch,
+            build: layer.build,
+            cache: layer.cache,
+            metadata: layer.metadata.clone(),
+            fingerprint: layer.fingerprint.clone(),
+            parts: layer.parts.clone(),
+            scripts: layer.scripts.clone(),
+            boms: boms::of_layer(boms, &layer.path()),
+            environment: layer
+                .environment
+                .iter()
+                .filter(|_| layer.launch)
+                .map(|((folder, file), text)| (format!("{folder}/{file}"), text.clone()))
+                .collect(),
+            blob,
+        })
     }
 
     async fn fetch_layer(&self, place: &Place, layer: &FoundLayer) -> Result<(Digest, u64), BuildFailure> {
@@ -92,6 +102,20 @@ impl Builder {
         let fetched = self.fetch(place, &format!("/{path}"), &layer.name, &path).await;
         let fetched = fetched.map_err(|error| refused(&format!("the layer {}", layer.path()), &error))?;
         Ok((fetched.digest, fetched.size))
+    }
+
+    /// The app's directory, where it was too large to come with an answer.
+    pub(super) async fn fetch_workspace(
+        &self,
+        place: &Place,
+        slices: &[Vec<String>],
+    ) -> Result<Vec<Layer>, BuildFailure> {
+        let fetched = async {
+            let tar = self.engine.get(place.sandbox(), "/workspace").await.map_err(std::io::Error::other)?;
+            let rules = layer_rules("workspace", "workspace");
+            export::stored(&self.blobs, tar, rules, super::slices::writer(slices)).await
+        };
+        fetched.await.map_err(|error| refused("the workspace", &error))
     }
 
     pub(super) async fn fetch(&self, place: &Place, path: &str, strip: &str, prefix: &str) -> Result<Layer, Refused> {

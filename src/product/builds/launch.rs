@@ -32,6 +32,8 @@ pub(super) struct Launch {
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Launched {
+    /// What its buildpack calls it.
+    pub r#type: String,
     pub process: Process,
     /// What an image starts with that is not told what to start.
     pub default: bool,
@@ -95,8 +97,7 @@ pub(super) fn read(text: &str, api: Api) -> Result<Launch, String> {
         if !entry.exec_env.is_empty() && !entry.exec_env.iter().any(|e| e == "production" || e == "*") {
             continue;
         }
-        let name: ProcessName =
-            entry.r#type.parse().map_err(|error| format!("the process type \"{}\" {error}", entry.r#type))?;
+        let name = name_of(&entry.r#type)?;
         let launched = launched(&name, entry, api)?;
         if launch.processes.insert(name.clone(), launched).is_some() {
             return Err(format!("it names the process \"{name}\" twice"));
@@ -115,6 +116,16 @@ pub(super) fn read(text: &str, api: Api) -> Result<Launch, String> {
         launch.slices.push(patterns.ok_or("a slice has a path outside of the app's directory")?);
     }
     Ok(launch)
+}
+
+/// A type has more characters than a name of a process here: capitals, `.` and `_` are told as their like.
+fn name_of(r#type: &str) -> Result<ProcessName, String> {
+    r#type.parse().or_else(|error| {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+        let like = r#type.to_ascii_lowercase().replace(['.', '_'], "-");
+        let like = r#type.bytes().all(plain).then(|| like.trim_matches('-').parse().ok()).flatten();
+        like.ok_or_else(|| format!("the process type \"{}\" {error}", r#type))
+    })
 }
 
 fn launched(name: &ProcessName, entry: Entry, api: Api) -> Result<Launched, String> {
@@ -140,17 +151,12 @@ fn launched(name: &ProcessName, entry: Entry, api: Api) -> Result<Launched, Stri
         ),
     };
     let process = Process { command, working_dir, port: None };
-    Ok(Launched { process, default: entry.default, is_shell })
+    Ok(Launched { r#type: entry.r#type, process, default: entry.default, is_shell })
 }
 
 /// The command of a shell's process, which sources what layers have for it (`profile.d`, `profile.d/TYPE`) and the app's own.
-pub(super) fn shell_command(
-    command: &[String],
-    name: &ProcessName,
-    layers: &[FoundLayer],
-    profile: bool,
-) -> Vec<String> {
-    let own = format!("profile.d/{name}/");
+pub(super) fn shell_command(command: &[String], r#type: &str, layers: &[FoundLayer], profile: bool) -> Vec<String> {
+    let own = format!("profile.d/{}/", r#type);
     let of_all = |script: &str| script.strip_prefix("profile.d/").is_some_and(|file| !file.contains('/'));
     let find = |wanted: &dyn Fn(&str) -> bool| -> Vec<String> {
         let of = |layer: &FoundLayer| {
@@ -220,9 +226,9 @@ mod tests {
 
     #[test]
     fn a_shell_s_process_sources_what_is_there_for_it() {
-        let name: ProcessName = "web".parse().unwrap();
+        let name = "web";
         let words = |text: &str| vec![text.to_owned()];
-        assert_eq!(shell_command(&words("a | b"), &name, &[], false), ["bash", "-c", "a | b"]);
+        assert_eq!(shell_command(&words("a | b"), name, &[], false), ["bash", "-c", "a | b"]);
         let layer = FoundLayer {
             buildpack: "one".into(),
             name: "x".into(),
@@ -232,10 +238,23 @@ mod tests {
                 .to_vec(),
             ..Default::default()
         };
-        let found = shell_command(&words("run"), &name, &[layer], true);
+        let found = shell_command(&words("run"), name, &[layer], true);
         assert_eq!(found[3..5], ["bash", "3"]);
         let sourced = ["/layers/one/x/profile.d/a", "/layers/one/x/profile.d/web/own", "/workspace/.profile", "run"];
         assert_eq!(found[5..], sourced);
+    }
+
+    #[test]
+    fn a_type_that_is_no_name_here_has_one_like_it() {
+        for (given, name) in [("web", "web"), ("My_Tool.v2", "my-tool-v2"), ("_job", "job")] {
+            let launch = read(&format!("[[processes]]\ntype = \"{given}\"\ncommand = [\"a\"]\n"), Api(10)).unwrap();
+            let (found, launched) = launch.processes.into_iter().next().unwrap();
+            assert_eq!((found.as_str(), launched.r#type.as_str()), (name, given));
+        }
+        let both =
+            "[[processes]]\ntype = \"a_b\"\ncommand = [\"x\"]\n[[processes]]\ntype = \"a-b\"\ncommand = [\"x\"]\n";
+        assert!(read(both, Api(10)).is_err());
+        assert!(read("[[processes]]\ntype = \"__\"\ncommand = [\"x\"]\n", Api(10)).is_err());
     }
 
     #[test]

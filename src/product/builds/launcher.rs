@@ -15,14 +15,14 @@ const PROGRAM: &str = "/cnb/lifecycle/launch";
 const SCRIPT: &str = include_str!("launcher/launch.pl");
 
 /// What stands before the command of one process, as the program reads it.
-fn plan(layers: &[FoundLayer], process: &ProcessName, image: &Variables) -> Option<String> {
-    let own = environment::of_process(layers, process.as_str());
+fn plan(layers: &[FoundLayer], r#type: &str, image: &Variables) -> Option<String> {
+    let own = environment::of_process(layers, r#type);
     let mut words = Vec::new();
     for (name, value) in own.iter().flatten().filter(|(name, value)| image.get(*name) != Some(value)) {
         words.extend(["set".to_owned(), name.clone(), image.get(name).cloned().unwrap_or_default(), value.clone()]);
     }
     // First those for all, then those for this type ("Launch").
-    let of_type = format!("exec.d/{process}/");
+    let of_type = format!("exec.d/{}/", r#type);
     for (start, deep) in [("exec.d/", false), (of_type.as_str(), true)] {
         for layer in layers.iter().filter(|layer| layer.launch) {
             let own = layer.scripts.iter().filter_map(|script| Some((script, script.strip_prefix(start)?)));
@@ -34,17 +34,20 @@ fn plan(layers: &[FoundLayer], process: &ProcessName, image: &Variables) -> Opti
     (!words.is_empty()).then(|| words.into_iter().map(|word| word + "\0").collect())
 }
 
-/// Puts the program before the processes that need it, and gives the layer with it, if one does. Blocks.
+/// Puts the program before the processes that need it, and gives the layer with it, if one does. `types`: what buildpacks
+/// call the processes. Blocks.
 pub(super) fn wrap(
     blobs: &BlobStore,
     layers: &[FoundLayer],
     image: &Variables,
+    types: &BTreeMap<ProcessName, String>,
     processes: &mut BTreeMap<ProcessName, Process>,
 ) -> Result<Option<Layer>, ImageError> {
     const ROOT: (u64, u64) = (0, 0);
     let mut writer = None;
     for (name, process) in processes {
-        let Some(plan) = plan(layers, name, image) else { continue };
+        let r#type = types.get(name).map_or(name.as_str(), String::as_str);
+        let Some(plan) = plan(layers, r#type, image) else { continue };
         let writer = writer.get_or_insert_with(|| LayerWriter::new(blobs));
         let file = format!("cnb/process/{name}.plan");
         writer.file(&file, 0o644, ROOT, plan.as_bytes())?;
@@ -75,11 +78,10 @@ mod tests {
 
     #[test]
     fn a_process_without_needs_starts_as_it_is() {
-        let web: ProcessName = "web".parse().unwrap();
         let layers = [layer(&["exec.d/worker/a", "profile.d/x"], &[("env.launch/worker", "A", "x")])];
         let image = environment::at_launch(layers.iter());
-        assert_eq!(plan(&layers, &web, &image), None);
-        let worker = plan(&layers, &"worker".parse().unwrap(), &image).unwrap();
+        assert_eq!(plan(&layers, "web", &image), None);
+        let worker = plan(&layers, "worker", &image).unwrap();
         assert_eq!(worker, "set\0A\0\0x\0run\0/layers/one/x/exec.d/worker/a\0");
     }
 
@@ -91,10 +93,10 @@ mod tests {
         let process = Process { command: vec!["run".into()], working_dir: None, port: None };
         let mut processes = BTreeMap::from([("web".parse().unwrap(), process)]);
         let image = environment::at_launch(layers.iter());
-        assert!(wrap(&blobs, &layers, &image, &mut processes).unwrap().is_some());
+        assert!(wrap(&blobs, &layers, &image, &BTreeMap::new(), &mut processes).unwrap().is_some());
         let command = &processes.values().next().unwrap().command;
         assert_eq!(command, &["/cnb/lifecycle/launch", "/cnb/process/web.plan", "run"]);
-        let plan = plan(&layers, processes.keys().next().unwrap(), &image).unwrap();
+        let plan = plan(&layers, "web", &image).unwrap();
         assert_eq!(plan, "run\0/layers/one/x/exec.d/z\0run\0/layers/one/x/exec.d/web/first\0");
     }
 }

@@ -122,6 +122,10 @@ impl Pool {
         })
     }
 
+    pub fn has_foreign(&self) -> bool {
+        self.known.values().any(|(_, foreign)| *foreign)
+    }
+
     pub fn ids(&self) -> BTreeSet<&str> {
         self.known.values().map(|(found, _)| found.id.as_str()).collect()
     }

@@ -6,12 +6,14 @@ use super::BuildFailure;
 use super::export;
 use super::lines::clean;
 use super::pack::Buildpack;
+use crate::base::model::AppName;
 use crate::machinery::runtime::EngineError;
 
 mod bounds;
 mod brought;
 pub(super) mod dockerfile;
 mod languages;
+pub(super) mod rebase;
 
 pub(super) use bounds::{flooded, machine_filled, outgrown, too_many_processes, waiting};
 pub(super) use brought::*;
@@ -66,6 +68,14 @@ impl From<Copy> for BuildFailure {
 }
 
 // --- detection ------------------------------------------------------------------------------------------------------
+
+/// The build before was one of the same tree, in the same way.
+pub(super) fn unchanged(app: &AppName) -> [String; 2] {
+    [
+        "-----> Nothing has changed since the last build; its image is used again".to_owned(),
+        format!("       To have it built from nothing: hythe builds:cache:clear -a {app}"),
+    ]
+}
 
 pub(super) fn unknown_tree(buildpacks: &[Buildpack], order: &[&str]) -> BuildFailure {
     let mut copy = copy("no buildpack knows this tree", "No buildpack knows what this tree is. They look for:");

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::model::{AppId, AppName, ChosenBuildpack, Files, ImageDigest, ProcessName, Processes};
+use crate::base::model::{AppId, AppName, ChosenBuildpack, EnvironmentId, Files, ImageDigest, ProcessName, Processes};
 use crate::base::secret::Secret;
 
 mod acquire;
@@ -29,6 +29,7 @@ mod export;
 mod garbage;
 mod images;
 mod keep;
+mod last;
 mod launch;
 mod launcher;
 mod lines;
@@ -42,18 +43,22 @@ mod phases;
 mod place;
 mod plan;
 mod pushed;
+mod rebase;
 mod remains;
 mod result;
 mod sbom;
+mod seam;
 mod session;
 mod slices;
 
 pub use admission::Turn;
+pub use boms::BuildBom;
 pub use builder::Builder;
 pub use garbage::{CacheCleared, Reached};
 use members::Part;
 use pack::Ingredient;
 use plan::Demand;
+pub use rebase::{BaseFacts, Changed, Rebased, Standing};
 pub use sbom::{Condition, Subject, cyclonedx, spdx};
 
 /// Writes the source tree as a tar stream, as often as it is needed; called on a thread that may block.
@@ -80,6 +85,17 @@ pub struct BuildRequest {
     pub wishes: Wishes,
     /// Forget the layers of earlier builds.
     pub no_cache: bool,
+    /// None: nothing is known that would tell whether it was built before.
+    pub origin: Option<Origin>,
+}
+
+/// All that comes from people into a build whose buildpacks are the platform's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// Names the content of the tree.
+    pub tree: String,
+    /// Whose variables, and their version.
+    pub variables: (EnvironmentId, i64),
 }
 
 /// Where the pusher reads along. `text` is one line without git's `remote: `: headings start with `-----> `, body lines
@@ -102,6 +118,9 @@ pub struct Detected {
     run_packages: BTreeSet<Ingredient>,
     /// Of the source that was put into the sandbox; a sandbox with another mark gets the source anew.
     mark: String,
+    /// A file of the tree speaks of the commit that it is built from.
+    #[serde(default)]
+    names_commit: bool,
 }
 
 /// What a build left in the blob store.

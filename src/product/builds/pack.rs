@@ -38,6 +38,26 @@ pub(super) const ORDER: [&[(&str, bool)]; 11] = [
     &[("hythe/procfile", false)],
 ];
 
+/// Debian packages of a build image in which buildpacks of others take part: what build images of the field have, and such
+/// buildpacks call without asking.
+pub(super) const TOOLS: [&str; 15] = [
+    "build-essential",
+    "bzip2",
+    "curl",
+    "file",
+    "git",
+    "jq",
+    "libssl-dev",
+    "openssl",
+    "pkg-config",
+    "rsync",
+    "unzip",
+    "wget",
+    "xz-utils",
+    "zip",
+    "zlib1g-dev",
+];
+
 /// Path of the driver in a build image.
 pub(super) const DRIVER: &str = "/cnb/driver";
 
@@ -59,6 +79,8 @@ pub(super) struct Buildpack {
 pub(super) struct Needs {
     /// For people: by which files the buildpack knows its apps; nothing where it only joins others.
     pub looks_for: String,
+    /// Paths of which one is there in every tree that it passes for: where none is, it is not asked.
+    pub detects_by: Vec<String>,
     pub build_packages: Vec<String>,
     /// The buildpack whose `bin/prepare` serves this one.
     pub prepared_by: Option<String>,
@@ -82,7 +104,11 @@ pub(super) enum Ingredient {
     Brought {
         digest: String,
         bytes: u64,
+        /// What all that came together is found again by.
         from: String,
+        /// Of those, the one that was asked for.
+        #[serde(default)]
+        first: bool,
     },
 }
 
@@ -90,6 +116,14 @@ impl Ingredient {
     pub fn brought(&self) -> Option<Layer> {
         match self {
             Self::Brought { digest, bytes, .. } => Some(Layer { digest: digest.parse().ok()?, size: *bytes }),
+            _ => None,
+        }
+    }
+
+    /// The layer if it was brought by this name, and whether it is the one that was asked for.
+    pub fn brought_by(&self, name: &str) -> Option<(Layer, bool)> {
+        match self {
+            Self::Brought { from, first, .. } if from == name => Some((self.brought()?, *first)),
             _ => None,
         }
     }
@@ -209,6 +243,20 @@ mod tests {
         }
         for id in ids {
             assert!(ORDER.iter().copied().flatten().any(|(ordered, _)| *ordered == id), "{id}");
+        }
+    }
+
+    /// One that passes for a tree without any of its files would never be asked.
+    #[test]
+    fn each_is_asked_wherever_it_may_pass() {
+        for buildpack in embedded() {
+            let folder = buildpack.id.rsplit('/').next().unwrap();
+            let program = String::from_utf8(content(&format!("{folder}/bin/detect"))).unwrap();
+            assert!(!buildpack.needs.detects_by.is_empty(), "{folder}");
+            if let Some(line) = program.lines().find_map(|line| line.strip_prefix("for file in ")) {
+                let files: Vec<_> = line.trim_end_matches("; do").split(' ').collect();
+                assert_eq!(buildpack.needs.detects_by, files, "{folder}");
+            }
         }
     }
 

@@ -17,7 +17,7 @@ use super::plan::{self, Look};
 use super::remains::Remains;
 use super::result::{self, FoundLayer};
 use super::session::Request;
-use super::{BuildFailure, BuildLog, BuildRequest, Detected, Source, export, messages, patterns};
+use super::{BuildFailure, BuildLog, BuildRequest, Detected, Source, export, messages, patterns, slices};
 use crate::base::model::{Files, ProcessName, VariableName};
 use crate::machinery::image::{ImageError, Layer};
 
@@ -60,9 +60,15 @@ impl Builder {
         fields.extend(set.into_iter().map(|(name, value)| (format!("set.{name}"), value)));
         fields.insert("source".into(), mark.to_owned());
         fields.insert("buildpacks".into(), parts.iter().map(Part::path).collect::<Vec<_>>().join(" "));
+        for part in parts.iter().filter(|part| !part.foreign) {
+            let own = self.images.buildpacks.iter().find(|buildpack| buildpack.id == part.id);
+            let files = own.map_or(&[][..], |own| &own.needs.detects_by);
+            fields.insert(format!("by.{}", part.path()), files.join(" "));
+        }
         fields.extend(sifting(&request.wishes.files));
         let asked = Request { phase: "detect", fields, source: Some(source) };
         let answer = self.ask(place, asked, &self.deadline(), log).await?;
+        let found = Remains::read(&answer);
         let mut looks: BTreeMap<String, Look> = BTreeMap::new();
         for (name, text) in answer {
             if name == "fault" {
@@ -80,6 +86,7 @@ impl Builder {
                 _ => {}
             }
         }
+        place.found = Some((mark.to_owned(), found));
         Ok(looks)
     }
 
@@ -90,6 +97,9 @@ impl Builder {
         mark: &str,
         deadline: &Deadline<'_>,
     ) -> Result<Option<Remains>, BuildFailure> {
+        if let Some((_, found)) = place.found.take().filter(|(of, _)| of == mark) {
+            return Ok(Some(found));
+        }
         let fields = Fields::from([("source".to_owned(), mark.to_owned())]);
         let asked = Request { phase: "begin", fields, source: None };
         let answer = self.ask(place, asked, deadline, &super::builder::Silent).await?;
@@ -97,7 +107,7 @@ impl Builder {
         Ok(if lost { None } else { Some(Remains::read(&answer)) })
     }
 
-    /// Runs the buildpacks. With the workspace as a layer, if it was small enough to come with the answer.
+    /// Runs the buildpacks. With the workspace as layers, if it was small enough to come with the answer.
     pub(super) async fn run(
         &self,
         place: &mut Place,
@@ -106,17 +116,16 @@ impl Builder {
         kept: super::remains::Kept,
         deadline: &Deadline<'_>,
         log: &dyn BuildLog,
-    ) -> Result<(Outcome, Option<Layer>), BuildFailure> {
+    ) -> Result<(Outcome, Option<Vec<Layer>>), BuildFailure> {
         let parts = &detected.members;
         let directories: Vec<_> = parts.iter().map(Part::directory).collect();
         let named: Vec<_> = kept.tomls.keys().filter_map(|file| file.strip_suffix(".toml")).collect();
-        let mut fields = Fields::from([
+        let mut first = Fields::from([
             ("keep".to_owned(), kept.paths.join(" ")),
             ("named".to_owned(), named.join(" ")),
             ("group".to_owned(), directories.join(" ")),
         ]);
-        fields.extend(kept.tomls.into_iter().map(|(path, text)| (format!("toml.{path}"), text)));
-        self.ask(place, Request { phase: "prepare", fields, source: None }, deadline, log).await?;
+        first.extend(kept.tomls.into_iter().map(|(path, text)| (format!("toml.{path}"), text)));
 
         let people = people_s(request);
         let mut outcome = Outcome::default();
@@ -131,6 +140,7 @@ impl Builder {
             fields.insert("buildpack".into(), part.path());
             fields.insert("plan".into(), plan::plan_text(plan::entries_of(&plan, &part.path())));
             fields.insert("ignored".into(), ignored.join(" "));
+            fields.append(&mut first);
             let answer = self.ask(place, Request { phase: "build", fields, source: None }, deadline, log).await?;
             let word = |name: &str| answer.iter().find(|(word, _)| word == name).map(|(_, text)| text.as_str());
             if let Some(exit) = word("failed") {
@@ -153,16 +163,17 @@ impl Builder {
         ignored: Vec<String>,
         deadline: &Deadline<'_>,
         log: &dyn BuildLog,
-    ) -> Result<(Outcome, Option<Layer>), BuildFailure> {
+    ) -> Result<(Outcome, Option<Vec<Layer>>), BuildFailure> {
         let launched = outcome.layers.iter().filter(|layer| layer.launch).map(FoundLayer::path);
         let fields = Fields::from([
             ("launched".to_owned(), launched.collect::<Vec<_>>().join(" ")),
             ("ignored".to_owned(), ignored.join(" ")),
         ]);
-        let mut writer: Option<JoinHandle<Result<Layer, ImageError>>> = None;
+        let mut writer: Option<JoinHandle<Result<Vec<Layer>, ImageError>>> = None;
+        let write = slices::writer(&outcome.slices);
         let answer = {
             let mut sink = || {
-                let (to, started) = export::start_layer(&self.blobs, layer_rules("workspace", "workspace"));
+                let (to, started) = export::start(&self.blobs, layer_rules("workspace", "workspace"), write);
                 writer = Some(started);
                 to
             };
@@ -185,7 +196,7 @@ impl Builder {
             }
         }
         let workspace = match writer {
-            Some(writer) => Some(export::finish_layer(writer).await.map_err(|error| refused("the workspace", &error))?),
+            Some(writer) => Some(export::finished(writer).await.map_err(|error| refused("the workspace", &error))?),
             None => None,
         };
         Ok((outcome, workspace))

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::bounds::Bounds;
 use super::images::Images;
+use super::last::Last;
+use super::remains::Remains;
 use super::session::{Request, Session, SessionFault, Sink};
 use super::{BuildFailure, BuildLog, export, messages};
 use crate::base::model::{AppId, ImageDigest};
@@ -27,6 +29,10 @@ pub(super) struct Place {
     image: Option<ImageDigest>,
     /// Nothing of earlier builds is in it: layers are to be put back.
     pub fresh: bool,
+    /// What the sandbox had of earlier builds when the source with this mark was put into it; nothing was asked since.
+    pub found: Option<(String, Remains)>,
+    /// What was built here last; goes with the sandbox.
+    pub last: Option<Last>,
     /// Counts the uses, so that a timer sees whether it is the last one.
     pub uses: u64,
 }
@@ -52,8 +58,7 @@ impl Place {
         if is_awake && self.image.as_ref() == Some(image) {
             return Ok(());
         }
-        self.session = None;
-        self.image = None;
+        self.forget_session();
         let spec = SandboxSpec {
             name: self.sandbox.clone(),
             image: image.clone(),
@@ -88,6 +93,7 @@ impl Place {
         log: &dyn BuildLog,
         sink: Sink<'_>,
     ) -> Result<Vec<u8>, BuildFailure> {
+        self.found = None;
         let Some(session) = &mut self.session else { return Err(messages::sandbox_lost()) };
         let bounds = deadline.bounds;
         let left = Duration::from_secs(bounds.seconds).saturating_sub(deadline.began.elapsed());
@@ -116,17 +122,22 @@ impl Place {
 
     /// Freezes the sandbox until it is opened again.
     pub async fn sleep(&mut self, engine: &dyn Engine) {
-        self.session = None;
-        self.image = None;
+        self.forget_session();
         if let Err(error) = engine.pause_sandbox(&self.sandbox).await {
             tracing::warn!(sandbox = self.sandbox, error = %export::chain(&error), "a build sandbox could not be paused");
         }
     }
 
     pub async fn remove(&mut self, engine: &dyn Engine) -> Result<(), EngineError> {
+        self.forget_session();
+        self.last = None;
+        engine.close_sandbox(&self.sandbox).await
+    }
+
+    fn forget_session(&mut self) {
         self.session = None;
         self.image = None;
-        engine.close_sandbox(&self.sandbox).await
+        self.found = None;
     }
 
     /// Removes the sandbox where that can be done.

@@ -58,10 +58,30 @@ pub(super) fn after(plan: &mut Vec<Demand>, key: &str, unmet: &[String]) {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Require")]
 pub(super) struct Entry {
     pub name: String,
-    #[serde(default, skip_serializing_if = "Table::is_empty")]
+    #[serde(skip_serializing_if = "Table::is_empty")]
     pub metadata: Table,
+}
+
+/// An entry as buildpacks write it: what had a key of its own before API 0.3 is part of the metadata.
+#[derive(Deserialize)]
+struct Require {
+    name: String,
+    version: Option<toml::Value>,
+    #[serde(default)]
+    metadata: Table,
+}
+
+impl From<Require> for Entry {
+    fn from(require: Require) -> Self {
+        let Require { name, version, mut metadata } = require;
+        if let Some(version) = version {
+            metadata.entry("version").or_insert(version);
+        }
+        Self { name, metadata }
+    }
 }
 
 #[derive(Debug, PartialEq)]

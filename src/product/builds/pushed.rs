@@ -8,15 +8,17 @@ use serde::Deserialize;
 use super::builder::Builder;
 use super::cache::Cache;
 use super::{BuildFailure, Imaged, export, messages};
-use crate::base::model::{AppId, ContentDigest, Process, ProcessName, Processes};
-use crate::machinery::image::{Contents, ImageError, ImageFacts, Login, Route, fetch, inspect, unpack};
+use crate::base::model::{AppId, ContentDigest, PORT, Process, ProcessName, Processes};
+use crate::machinery::image::{
+    Contents, ImageError, ImageFacts, Login, Route, Saved, fetch, inspect, take_image, unpack,
+};
 
 /// Bytes of an image where the configuration sets no bound.
 pub(super) const LARGEST: u64 = 16 << 30;
 /// Set by this platform's builds: the processes in the metadata are commands as they are. Who builds upon one of its images
 /// and wants another command empties it.
-const OWN: &str = "io.hythe.buildpacks";
-const METADATA: &str = "io.buildpacks.build.metadata";
+const OWN: &str = super::seam::GROUP;
+const METADATA: &str = super::seam::PROCESSES;
 const WEB: &str = "web";
 /// Of one image.
 const MOST_PROCESSES: usize = 100;
@@ -35,6 +37,14 @@ struct Named {
 }
 
 impl Builder {
+    /// What somebody brought as an archive (`machinery::image::is_image`), for `adopt`.
+    pub async fn take_image(&self, archive: std::fs::File, limit: u64) -> Result<Saved, ImageError> {
+        let _pin = self.blobs.pin();
+        let (blobs, most) = (self.blobs.clone(), if limit == 0 { LARGEST } else { limit });
+        let taken = tokio::task::spawn_blocking(move || take_image(&blobs, &archive, most));
+        taken.await.unwrap_or_else(|error| Err(ImageError::Stream(std::io::Error::other(error))))
+    }
+
     /// The image of a pushed manifest, given to the engine. `limit`: bytes, uncompressed; 0: as many as any image may have.
     pub async fn adopt(
         &self,
@@ -148,13 +158,17 @@ pub(super) fn port(facts: &ImageFacts) -> Result<Option<u16>, String> {
         let port = text.parse().ok().filter(|port| *port != 0);
         return port.map(Some).ok_or_else(|| format!("its PORT is {text:?}, which is no port"));
     }
-    let ports: Vec<u16> = facts
+    let mut ports: Vec<u16> = facts
         .exposed_ports
         .iter()
         .filter_map(|text| text.strip_suffix("/tcp").unwrap_or(text).parse().ok())
         .filter(|port| *port != 0)
         .collect();
-    Ok([8080, 80].into_iter().find(|usual| ports.contains(usual)).or_else(|| ports.into_iter().min()))
+    // What is built upon one of this platform's images has that one's port too, and means what it adds.
+    if facts.labels.contains_key(OWN) && ports.iter().any(|port| *port != PORT) {
+        ports.retain(|port| *port != PORT);
+    }
+    Ok([PORT, 80].into_iter().find(|usual| ports.contains(usual)).or_else(|| ports.into_iter().min()))
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use libcnb_data::layer_content_metadata::LayerContentMetadata;
 use serde::Deserialize;
 use toml::Table;
 
@@ -136,13 +135,25 @@ fn unmet(text: &str) -> Result<Vec<String>, String> {
     Ok(build.unmet.into_iter().map(|unmet| unmet.name).collect())
 }
 
-/// The types of a layer's toml, and the toml without them.
+/// The types of a layer's toml, and the toml without them. What it does not know it leaves alone.
 pub(super) fn types_of(text: &str) -> Result<((bool, bool, bool), String), String> {
-    let parsed: LayerContentMetadata<Option<Table>> =
-        toml::from_str(text).map_err(|error| error.message().to_owned())?;
-    let types = parsed.types.unwrap_or_default();
-    let metadata = match parsed.metadata {
-        Some(metadata) => toml::to_string(&Table::from_iter([("metadata".to_owned(), metadata.into())]))
+    #[derive(Deserialize)]
+    struct Document {
+        #[serde(default)]
+        types: Types,
+        /// Anything, also a single text.
+        metadata: Option<toml::Value>,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Types {
+        launch: bool,
+        build: bool,
+        cache: bool,
+    }
+    let Document { types, metadata } = toml::from_str(text).map_err(|error| error.message().to_owned())?;
+    let metadata = match metadata {
+        Some(metadata) => toml::to_string(&Table::from_iter([("metadata".to_owned(), metadata)]))
             .map_err(|error| error.to_string())?,
         None => String::new(),
     };
@@ -227,8 +238,8 @@ mod tests {
             ("layer", "one/deps-more lib"),
             ("layers/one/deps.toml", "[types]\nlaunch = true\ncache = true\n[metadata]\nkey = \"k\"\n"),
             ("layers/one/deps-more.toml", "types.build = true\n"),
-            ("layers/one/inline.toml", "types = { launch = true }\n"),
-            ("layers/one/none.toml", "[metadata]\n"),
+            ("layers/one/inline.toml", "types = { launch = true, metadata = \"x\" }\nlaunch = false\n"),
+            ("layers/one/none.toml", "metadata = \"a text\"\n"),
             ("layers/one/deps/env/A.override", "1"),
             ("layers/one/deps/env.launch/A.append", "2"),
             ("layers/one/deps/env.launch/web/A", "3"),
@@ -252,6 +263,7 @@ mod tests {
         assert_eq!(layer.scripts, ["exec.d/a", "exec.d/b"]);
         assert!(found.layers[1].build && found.layers[2].launch && found.layers[3].is_ignored());
         assert!(!found.layers[2].has_directory);
+        assert_eq!(found.layers[3].metadata, "metadata = \"a text\"\n");
         assert_eq!((found.unmet, found.sboms), (vec!["x".to_owned()], vec!["deps.sbom.cdx.json".to_owned()]));
         assert!(found.store.is_some() && found.launch.is_some());
     }

@@ -19,8 +19,10 @@ use crate::machinery::runtime::{Channel, Engine, EngineError, ExecSpec};
 const ANSWER_LIMIT: u64 = 8 << 20;
 /// Of the head of a frame: name and length.
 const HEAD_LIMIT: usize = 100;
-/// The source goes to the sandbox in pieces of this size.
-const PIECE: usize = 256 << 10;
+/// The source goes to the sandbox in pieces, of this size first, so that unpacking begins early, then of more and more: the
+/// driver starts a program for each.
+const FIRST_PIECE: usize = 256 << 10;
+const LARGEST_PIECE: usize = 2 << 20;
 /// Starts the line on stderr that ends a phase.
 const MARK: u8 = 0x1e;
 
@@ -258,7 +260,7 @@ impl Reading {
 
 /// Writes the source in pieces, each behind its length, and the end.
 fn send_source(source: Source, input: mpsc::Sender<io::Result<Bytes>>) -> io::Result<()> {
-    let mut pieces = Pieces { input, piece: Vec::with_capacity(PIECE), written: 0 };
+    let mut pieces = Pieces { input, piece: Vec::with_capacity(FIRST_PIECE), size: FIRST_PIECE, written: 0 };
     let result = source(&mut pieces).and_then(|()| pieces.flush_piece());
     // A driver that ended says so itself; the end of the source is sent in any case, so that it never waits.
     let ended = pieces.input.blocking_send(Ok(Bytes::from_static(b"0\n")));
@@ -271,6 +273,8 @@ fn send_source(source: Source, input: mpsc::Sender<io::Result<Bytes>>) -> io::Re
 struct Pieces {
     input: mpsc::Sender<io::Result<Bytes>>,
     piece: Vec<u8>,
+    /// Of this piece when it is whole.
+    size: usize,
     written: u64,
 }
 
@@ -290,11 +294,12 @@ impl Pieces {
 
 impl Write for Pieces {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let room = PIECE - self.piece.len();
+        let room = self.size - self.piece.len();
         let taken = room.min(bytes.len());
         self.piece.extend_from_slice(&bytes[..taken]);
-        if self.piece.len() == PIECE {
+        if self.piece.len() == self.size {
             self.flush_piece()?;
+            self.size = (self.size * 2).min(LARGEST_PIECE);
         }
         Ok(taken)
     }

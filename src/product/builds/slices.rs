@@ -1,17 +1,33 @@
 //! Parts of the app's directory that are layers of their own (buildpack specification, "launch.toml"): each takes what its
-//! patterns match and no slice before it has taken; the rest is the last layer.
+//! patterns match and no slice before it has taken; the rest is the last layer. Where no buildpack asks for slices, a large
+//! directory is cut by what is in it (`machinery/image/cut.rs`).
 
 use std::sync::Arc;
 
 use super::builder::layer_rules;
-use crate::machinery::image::{BlobStore, ImageError, Layer, LayerRules, Pick, write_layer};
+use super::export::Write;
+use crate::machinery::image::{BlobStore, ImageError, Layer, LayerRules, Pick, write_layer, write_layers};
 
 /// Layers of one image for its app; more slices go with the rest.
 const MOST: usize = 20;
 
-/// The workspace's layer in parts; one that takes nothing is left out. Blocks.
-pub(super) fn split(blobs: &BlobStore, workspace: Layer, slices: Vec<Vec<String>>) -> Result<Vec<Layer>, ImageError> {
+/// What makes layers of the workspace before it is known which file is in which slice.
+pub(super) fn writer(slices: &[Vec<String>]) -> Write<Vec<Layer>> {
+    if slices.iter().all(Vec::is_empty) {
+        |blobs, tar, rules| write_layers(blobs, tar, rules)
+    } else {
+        |blobs, tar, rules| Ok(vec![write_layer(blobs, tar, rules)?])
+    }
+}
+
+/// The workspace's layers, as its `writer` made them, in slices; one that takes nothing is left out. Blocks.
+pub(super) fn split(
+    blobs: &BlobStore,
+    workspace: Vec<Layer>,
+    slices: Vec<Vec<String>>,
+) -> Result<Vec<Layer>, ImageError> {
     let slices: Arc<Vec<_>> = Arc::new(slices.into_iter().filter(|slice| !slice.is_empty()).take(MOST).collect());
+    let &[workspace] = workspace.as_slice() else { return Ok(workspace) };
     if slices.is_empty() {
         return Ok(vec![workspace]);
     }
@@ -135,13 +151,13 @@ mod tests {
         }
         let workspace = writer.finish().unwrap();
         let slices = vec![vec!["a/*.js".into()], vec![], vec!["none".into()], vec!["a".into(), "b".into()]];
-        let layers = split(&blobs, workspace, slices).unwrap();
+        let layers = split(&blobs, vec![workspace], slices).unwrap();
         let files = |layer: &Layer| {
             let found = read_files(blobs.open_blob(&layer.digest).unwrap(), |_| true, 9, 9).unwrap();
             found.into_keys().collect::<Vec<_>>().join(" ")
         };
         let found: Vec<_> = layers.iter().map(files).collect();
         assert_eq!(found, ["workspace/a/1.js", "workspace/a/2.txt workspace/b/3.js", "workspace/4.js"]);
-        assert_eq!(split(&blobs, workspace, vec![vec![]]).unwrap(), [workspace]);
+        assert_eq!(split(&blobs, vec![workspace], vec![vec![]]).unwrap(), [workspace]);
     }
 }

@@ -9,16 +9,16 @@ use super::asking;
 use super::desired::{Desired, DesiredProcess};
 use super::evidence::Evidence;
 use super::plan::Cause;
+use super::questions::Questions;
 use super::vital::Vital;
 use crate::base::clock::Clock;
 use crate::base::error::{Error, Result};
-use crate::base::model::{CheckKind, EnvironmentId, Generation, Release, Replica, WorkloadId, WorkloadSpec};
+use crate::base::model::{
+    CheckKind, EnvironmentId, Generation, PORT, Protocol, Release, Replica, WorkloadId, WorkloadSpec,
+};
 use crate::machinery::runtime::{Engine, EngineError};
 use crate::product::builds::Builder;
 use crate::product::{Ctx, apps};
-
-/// The port of a `web` process inside its container, where its image has no port of its own.
-pub const PORT: u16 = 8080;
 
 /// What a task may be busy with; nothing is started twice.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -36,7 +36,7 @@ pub enum Order {
     Retire { workload: WorkloadId, below: Generation },
     Stop { replica: Replica },
     Remove { replica: Replica },
-    Probe { replica: Replica, vital: Vital, stop: CancellationToken },
+    Probe { replica: Replica, protocol: Protocol, vital: Vital, stop: CancellationToken },
     GiveUp { desired: Box<Desired>, replica: Option<Replica>, cause: Cause, fault: Option<(CheckKind, String)> },
 }
 
@@ -71,6 +71,7 @@ pub struct Hands {
     pub steady: Arc<dyn Clock>,
     pub engine: Arc<dyn Engine>,
     pub builder: Arc<Builder>,
+    pub questions: Questions,
 }
 
 impl Hands {
@@ -82,7 +83,7 @@ impl Hands {
             Order::Retire { workload, below } => self.retire(workload, below).await,
             Order::Stop { replica } => self.stop(replica).await,
             Order::Remove { replica } => self.remove(replica).await,
-            Order::Probe { replica, vital, stop } => self.probe(replica, vital, stop).await,
+            Order::Probe { replica, protocol, vital, stop } => self.probe(replica, protocol, vital, stop).await,
             Order::GiveUp { desired, replica, cause, fault } => self.give_up(*desired, replica, cause, fault).await,
         }
     }
@@ -109,9 +110,10 @@ impl Hands {
         }
     }
 
-    async fn probe(self, replica: Replica, vital: Vital, stop: CancellationToken) -> Outcome {
+    async fn probe(self, replica: Replica, protocol: Protocol, vital: Vital, stop: CancellationToken) -> Outcome {
         let id = replica.id.clone();
-        let vital = asking::ask(Arc::clone(&self.engine), replica, vital, Arc::clone(&self.steady), stop).await;
+        let vital =
+            asking::ask(self.questions.speaking(protocol), replica, vital, Arc::clone(&self.steady), stop).await;
         Outcome::Asked { replica: id, vital }
     }
 

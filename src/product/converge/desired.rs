@@ -6,8 +6,9 @@ use crate::base::access::Scope;
 use crate::base::config;
 use crate::base::error::{Error, Result};
 use crate::base::model::{
-    App, Check, CheckKind, Checks, Environment, EnvironmentStatus, Formation, Generation, HealthCheck, Host,
-    ProcessName, Processes, Release, ReleaseId, Scaling, Scalings, Strategy, VolumeId, WorkloadId, overlaid,
+    App, Check, CheckKind, Checks, DomainName, Environment, EnvironmentStatus, Formation, Generation, HealthCheck,
+    Https, ProcessName, Processes, Protocol, Release, ReleaseId, Rule, Scaling, Scalings, Strategy, Traffic, VolumeId,
+    WorkloadId, overlaid,
 };
 use crate::state::store::{self, Tx};
 
@@ -20,7 +21,7 @@ pub struct Desired {
     pub release: Option<Release>,
     /// The release that is live, where it is another one.
     pub live: Option<Release>,
-    pub hosts: Vec<Host>,
+    pub hosts: Vec<DomainName>,
 }
 
 /// One process type that shall run.
@@ -58,7 +59,7 @@ impl Desired {
     /// `known` are the releases of the look before: nothing of them that is asked here ever changes.
     pub async fn all(tx: &mut Tx, known: &mut HashMap<ReleaseId, Release>) -> Result<Vec<Self>> {
         let mut before = std::mem::take(known);
-        let mut hosts: BTreeMap<_, Vec<Host>> = BTreeMap::new();
+        let mut hosts: BTreeMap<_, Vec<DomainName>> = BTreeMap::new();
         for route in store::routes::all(tx).await? {
             hosts.entry(route.environment_id).or_default().push(route.host);
         }
@@ -108,6 +109,25 @@ impl Desired {
             Some(release) if rollout == self.rollout() => Some(release),
             _ => self.live_release().filter(|_| rollout == self.status().live),
         }
+    }
+
+    /// What people set, and where that is silent, what the release that answers says.
+    pub fn https(&self) -> Https {
+        let release = self.live_release().or(self.release.as_ref());
+        self.environment.spec.https.over(release.map(|release| release.manifest.https).unwrap_or_default())
+    }
+
+    /// As `https`, rule by rule.
+    pub fn traffic(&self) -> Traffic {
+        let (release, spec) = (self.live_release().or(self.release.as_ref()), &self.environment.spec.traffic);
+        release.map_or_else(|| spec.over(&Traffic::default()), |release| spec.over(&release.manifest.traffic))
+    }
+
+    /// What a replica of the rollout speaks; None: its release is none of those that are known here.
+    pub fn protocol(&self, rollout: Generation) -> Option<Protocol> {
+        let traffic = &self.environment.spec.traffic;
+        let set = traffic.protocol.or_else(|| traffic.without.contains(&Rule::Protocol).then(Protocol::default));
+        set.or_else(|| self.release_of(rollout).map(|release| release.manifest.protocol))
     }
 
     /// Within which bounds the platform counts: as is desired, and, where that is silent, as what is live has it.
@@ -180,7 +200,7 @@ pub fn patience_millis(environment: &Environment, app: &App, release: &Release, 
     let settings = Settings::from(runtime);
     let processes = desired.processes();
     let ready = processes.iter().map(|p| p.patience_millis(&settings).1).max().unwrap_or(0).max(settings.ready_millis);
-    let turns = match &spec.strategy {
+    let turns = match spec.strategy_now() {
         Strategy::BlueGreen => 1,
         // One after the other, and each has to make room for the next.
         Strategy::Rolling => processes.iter().map(|p| i64::from(p.count)).sum::<i64>().max(1),

@@ -17,6 +17,7 @@ use super::chronicle::{self, Chronicle};
 use super::desired::{Desired, Settings};
 use super::mind::{Mind, News, blocked, can_never_be_live};
 use super::observed::by_environment;
+use super::questions::Questions;
 use super::table::Publisher;
 use crate::base::clock::{SteadyClock, Timestamp};
 use crate::base::error::{Error, Result};
@@ -54,9 +55,10 @@ impl Converger {
         let (settings, runtime) = (Settings::from(&ctx.config.runtime), ctx.config.runtime.clone());
         let wake = Arc::clone(&ctx.wake);
         let chronicle = Chronicle::new(ctx.clone(), Arc::clone(&engine));
+        let (steady, questions) = (Arc::new(SteadyClock::from(&*ctx.clock)), Questions::new(Arc::clone(&engine)));
         Self {
             chronicle,
-            hands: Hands { steady: Arc::new(SteadyClock::from(&*ctx.clock)), ctx, engine, builder },
+            hands: Hands { steady, ctx, engine, builder, questions },
             wake: Arc::clone(&wake),
             ticks: watch::Sender::new(0),
             mind: Mind::new(settings, runtime, Publisher::new(table, api, wake)),

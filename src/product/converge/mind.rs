@@ -17,7 +17,7 @@ use crate::base::clock::Timestamp;
 use crate::base::config;
 use crate::base::model::{
     Environment, EnvironmentId, EnvironmentState, EnvironmentStatus, Generation, HealthCheck, Measured, ProcessName,
-    Replica, ReplicaState, Scaling, Strategy, WorkloadId,
+    Protocol, Replica, ReplicaState, Scaling, Strategy, WorkloadId,
 };
 use crate::machinery::runtime::EngineError;
 
@@ -40,8 +40,8 @@ pub(super) struct Mind {
     busy: HashSet<Busy>,
     /// How many of its replicas are being removed, one by one.
     removes: HashMap<WorkloadId, u32>,
-    /// Which checks each replica is being asked, and how to end that.
-    asked: HashMap<String, (Vec<HealthCheck>, CancellationToken)>,
+    /// Which checks each replica is being asked in which protocol, and how to end that.
+    asked: HashMap<String, ((Vec<HealthCheck>, Protocol), CancellationToken)>,
     /// What is to be carried out, each as a task of its own whose end is told to `finished`.
     orders: Vec<(Busy, Order)>,
 }
@@ -170,9 +170,12 @@ impl Mind {
                 app: desired.app.name.to_string(),
                 hosts: desired.hosts.clone(),
                 routed: changes.routed.clone(),
+                protocols: spoken(desired, here),
                 share: changes.share.clone(),
                 // Requests wait for the one that was stopped to make room for one that failed.
                 state: if changes.holds { EnvironmentState::Converging } else { changes.status.state },
+                traffic: desired.traffic(),
+                https: desired.https(),
             });
             self.start(desired, &changes, here, now);
             let mut status = changes.status;
@@ -266,8 +269,10 @@ impl Mind {
         // The checks of one release say nothing of the replicas of another.
         let ours = |process: &DesiredProcess| process.checks.clone();
         let checks = wanted.as_ref().map_or_else(|| vec![default_check(&replica.workload.process)], ours);
+        let protocol = desired.protocol(replica.generation).or_else(|| self.publisher.spoken(&replica.id));
+        let protocol = protocol.unwrap_or_default();
         if let Some((asked, stop)) = self.asked.get(&replica.id) {
-            if *asked != checks {
+            if (asked.0.as_slice(), asked.1) != (checks.as_slice(), protocol) {
                 stop.cancel();
             }
             return;
@@ -282,8 +287,8 @@ impl Mind {
             return;
         }
         let (vital, stop) = (vital.clone(), CancellationToken::new());
-        self.asked.insert(replica.id.clone(), (checks, stop.clone()));
-        self.order(Busy::Probe(replica.id.clone()), Order::Probe { replica, vital, stop });
+        self.asked.insert(replica.id.clone(), ((checks, protocol), stop.clone()));
+        self.order(Busy::Probe(replica.id.clone()), Order::Probe { replica, protocol, vital, stop });
     }
 
     /// False when that is under way already.
@@ -427,6 +432,12 @@ impl Mind {
     }
 }
 
+/// What each replica speaks whose release is known.
+fn spoken(desired: &Desired, replicas: &[Replica]) -> BTreeMap<String, Protocol> {
+    let of = |replica: &Replica| Some((replica.id.clone(), desired.protocol(replica.generation)?));
+    replicas.iter().filter_map(of).collect()
+}
+
 fn earliest(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
@@ -449,7 +460,7 @@ pub(super) fn blocked(environment: &Environment, reason: String) -> EnvironmentS
     }
     status.canary = None;
     // Replica by replica, as it came.
-    if environment.spec.strategy == Strategy::Rolling && status.live != Generation::default() {
+    if *environment.spec.strategy_now() == Strategy::Rolling && status.live != Generation::default() {
         status.beside.insert(environment.spec.rollout);
         status.beside.remove(&status.live);
     }

@@ -16,6 +16,7 @@ mod mind;
 mod observatory;
 mod observed;
 mod plan;
+mod questions;
 mod scale;
 #[cfg(test)]
 mod sim;

@@ -8,19 +8,23 @@ use tokio::sync::{Notify, watch};
 
 use super::observed::{Answers, Routed};
 use super::plan::Share;
-use crate::base::model::{EnvironmentId, EnvironmentState, Host, Replica};
-use crate::machinery::proxy::{Bell, Meter, Portion, RouteTable, Target, TargetState, Upstream};
+use crate::base::model::{DomainName, EnvironmentId, EnvironmentState, Host, Https, Protocol, Replica, Traffic};
+use crate::machinery::proxy::{Bell, Meter, Portion, RouteTable, Rules, Target, TargetState, Upstream};
 
 /// What one environment contributes.
 pub struct Entry {
     pub environment: EnvironmentId,
     pub app: String,
-    pub hosts: Vec<Host>,
+    pub hosts: Vec<DomainName>,
     /// Ids of ready replicas.
     pub routed: Vec<String>,
+    /// What they speak; who is missing speaks what it spoke.
+    pub protocols: BTreeMap<String, Protocol>,
     /// Those of them that receive a percentage of the requests.
     pub share: Option<Share>,
     pub state: EnvironmentState,
+    pub traffic: Traffic,
+    pub https: Https,
 }
 
 /// Comparable picture of a table; the same picture is not published twice.
@@ -29,9 +33,11 @@ type Picture = BTreeMap<String, Shown>;
 #[derive(PartialEq, Eq)]
 struct Shown {
     app: String,
-    routed: Vec<String>,
+    routed: Vec<(String, Protocol)>,
     share: Option<Share>,
     state: TargetState,
+    traffic: Traffic,
+    https: Https,
 }
 
 pub struct Publisher {
@@ -39,6 +45,7 @@ pub struct Publisher {
     api: Option<(Host, std::net::SocketAddr)>,
     upstreams: HashMap<String, Arc<Upstream>>,
     meters: HashMap<EnvironmentId, Arc<Meter>>,
+    rules: HashMap<EnvironmentId, Arc<Rules>>,
     picture: Picture,
     /// Ids of all that the picture has.
     shown: HashSet<String>,
@@ -59,12 +66,25 @@ impl Publisher {
     ) -> Self {
         let saved = Arc::clone(&sender.borrow());
         let upstreams = saved.upstreams().map(|u| (u.replica().to_owned(), Arc::clone(u))).collect();
-        let ids = |target: &Target| target.all().map(|u| u.replica().to_owned()).collect();
-        let target = |t: &Target| Shown { app: t.app.clone(), routed: ids(t), share: None, state: t.state };
+        let ids = |target: &Target| target.all().map(|u| (u.replica().to_owned(), u.protocol())).collect();
+        let traffic = |t: &Target| t.rules.as_ref().map(|rules| rules.traffic().clone()).unwrap_or_default();
+        let target = |t: &Target| Shown {
+            app: t.app.clone(),
+            routed: ids(t),
+            share: None,
+            state: t.state,
+            traffic: traffic(t),
+            https: t.https,
+        };
         let picture = saved.routes().map(|(host, of)| (host.to_string(), target(of))).collect();
-        let (meters, bells) = (HashMap::new(), HashMap::new());
+        let (meters, bells, rules) = (HashMap::new(), HashMap::new(), HashMap::new());
         let shown = shown_in(&picture);
-        Self { sender, api, upstreams, meters, picture, shown, published: false, bells, listener }
+        Self { sender, api, upstreams, meters, rules, picture, shown, published: false, bells, listener }
+    }
+
+    /// As it was routed last.
+    pub fn spoken(&self, replica: &str) -> Option<Protocol> {
+        self.upstreams.get(replica).map(|upstream| upstream.protocol())
     }
 
     /// Requests that went into the replica since it was first routed.
@@ -93,8 +113,10 @@ impl Publisher {
         for entry in entries {
             let state = target_state(entry);
             for host in &entry.hosts {
-                let (app, routed, share) = (entry.app.clone(), entry.routed.clone(), entry.share.clone());
-                picture.insert(host.to_string(), Shown { app, routed, share, state });
+                let routed = entry.routed.iter().map(|id| (id.clone(), self.protocol(entry, id))).collect();
+                let (app, share) = (entry.app.clone(), entry.share.clone());
+                let (traffic, https) = (entry.traffic.clone(), entry.https);
+                picture.insert(host.to_string(), Shown { app, routed, share, state, traffic, https });
             }
         }
         if self.published && self.picture == picture {
@@ -106,12 +128,14 @@ impl Publisher {
             let (mut upstreams, mut canaries) = (Vec::new(), Vec::new());
             for id in &entry.routed {
                 if let Some(address) = addresses.get(id.as_str()) {
-                    let upstream =
-                        self.upstreams.entry(id.clone()).or_insert_with(|| Upstream::new(*address, id.clone()));
+                    let protocol = self.protocol(entry, id);
+                    let fresh = || Upstream::speaking(protocol, *address, id.clone());
+                    let upstream = self.upstreams.entry(id.clone()).or_insert_with(fresh);
                     // A restart may have given it another address.
                     if upstream.address() != *address {
-                        *upstream = Upstream::new(*address, id.clone());
+                        *upstream = fresh();
                     }
+                    upstream.speak(protocol);
                     upstream.admit();
                     let is_canary = entry.share.as_ref().is_some_and(|share| share.replicas.contains(id));
                     let group = if is_canary { &mut canaries } else { &mut upstreams };
@@ -125,7 +149,8 @@ impl Publisher {
             let (app, state) = (entry.app.clone(), target_state(entry));
             let percent = entry.share.as_ref().map_or(0, |share| share.percent);
             let canary = (!canaries.is_empty()).then_some(Portion { percent, upstreams: canaries });
-            let target = Arc::new(Target { app, upstreams, canary, state, bell, meter });
+            let (rules, https) = (self.rules_of(entry), entry.https);
+            let target = Arc::new(Target { app, upstreams, canary, state, bell, meter, rules, https });
             for host in &entry.hosts {
                 routes.insert(host.clone(), Arc::clone(&target));
             }
@@ -133,7 +158,10 @@ impl Publisher {
         let known: HashSet<&EnvironmentId> = entries.iter().map(|entry| &entry.environment).collect();
         self.bells.retain(|id, _| known.contains(id));
         self.meters.retain(|id, _| known.contains(id));
-        self.sender.send_replace(Arc::new(RouteTable::new(self.api.clone(), routes)));
+        self.rules.retain(|id, _| known.contains(id));
+        let table = RouteTable::new(self.api.clone(), routes);
+        // Certificates and challenges are another's to change, in the same channel.
+        self.sender.send_modify(|sent| *sent = Arc::new(table.keeping(sent)));
         self.published = true;
         self.picture = picture;
         let before = std::mem::replace(&mut self.shown, shown_in(&self.picture));
@@ -145,6 +173,23 @@ impl Publisher {
         Some(left)
     }
 
+    /// The same ones as before while they say the same: they count.
+    fn rules_of(&mut self, entry: &Entry) -> Option<Arc<Rules>> {
+        if entry.traffic.is_plain() {
+            self.rules.remove(&entry.environment);
+            return None;
+        }
+        let before = self.rules.get(&entry.environment).filter(|rules| *rules.traffic() == entry.traffic);
+        let rules = before.cloned().unwrap_or_else(|| Arc::new(Rules::new(entry.traffic.clone())));
+        self.rules.insert(entry.environment.clone(), Arc::clone(&rules));
+        Some(rules)
+    }
+
+    fn protocol(&self, entry: &Entry, replica: &str) -> Protocol {
+        let known = || self.upstreams.get(replica).map(|upstream| upstream.protocol());
+        entry.protocols.get(replica).copied().or_else(known).unwrap_or_default()
+    }
+
     fn forget_gone(&mut self, replicas: &[Replica]) {
         let ids: HashSet<&str> = replicas.iter().map(|r| r.id.as_str()).collect();
         self.upstreams.retain(|id, _| ids.contains(id.as_str()));
@@ -152,7 +197,7 @@ impl Publisher {
 }
 
 fn shown_in(picture: &Picture) -> HashSet<String> {
-    picture.values().flat_map(|shown| &shown.routed).cloned().collect()
+    picture.values().flat_map(|shown| &shown.routed).map(|(id, _)| id.clone()).collect()
 }
 
 fn target_state(entry: &Entry) -> TargetState {
@@ -185,8 +230,10 @@ mod tests {
             state: TargetState::Live,
             bell: Arc::new(Bell::new(Arc::clone(&listener))),
             meter: Arc::new(Meter::new("env".to_owned())),
+            rules: None,
+            https: Https::default(),
         };
-        let host: Host = "shop.example.com".parse().expect("a host");
+        let host: DomainName = "shop.example.com".parse().expect("a host");
         let saved = RouteTable::new(None, HashMap::from([(host, Arc::new(target))]));
         let publisher = Publisher::new(watch::channel(Arc::new(saved)).0, None, listener);
         for id in ["old", "new"] {

@@ -4,6 +4,8 @@
 //! on readiness and liveness are asked as long as the replica lives, and a failure counts only after as many attempts
 //! in a row as the check allows.
 
+use std::collections::BTreeSet;
+
 use crate::base::clock::Timestamp;
 use crate::base::model::{Check, CheckKind, HealthCheck};
 
@@ -57,7 +59,7 @@ struct Track {
 /// While a replica comes up it is asked more often than its check says, so that a rollout is not longer than the app is slow.
 const EAGER_TCP_MILLIS: i64 = 10;
 const EAGER_HTTP_MILLIS: i64 = 50;
-const EAGER_COMMAND_MILLIS: i64 = 1_000;
+const EAGER_COMMAND_MILLIS: i64 = 250;
 
 impl Vital {
     /// Takes over the checks; with other checks than before the counts start anew, and what was ready stays so until told otherwise.
@@ -84,8 +86,9 @@ impl Vital {
         self.standing.dead.is_some() || self.asked().next().is_none()
     }
 
-    pub fn next_due(&self) -> Option<Timestamp> {
-        self.asked().map(|(_, track)| track.due).min()
+    /// Beside the questions that are open, by their place in the list of checks.
+    pub fn next_due(&self, open: &BTreeSet<usize>) -> Option<Timestamp> {
+        self.asked().filter(|(index, _)| !open.contains(index)).map(|(_, track)| track.due).min()
     }
 
     /// The questions that are due, by their place in the list of checks.
@@ -187,7 +190,7 @@ mod tests {
         vital.follow(&all, T0);
         assert_eq!(due(&vital, T0), [CheckKind::Startup]);
         vital.answered(0, no(), T0);
-        assert_eq!(vital.next_due(), Some(T0.plus_millis(EAGER_HTTP_MILLIS)), "asked again soon");
+        assert_eq!(vital.next_due(&BTreeSet::new()), Some(T0.plus_millis(EAGER_HTTP_MILLIS)), "asked again soon");
         vital.answered(0, Ok(()), T0);
         assert!(vital.standing.started && !vital.standing.ready);
         assert_eq!(due(&vital, T0), [CheckKind::Readiness]);
@@ -239,7 +242,7 @@ mod tests {
         for _ in 0..9 {
             vital.unanswered(0, T0);
         }
-        assert_eq!((vital.standing.clone(), vital.next_due()), (before, Some(T0.plus_millis(1_000))));
+        assert_eq!((vital.standing.clone(), vital.next_due(&BTreeSet::new())), (before, Some(T0.plus_millis(1_000))));
     }
 
     #[test]
@@ -272,6 +275,6 @@ mod tests {
         let mut vital = Vital::default();
         vital.follow(&[HealthCheck::new(CheckKind::Startup, Check::Alive { millis: 1_000 })], T0);
         assert!(vital.due(T0).is_empty());
-        assert_eq!(vital.next_due(), Some(T0.plus_millis(1_000)));
+        assert_eq!(vital.next_due(&BTreeSet::new()), Some(T0.plus_millis(1_000)));
     }
 }

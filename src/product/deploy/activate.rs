@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::intake::PLATFORM;
 use super::releases::{self, NewRelease};
 use super::shape::{Shape, ShapeChange};
-use super::{commands, messages, rollout};
+use super::{attempt, commands, messages, rollout};
 use crate::base::access::Actor;
 use crate::base::error::{Error, Result};
 use crate::base::model::{
@@ -18,7 +18,7 @@ use crate::base::model::{
 };
 use crate::product::builds::Builder;
 use crate::product::converge::Handle;
-use crate::product::{Ctx, apps, routing};
+use crate::product::{Ctx, routing};
 use crate::state::jobs::{StepContext, StepError, Work};
 use crate::state::store::{self, Tx};
 
@@ -140,7 +140,7 @@ impl ActivateWork {
         self.builder.load(&release.image).await.map_err(|failure| StepError::fail(failure.reason))?;
         let before = rollout::live_number(&self.ctx, &payload.environment).await?;
         let takes_numbers = payload.order.restores_formation || !payload.order.changes.is_empty();
-        rollout::begin(&self.ctx, &payload.environment, &release, takes_numbers).await?;
+        rollout::begin(&self.ctx, &payload.environment, &release, takes_numbers, None).await?;
         let ended = rollout::wait(&self.ctx, &self.converger, &payload.environment, &release, cx).await?;
         let output = rollout::conclude(&self.ctx, ended, cx, (began, before)).await?;
         if payload.order.restores_formation {
@@ -156,18 +156,9 @@ impl ActivateWork {
 
     async fn put_back(&self, payload: &Payload, reason: &str) -> Result<()> {
         undo(&self.ctx, &payload.environment, &payload.deployment, reason).await?;
-        let (order, ctx) = (&payload.order, &self.ctx);
-        let mut tx = ctx.store.begin().await?;
-        let newest = store::variables::latest(&mut tx, &payload.environment).await?.map_or(0, |set| set.version);
-        // Somebody who wrote variables since then has the last word.
-        if newest != order.variables_version || newest == order.variables_before {
-            return Ok(());
-        }
-        let environment = environment(&mut tx, &payload.environment).await?;
-        let Some(app) = store::apps::find(&mut tx, &PLATFORM, &environment.app_id).await? else { return Ok(()) };
-        let (organization, before) = (&app.organization_id, order.variables_before);
-        apps::restore_variables(&mut tx, ctx, organization, &environment.id, before, None).await?;
-        tx.commit().await
+        let order = &payload.order;
+        let versions = (order.variables_version, order.variables_before);
+        attempt::put_back_variables(&self.ctx, &payload.environment, versions).await
     }
 }
 

@@ -10,7 +10,7 @@ use crate::product::{Ctx, apps};
 use crate::state::store;
 
 pub use crate::machinery::image::{Ecosystem, Package};
-pub use crate::product::builds::{Condition, Subject, cyclonedx, spdx};
+pub use crate::product::builds::{BuildBom, Condition, Subject, cyclonedx, spdx};
 
 pub struct Contents {
     pub release: Release,
@@ -24,8 +24,6 @@ pub struct Found {
     pub release: i64,
     pub package: Package,
 }
-
-const PAGE: i64 = 200;
 
 /// Of the release with this number, or of the live one.
 pub async fn contents(
@@ -49,31 +47,38 @@ pub async fn contents(
     Ok(Contents { release, packages })
 }
 
-/// Packages for which the condition holds, in everything live that the actor can see.
-pub async fn find_package(ctx: &Ctx, actor: &Actor, condition: &Condition) -> Result<Vec<Found>> {
+/// What buildpacks said of what the app's last build was made with.
+pub async fn build_boms(ctx: &Ctx, actor: &Actor, app: &App) -> Result<Vec<BuildBom>> {
+    actor.may(Action::ViewApp, &app.into())?;
+    // Where nothing is built there is nothing to tell.
+    let Ok(machine) = ctx.desk.machine() else { return Ok(Vec::new()) };
+    let (builder, app) = (std::sync::Arc::clone(&machine.builder), app.id.clone());
+    let read = tokio::task::spawn_blocking(move || builder.build_boms(&app));
+    match read.await.map_err(Error::internal)? {
+        Ok(found) => Ok(found),
+        // A collection took the cache meanwhile.
+        Err(ImageError::Missing(_)) => Ok(Vec::new()),
+        Err(error) => Err(Error::internal(error)),
+    }
+}
+
+/// Packages for which the condition holds, in what is live of some apps.
+pub async fn find_package(ctx: &Ctx, actor: &Actor, condition: &Condition, apps: &[App]) -> Result<Vec<Found>> {
+    actor.may_act()?;
     let mut found = Vec::new();
-    let mut after = None;
-    loop {
-        let page = apps::list(ctx, actor, after.as_ref(), PAGE).await?;
-        for app in &page {
-            let environments =
-                store::environments::of_app(&mut ctx.store.read().await?, &actor.scope(), &app.id).await?;
-            for environment in environments {
-                let Some(release) = live(ctx, &environment).await? else { continue };
-                let packages = of(ctx, &release).await?;
-                found.extend(packages.into_iter().filter(|package| condition.holds(package)).map(|package| Found {
-                    app: app.name.clone(),
-                    environment: environment.name.clone(),
-                    release: release.number,
-                    package,
-                }));
-            }
-        }
-        match page.last() {
-            Some(last) if page.len() as i64 == PAGE => after = Some(last.name.clone()),
-            _ => return Ok(found),
+    for app in apps {
+        for environment in apps::environments(ctx, actor, app).await? {
+            let Some(release) = live(ctx, &environment).await? else { continue };
+            let packages = of(ctx, &release).await?;
+            found.extend(packages.into_iter().filter(|package| condition.holds(package)).map(|package| Found {
+                app: app.name.clone(),
+                environment: environment.name.clone(),
+                release: release.number,
+                package,
+            }));
         }
     }
+    Ok(found)
 }
 
 async fn live(ctx: &Ctx, environment: &Environment) -> Result<Option<Release>> {

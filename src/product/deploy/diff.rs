@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::settings::effective;
 use crate::base::access::{Action, Actor, Place};
 use crate::base::error::{Error, Result};
-use crate::base::model::{App, Checks, Environment, Host, Process, ProcessName, Release, VariableName, VariableSet};
+use crate::base::model::{
+    App, Checks, DomainName, Environment, Process, ProcessName, Release, VariableName, VariableSet,
+};
 use crate::product::Ctx;
 use crate::product::apps;
 use crate::product::converge::counts;
@@ -102,7 +104,7 @@ async fn by_number(tx: &mut Tx, environment: &Environment, number: i64) -> Resul
 }
 
 fn between((a, a_set): (&Release, &VariableSet), (b, b_set): (&Release, &VariableSet)) -> ReleaseDiff {
-    let line = |p: &Process| shlex::try_join(p.command.iter().map(String::as_str)).unwrap_or_default();
+    let line = |p: &Process| super::commands::shown(&p.command);
     let processes = |r: &Release| r.processes.iter().map(|(n, p)| (n.to_string(), line(p))).collect();
     let formation = |r: &Release| {
         let counts = counts(&r.processes, &r.formation);
@@ -135,8 +137,9 @@ fn variables(a: &VariableSet, b: &VariableSet) -> Names {
     }
 }
 
-fn hosts(a: &[Host], b: &[Host]) -> Names {
-    let less = |a: &[Host], b: &[Host]| a.iter().filter(|h| !b.contains(h)).map(ToString::to_string).collect();
+fn hosts(a: &[DomainName], b: &[DomainName]) -> Names {
+    let less =
+        |a: &[DomainName], b: &[DomainName]| a.iter().filter(|h| !b.contains(h)).map(ToString::to_string).collect();
     Names { added: less(b, a), removed: less(a, b), changed: Vec::new() }
 }
 

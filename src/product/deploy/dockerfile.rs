@@ -147,8 +147,9 @@ impl PushWork {
     fn context(&self, order: &PushOrder) -> Result<MakeContext, StepError> {
         let repository = self.repository(order)?;
         let (key, commit) = (order.quarantine.clone(), object_id(&order.new));
-        let limits = self.tree_limits();
+        let limits = Arc::new(self.tree_limits());
         Ok(Box::new(move |ignore, instead| {
+            let (repository, key, commit, limits) = (repository.clone(), key.clone(), commit, Arc::clone(&limits));
             Arc::new(move |out: &mut dyn io::Write| {
                 let hides = |path: &[u8]| ignore.hides(path);
                 let changes = Changes { hides: Some(&hides), instead: &instead };

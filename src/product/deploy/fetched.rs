@@ -11,7 +11,7 @@ use super::intake::PLATFORM;
 use crate::base::error::{Error, Result};
 use crate::base::model::{AppId, EnvironmentId, VariableName};
 use crate::base::secret::Secret;
-use crate::machinery::image::{Login, Route};
+use crate::machinery::image::{Login as Credentials, Route};
 use crate::machinery::outbound::{Fetcher, Guard};
 use crate::product::Ctx;
 use crate::product::apps;
@@ -24,7 +24,13 @@ const LONGEST: usize = 500;
 pub struct ImageSource {
     /// `host[:port]/name[:tag][@digest]`
     pub reference: String,
-    /// Variables of the app with the user and the password; both or neither, or a password (a token) alone.
+    #[serde(flatten)]
+    pub login: Login,
+}
+
+/// Variables of the app with the user and the password; both or neither, or a password (a token) alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Login {
     pub user: Option<VariableName>,
     pub password: Option<VariableName>,
 }
@@ -43,10 +49,16 @@ impl ImageSource {
                 "names no registry: write host/name:tag, such as docker.io/library/nginx:1.27",
             ));
         }
-        if self.user.is_some() && self.password.is_none() {
-            return Err(Error::invalid("password_variable", "must be there when user_variable is"));
+        self.login.check()
+    }
+}
+
+impl Login {
+    pub(super) fn check(&self) -> Result<()> {
+        match self.user.is_some() && self.password.is_none() {
+            true => Err(Error::invalid("password_variable", "must be there when user_variable is")),
+            false => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -82,16 +94,16 @@ pub(super) async fn login(
     ctx: &Ctx,
     app: &AppId,
     environment: &EnvironmentId,
-    source: &ImageSource,
-) -> Result<Option<Login>> {
-    let Some(password) = &source.password else { return Ok(None) };
+    wanted: &Login,
+) -> Result<Option<Credentials>> {
+    let Some(password) = &wanted.password else { return Ok(None) };
     let all = variables(ctx, app, environment).await?;
     let value = |name: &VariableName| all.get(name).cloned().ok_or_else(|| no_variable(name));
     let secret = value(password)?;
-    let user = match &source.user {
+    let user = match &wanted.user {
         Some(name) => value(name)?.reveal().clone(),
         // Registries that take a token look at nothing else.
         None => "token".to_owned(),
     };
-    Ok(Some(Login { user, secret }))
+    Ok(Some(Credentials { user, secret }))
 }

@@ -14,6 +14,11 @@ pub fn follow(ctx: &Ctx, job: &JobId) -> BoxStream<'static, LogEvent> {
     Box::pin(ctx.logs.follow(&LogName::job(job), 0))
 }
 
+/// Once a push's job has made the image, or is over.
+pub async fn built(ctx: &Ctx, job: &JobId) -> Result<()> {
+    ctx.queue.passed(job, "image").await
+}
+
 /// The job once it has ended.
 pub async fn finished(ctx: &Ctx, job: &JobId) -> Result<Job> {
     ctx.queue.finished(job).await

@@ -9,16 +9,18 @@ use serde_json::{Value, json};
 
 use super::activate::{deployment, environment, finish};
 use super::fetched::{self, ImageSource};
+use super::options::Manner;
 use super::push::{earlier, failure, output};
 use super::releases::{self, NewRelease};
 use super::shape::Shape;
 use super::{attempt, commands, messages, rollout};
 use crate::base::access::{Action, Actor, Place};
-use crate::base::error::{Error, Result};
+use crate::base::error::{Error, Kind, Result};
 use crate::base::model::{
     App, AppId, Build, BuildId, BuildState, ContentDigest, DeploymentId, DeploymentState, Environment, EnvironmentId,
     Id, JobId, JobState, Manifest, ReleaseKind, TagName, UserId,
 };
+use crate::machinery::image::{Digest, ImageError};
 use crate::product::builds::{Builder, Imaged};
 use crate::product::converge::Handle;
 use crate::product::{Ctx, images, routing};
@@ -36,6 +38,8 @@ struct ImageOrder {
     environment: EnvironmentId,
     #[serde(flatten)]
     from: From,
+    #[serde(default, skip_serializing_if = "Manner::is_usual")]
+    manner: Manner,
     user: UserId,
     build: BuildId,
     deployment: DeploymentId,
@@ -49,6 +53,15 @@ pub(super) enum From {
     Pushed { tag: TagName, manifest: ContentDigest },
     /// In a registry elsewhere.
     Elsewhere { elsewhere: ImageSource },
+    /// It came as an archive: in the store already.
+    Uploaded { uploaded: Uploaded },
+}
+
+/// An image, and under which names the store has what it is of. An unfinished job keeps what its payload names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Uploaded {
+    image: ContentDigest,
+    contents: Vec<(ContentDigest, ContentDigest)>,
 }
 
 /// What became of a push that deploys.
@@ -88,7 +101,7 @@ pub async fn deploy_image(
         }
     }
     let from = From::Pushed { tag: tag.clone(), manifest: manifest.clone() };
-    let build = enqueue(ctx, &mut tx, (actor, app, environment), from).await?;
+    let build = enqueue(ctx, &mut tx, (actor, app, environment), (from, Manner::default())).await?;
     tx.commit().await?;
     ctx.queue.notify();
     Ok(build.job_id)
@@ -100,20 +113,48 @@ pub(super) async fn deploy_reference(
     actor: &Actor,
     app: &App,
     environment: &Environment,
-    source: ImageSource,
+    (source, manner): (ImageSource, Manner),
 ) -> Result<Build> {
     actor.may(Action::Deploy, &Place::from(app))?;
     source.check()?;
+    manner.check_for_image()?;
     let mut tx = held(ctx, app, environment).await?;
     let from = From::Elsewhere { elsewhere: source };
-    let build = enqueue(ctx, &mut tx, (actor, app, environment), from).await?;
+    let build = enqueue(ctx, &mut tx, (actor, app, environment), (from, manner)).await?;
+    tx.commit().await?;
+    ctx.queue.notify();
+    Ok(build)
+}
+
+/// As `deploy_image`, of an image that came as an archive.
+pub(super) async fn deploy_archive(
+    ctx: &Ctx,
+    actor: &Actor,
+    app: &App,
+    environment: &Environment,
+    (archive, manner): (std::fs::File, Manner),
+) -> Result<Build> {
+    actor.may(Action::Deploy, &Place::from(app))?;
+    manner.check_for_image()?;
+    let taken = ctx.desk.machine()?.builder.take_image(archive, ctx.config.registry.app_bytes).await;
+    let taken = taken.map_err(|error| match &error {
+        ImageError::Unfit(cause) => Error::invalid("archive", format!("the image cannot be taken: {cause}")),
+        error if error.is_disk_full() => Error::new(Kind::Unavailable, messages::DISK_FULL),
+        ImageError::Stream(_) => Error::invalid("archive", "the archive cannot be read: it is cut off or damaged"),
+        _ => Error::internal(error),
+    })?;
+    let named = |blob: &Digest| blob.to_string().parse::<ContentDigest>().map_err(Error::internal);
+    let contents = taken.contents.iter().map(|(digest, blob)| Ok((digest.clone(), named(blob)?)));
+    let uploaded = Uploaded { image: taken.manifest, contents: contents.collect::<Result<_>>()? };
+    let mut tx = held(ctx, app, environment).await?;
+    let build = enqueue(ctx, &mut tx, (actor, app, environment), (From::Uploaded { uploaded }, manner)).await?;
     tx.commit().await?;
     ctx.queue.notify();
     Ok(build)
 }
 
 /// A transaction in which the environment can be given an order; refused where it cannot, or the disk is full.
-async fn held(ctx: &Ctx, app: &App, environment: &Environment) -> Result<store::Tx> {
+pub(super) async fn held(ctx: &Ctx, app: &App, environment: &Environment) -> Result<store::Tx> {
     if let Some(reason) = ctx.disk.too_full(ctx).await {
         return Err(Error::limit(reason));
     }
@@ -129,16 +170,18 @@ async fn enqueue(
     ctx: &Ctx,
     tx: &mut store::Tx,
     (actor, app, environment): (&Actor, &App, &Environment),
-    from: From,
+    (from, manner): (From, Manner),
 ) -> Result<Build> {
     let named = match &from {
         From::Pushed { manifest, .. } => manifest.to_string(),
         From::Elsewhere { elsewhere } => elsewhere.reference.clone(),
+        From::Uploaded { uploaded } => uploaded.image.to_string(),
     };
     let order = ImageOrder {
         app: app.id.clone(),
         environment: environment.id.clone(),
         from,
+        manner,
         user: actor.user.id.clone(),
         build: BuildId::fresh(),
         deployment: DeploymentId::fresh(),
@@ -146,7 +189,7 @@ async fn enqueue(
     let payload = serde_json::to_value(&order).map_err(Error::internal)?;
     let job_id = ctx.queue.enqueue(tx, KIND, app.id.as_str(), payload).await?;
     let build = attempt::build(ctx, &order.build, app, &job_id, named);
-    attempt::begin(tx, &build, (&order.deployment, &environment.id), order.user).await?;
+    attempt::begin(tx, &build, (&order.deployment, &environment.id), order.user, order.manner.course).await?;
     Ok(build)
 }
 
@@ -190,9 +233,16 @@ impl ImageWork {
             }
             From::Elsewhere { elsewhere } => {
                 cx.log.append(&messages::heading(&messages::fetching(&elsewhere.reference), 0));
-                let login = fetched::login(&self.ctx, &order.app, &order.environment, elsewhere).await?;
+                let login = fetched::login(&self.ctx, &order.app, &order.environment, &elsewhere.login).await?;
                 let route = fetched::route(&self.ctx)?;
                 self.builder.adopt_from(&order.app, &elsewhere.reference, (login, route), limit).await
+            }
+            From::Uploaded { uploaded } => {
+                cx.log.append(&messages::heading(&messages::uploaded(&uploaded.image), 0));
+                let contents = uploaded.contents.iter();
+                let contents =
+                    contents.filter_map(|(digest, blob)| Some((digest.clone(), blob.as_str().parse().ok()?)));
+                self.builder.adopt(&order.app, contents.collect(), &uploaded.image, limit).await
             }
         };
         let imaged = imaged.map_err(|f| failure(&f, cx))?;
@@ -220,9 +270,13 @@ impl ImageWork {
             shape: Shape::of_spec(&place.spec).resolved(&mut tx, &place.id).await?,
             manifest: Manifest::default(),
             kind: ReleaseKind::Rollout,
-            description: match &order.from {
-                From::Pushed { tag, manifest } => messages::image_pushed(tag, manifest),
-                From::Elsewhere { elsewhere } => format!("image {}", elsewhere.reference),
+            description: {
+                let of = match &order.from {
+                    From::Pushed { tag, manifest } => messages::image_pushed(tag, manifest),
+                    From::Elsewhere { elsewhere } => format!("image {}", elsewhere.reference),
+                    From::Uploaded { uploaded } => messages::of_upload(&uploaded.image),
+                };
+                messages::worded(&order.manner, of)
             },
             created_by: Some(order.user.clone()),
         };
@@ -273,7 +327,10 @@ impl Work for ImageWork {
             0 => self.image(&order, cx).await,
             1 => self.release(&order, cx).await,
             2 => commands::before(&self.ctx, &order.deployment, cx).await,
-            3 => rollout::of_push(&self.ctx, &self.converger, (&order.environment, &order.deployment), cx).await,
+            3 => {
+                let (at, strategy) = ((&order.environment, &order.deployment), order.manner.strategy.as_ref());
+                rollout::of_push(&self.ctx, &self.converger, at, strategy, cx).await
+            }
             4 => commands::after(&self.ctx, &order.deployment, cx).await,
             _ => self.accept(&order, cx).await,
         }
@@ -282,6 +339,9 @@ impl Work for ImageWork {
     async fn failed(&self, cx: &StepContext, reason: &str) {
         let Ok(order) = serde_json::from_value::<ImageOrder>(cx.job.payload.clone()) else { return };
         let attempt = (&order.build, &order.deployment);
+        if cx.was_called_off(reason) {
+            cx.log.append(&messages::problem(&messages::cancelled(reason)));
+        }
         if let Err(error) = attempt::clear_away(&self.ctx, &order.environment, attempt, reason).await {
             tracing::error!(job.id = %cx.job.id, error = error.for_log(), "a failed push could not be cleared away");
         }
@@ -310,6 +370,6 @@ mod tests {
         fields.remove("tag");
         fields.remove("manifest");
         fields.insert("elsewhere".into(), json!({"reference": "r.example/x:1", "user": null, "password": "TOKEN"}));
-        assert!(matches!(read(&order).from, From::Elsewhere { elsewhere } if elsewhere.password.is_some()));
+        assert!(matches!(read(&order).from, From::Elsewhere { elsewhere } if elsewhere.login.password.is_some()));
     }
 }

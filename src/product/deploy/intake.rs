@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::options::{Manner, PushOptions};
 use super::{attempt, messages};
 use crate::base::access::{Action, Actor, Place, Scope};
 use crate::base::error::{Error, Kind, Result};
@@ -9,7 +10,7 @@ use crate::base::model::{
     App, AppId, BranchName, Build, BuildId, CommitId, DeploymentId, Environment, EnvironmentId, Id, JobId, UserId,
 };
 use crate::product::Ctx;
-use crate::product::apps::{self, NewApp};
+use crate::product::apps::{self, NewApp, VariableChanges};
 use crate::state::store;
 
 /// One command of a push, as far as policy needs it.
@@ -42,6 +43,11 @@ pub struct PushOrder {
     /// It came as an archive: no branch moves, and `branch` only names the environment's.
     #[serde(default)]
     pub archive: bool,
+    /// Where it was fetched from, as releases tell it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fetched: Option<String>,
+    #[serde(default, skip_serializing_if = "Manner::is_usual")]
+    pub manner: Manner,
     pub user: UserId,
     pub build: BuildId,
     pub deployment: DeploymentId,
@@ -56,6 +62,7 @@ pub async fn open_for_push(ctx: &Ctx, actor: &Actor, path: &str) -> Result<(App,
             actor.may(Action::Deploy, &Place::from(&app))?;
             Ok((app, false))
         }
+        Err(error) if error.is_not_found() && actor.bound.is_some() => Err(error),
         Err(error) if error.is_not_found() && !ctx.config.git.create_on_push => {
             Err(Error::not_found(format!("app \"{name}\" (make it first: hythe apps:create {name})")))
         }
@@ -97,12 +104,14 @@ fn address(path: &str) -> Result<&str> {
     }
 }
 
-/// For each update the reason why it is refused; the one that is not is what deploys.
+/// For each update the reason why it is refused; the one that is not is what deploys: where its branch does, or in the
+/// environment of that name.
 pub async fn decide(
     ctx: &Ctx,
     actor: &Actor,
     app: &App,
     updates: &[RefUpdate],
+    named: Option<&str>,
 ) -> Result<(Option<Accepted>, Vec<Option<String>>)> {
     actor.may(Action::Deploy, &Place::from(app))?;
     let environments = {
@@ -118,7 +127,7 @@ pub async fn decide(
     let mut accepted: Option<Accepted> = None;
     let mut reasons = Vec::with_capacity(updates.len());
     for (index, update) in updates.iter().enumerate() {
-        reasons.push(match place(update, &environments, &known) {
+        reasons.push(match place(update, &environments, (named, &known)) {
             Err(reason) => Some(reason),
             Ok(_) if accepted.is_some() => {
                 Some("only one branch can be deployed by a push; push this one by itself".into())
@@ -133,11 +142,19 @@ pub async fn decide(
     Ok((accepted, reasons))
 }
 
-fn place<'a>(update: &RefUpdate, environments: &'a [Environment], known: &str) -> Result<&'a Environment, String> {
+fn place<'a>(
+    update: &RefUpdate,
+    environments: &'a [Environment],
+    (named, known): (Option<&str>, &str),
+) -> Result<&'a Environment, String> {
     let Some(branch) = update.name.strip_prefix("refs/heads/") else {
         return Err(format!("only branches are deployed; push to {known}"));
     };
     let branch: BranchName = branch.parse().map_err(|e| format!("{e}"))?;
+    if let Some(name) = named.filter(|_| !update.deletes) {
+        let found = environments.iter().find(|environment| environment.name.as_str() == name);
+        return found.ok_or_else(|| messages::unknown_environment(environments.iter().map(|e| e.name.as_str())));
+    }
     let found = environments.iter().find(|e| e.branch == branch);
     match found {
         Some(_) if update.deletes => {
@@ -165,9 +182,11 @@ pub async fn accept(
     environment: &Environment,
     (old, new): (Option<CommitId>, CommitId),
     quarantine: &str,
-) -> Result<JobId> {
-    let accepted = accept_from(ctx, actor, app, environment, (Origin::Branch { old }, new), quarantine).await?;
-    Ok(accepted.0)
+    options: &PushOptions,
+) -> Result<(JobId, Build)> {
+    let origin = Origin::Branch { old };
+    let manner = (options.manner.clone(), &options.variables);
+    accept_from(ctx, actor, app, environment, (origin, new), quarantine, manner).await
 }
 
 pub(super) async fn accept_from(
@@ -177,13 +196,18 @@ pub(super) async fn accept_from(
     environment: &Environment,
     (origin, new): (Origin, CommitId),
     quarantine: &str,
+    (manner, variables): (Manner, &VariableChanges),
 ) -> Result<(JobId, Build)> {
     actor.may(Action::Deploy, &Place::from(app))?;
+    if !variables.is_empty() {
+        actor.may(Action::WriteVariables, &Place::from(app))?;
+    }
+    manner.check()?;
     let (old, archive) = match origin {
         Origin::Branch { old } => (old, false),
         Origin::Archive => (None, true),
     };
-    let order = PushOrder {
+    let mut order = PushOrder {
         app: app.id.clone(),
         environment: environment.id.clone(),
         branch: environment.branch.clone(),
@@ -191,15 +215,21 @@ pub(super) async fn accept_from(
         new: new.clone(),
         quarantine: quarantine.to_owned(),
         archive,
+        fetched: None,
+        manner,
         user: actor.user.id.clone(),
         build: BuildId::fresh(),
         deployment: DeploymentId::fresh(),
     };
-    let payload = serde_json::to_value(&order).map_err(Error::internal)?;
     let mut tx = ctx.store.begin().await?;
+    if !variables.is_empty() {
+        let (organization, id) = (&app.organization_id, order.build.as_str());
+        order.manner.sealed = Some(apps::seal_changes(&mut tx, ctx, organization, id, variables).await?);
+    }
+    let payload = serde_json::to_value(&order).map_err(Error::internal)?;
     let job_id = ctx.queue.enqueue(&mut tx, super::push::KIND, app.id.as_str(), payload).await?;
     let build = attempt::build(ctx, &order.build, app, &job_id, new);
-    attempt::begin(&mut tx, &build, (&order.deployment, &environment.id), order.user).await?;
+    attempt::begin(&mut tx, &build, (&order.deployment, &environment.id), order.user, order.manner.course).await?;
     tx.commit().await?;
     ctx.queue.notify();
     Ok((job_id, build))
@@ -209,8 +239,16 @@ pub(super) async fn accept_from(
 pub async fn quarantines_in_use(ctx: &Ctx, app: &AppId) -> Result<Vec<String>> {
     let mut tx = ctx.store.read().await?;
     let jobs = store::jobs::unfinished(&mut tx, app.as_str()).await?;
-    let orders = jobs.into_iter().filter_map(|job| serde_json::from_value::<PushOrder>(job.payload).ok());
-    Ok(orders.map(|order| order.quarantine).collect())
+    let mut keys = Vec::new();
+    for job in jobs {
+        if job.kind == super::fetching::KIND {
+            let steps = store::jobs::steps(&mut tx, &job.id).await?;
+            keys.extend(steps.first().and_then(|step| super::fetching::quarantine_of(&step.output)));
+        } else if let Ok(order) = serde_json::from_value::<PushOrder>(job.payload) {
+            keys.push(order.quarantine);
+        }
+    }
+    Ok(keys)
 }
 
 /// Used where a row is read for the platform's own work.

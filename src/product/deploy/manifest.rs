@@ -1,8 +1,11 @@
 //! `app.json` and `project.toml` at work: read from the pushed tree, their wishes for variables met before the build, and
 //! which buildpacks it shall have.
 
+use std::collections::BTreeMap;
+
 use super::intake::PushOrder;
 use super::messages;
+use super::options::Course;
 use super::push::{PushWork, object_id};
 use crate::base::error::{Error, Result};
 use crate::base::model::{App, BuildpackRef, ChosenBuildpack, Environment, Manifest, Project, VariableName};
@@ -12,6 +15,8 @@ use crate::product::apps::{self, VariableChanges};
 use crate::product::builds::Wishes;
 use crate::state::jobs::{StepContext, StepError};
 use crate::state::store;
+
+type Values = BTreeMap<VariableName, Secret<String>>;
 
 const FILE: &str = "app.json";
 const PROJECT: &str = "project.toml";
@@ -76,22 +81,7 @@ impl PushWork {
         let version = store::variables::latest(&mut tx, &order.environment).await?.map_or(0, |set| set.version);
         let organization = &app.organization_id;
         let set = apps::read_variables(&mut tx, ctx, organization, &order.environment, version).await?;
-        let mut changes = VariableChanges::new();
-        let mut missing = Vec::new();
-        for (name, wish) in manifest.env.iter().filter(|(name, _)| !set.values.contains_key(name)) {
-            let value = match &wish.value {
-                Some(value) => Some(value.clone()),
-                None if wish.generate => Some(random()),
-                None => None,
-            };
-            match value {
-                Some(value) => {
-                    changes.insert(name.clone(), Some(Secret::new(value)));
-                }
-                None if wish.required => missing.push((name, wish.description.as_deref())),
-                None => {}
-            }
-        }
+        let (changes, missing) = wished(manifest, &set.values, &self.changes(&mut tx, order, app).await?);
         if !missing.is_empty() {
             for line in messages::missing_variables(&app.name, &missing) {
                 cx.log.append(&messages::problem(&line));
@@ -99,7 +89,7 @@ impl PushWork {
             let names: Vec<_> = missing.iter().map(|(name, _)| name.as_str()).collect();
             return Err(StepError::fail(format!("app.json requires variables that are not set: {}", names.join(", "))));
         }
-        if changes.is_empty() {
+        if changes.is_empty() || order.manner.course == Course::DryRun {
             return Ok(());
         }
         let by = Some(&order.user);
@@ -108,6 +98,36 @@ impl PushWork {
         let names: Vec<_> = changes.keys().map(VariableName::as_str).collect();
         cx.log.append(&messages::body(&format!("set from app.json: {}", names.join(", "))));
         Ok(())
+    }
+}
+
+type Missing<'a> = Vec<(&'a VariableName, Option<&'a str>)>;
+
+/// What the app brings along of what is neither there nor comes with the push, and what it lacks then, with what it says of it.
+pub(super) fn wished<'a>(
+    manifest: &'a Manifest,
+    there: &Values,
+    coming: &VariableChanges,
+) -> (VariableChanges, Missing<'a>) {
+    let (mut changes, mut missing) = (VariableChanges::new(), Missing::new());
+    let absent = |name: &VariableName| !there.contains_key(name) && !coming.contains_key(name);
+    for (name, wish) in manifest.env.iter().filter(|(name, _)| absent(name)) {
+        match &wish.value {
+            Some(value) => drop(changes.insert(name.clone(), Some(Secret::new(value.clone())))),
+            None if wish.generate => drop(changes.insert(name.clone(), Some(Secret::new(random())))),
+            None if wish.required => missing.push((name, wish.description.as_deref())),
+            None => {}
+        }
+    }
+    (changes, missing)
+}
+
+pub(super) fn apply(values: &mut Values, changes: VariableChanges) {
+    for (name, value) in changes {
+        match value {
+            Some(value) => drop(values.insert(name, value)),
+            None => drop(values.remove(&name)),
+        }
     }
 }
 

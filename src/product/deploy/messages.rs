@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::model::{AppName, ContentDigest, Host, ImageDigest, ProcessName, Release, TagName, VariableName};
+use crate::base::model::{
+    AppName, CommitId, ContentDigest, DomainName, ImageDigest, ProcessName, Release, TagName, TenantName, VariableName,
+};
 
 pub fn heading(text: &str, millis: i64) -> String {
     if millis > 500 { format!("-----> {text} … {:.1}s", millis as f64 / 1000.0) } else { format!("-----> {text}") }
@@ -30,14 +32,66 @@ pub fn pushed(tag: &TagName, manifest: &ContentDigest) -> String {
     format!("Image pushed as {tag} ({}…)", digest(manifest))
 }
 
+/// First line of the log of an image that came as an archive.
+pub fn uploaded(image: &ContentDigest) -> String {
+    format!("Image uploaded ({}…)", digest(image))
+}
+
+/// Of the release.
+pub fn of_upload(image: &ContentDigest) -> String {
+    format!("image uploaded {}", digest(image))
+}
+
 /// First line of the log of an image that is elsewhere.
 pub fn fetching(reference: &str) -> String {
     format!("Fetching {reference}")
 }
 
 /// Of the release.
+pub fn made_of(order: &super::PushOrder) -> String {
+    let how = match &order.fetched {
+        Some(from) => from.as_str(),
+        None if order.archive => "upload",
+        None => "push",
+    };
+    worded(&order.manner, format!("{how} {}", &order.new.as_str()[..12]))
+}
+
+/// Of the release: what its maker says of it goes before what it is of.
+pub fn worded(manner: &super::Manner, of: String) -> String {
+    manner.message.as_ref().map_or_else(|| of.clone(), |message| format!("{message} ({of})"))
+}
+
+/// The end of a dry run.
+pub const DRY_RUN: &str = "Dry run: it builds. Nothing was deployed, and no branch was moved.";
+
+pub fn skipped(branch: &str) -> String {
+    format!("Branch {branch} moved; nothing was built or deployed")
+}
+
+/// Of the release.
 pub fn image_pushed(tag: &TagName, manifest: &ContentDigest) -> String {
     format!("docker push {tag} {}", digest(manifest))
+}
+
+/// Of the release.
+pub fn rebased(base: &ImageDigest) -> String {
+    format!("rebase onto sha256:{}", base.short())
+}
+
+/// `why`: cause and remedy.
+pub fn unfit(why: &str) -> String {
+    format!("not rebased: {why}")
+}
+
+pub fn newest(environment: &str) -> String {
+    format!("{environment} lies on the newest base already; to look for a newer one: hythe base:update")
+}
+
+/// Lines as a build writes them.
+pub fn no_base(lines: &[String]) -> String {
+    let lines: Vec<_> = lines.iter().map(|line| line.trim_start_matches([' ', '!'])).collect();
+    format!("the base could not be made anew, and stays as it is: {}", lines.join(" "))
 }
 
 fn digest(digest: &ContentDigest) -> String {
@@ -63,8 +117,8 @@ pub fn watching(seconds: u32, previous: Option<i64>) -> String {
 }
 
 /// A host of the release gone back to that another app has taken since.
-pub fn host_lost(host: &Host) -> String {
-    format!("{host} belongs to another app now and was left out")
+pub fn host_lost(host: &DomainName) -> String {
+    format!("{host} is no verified domain of this environment any more and was left out")
 }
 
 /// Decimal units with one digit: `38.2 kB`.
@@ -75,6 +129,34 @@ pub fn size(bytes: u64) -> String {
         1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
         _ => format!("{:.1} GB", bytes as f64 / 1e9),
     }
+}
+
+pub const NOT_BUILT_HERE: &str = "its image was pushed or fetched, so where its base ends is not known: build it anew on a \
+     patched base, and push or deploy that";
+
+/// While something is fetched.
+pub fn so_far(bytes: u64) -> String {
+    format!("{} so far", size(bytes))
+}
+
+pub fn fetched(commit: &CommitId, bytes: u64) -> String {
+    format!("Fetched {} as {}", size(bytes), &commit.as_str()[..12])
+}
+
+/// Of a connection.
+pub fn lost(cause: &str, attempt: i64, most: i64) -> String {
+    format!("{cause}; tried again ({attempt} of {most})")
+}
+
+pub const DISK_FULL: &str = "the disk of the server is full; nothing was changed. Free space there, then try again";
+/// Why a build failed that somebody cancelled.
+pub fn cancelled_by(who: &TenantName) -> String {
+    format!("cancelled by {who}")
+}
+
+/// `reason` is the above.
+pub fn cancelled(reason: &str) -> String {
+    format!("Build {reason}.")
 }
 
 pub const KEPT: &str = "The release before keeps serving; nothing was changed.";
@@ -92,6 +174,10 @@ pub fn no_engine(seconds: u64, seen: Option<String>) -> String {
 pub fn unknown_branch(branch: &str, known: &str) -> String {
     let first = known.split(' ').next().unwrap_or(known);
     format!("branch {branch} deploys nowhere; push to {known}, for example: git push hythe {branch}:{first}")
+}
+
+pub fn unknown_environment<'a>(known: impl Iterator<Item = &'a str>) -> String {
+    format!("there is no such environment; the app has {}", known.collect::<Vec<_>>().join(", "))
 }
 
 /// Cause, then each variable with what the developer says of it, then the remedy.

@@ -5,22 +5,30 @@
 mod activate;
 mod attempt;
 mod buildpacks;
+mod cancel;
 mod commands;
 mod contents;
+mod course;
 mod cron;
 mod diff;
 mod dockerfile;
+mod domains;
 mod elsewhere;
 mod fetched;
+mod fetching;
 mod follow;
+mod from_bucket;
+mod from_git;
 mod guide;
 mod image;
 mod intake;
 mod manifest;
 pub mod messages;
+mod options;
 mod promote;
 mod purge;
 mod push;
+mod rebase;
 mod releases;
 mod rollout;
 mod scaling;
@@ -36,26 +44,35 @@ use crate::base::error::{Error, Result};
 use crate::base::model::{App, Deployment, DeploymentKind, Environment, Happened, JobStep, ProcessName, Release};
 use crate::product::Ctx;
 use crate::product::apps::{self, VariableChanges};
+pub use crate::product::builds::{BaseFacts, Changed, Standing};
 use crate::state::store;
 
 use activate::Order;
 
 pub use activate::ActivateWork;
 pub use buildpacks::set_buildpacks;
+pub use cancel::cancel;
 pub use commands::{
     CommandKeeper, Control, Desk, NewCommand, Piece, Session, command, command_output, commands, deployment_commands,
     enter, may_run, open_command, run_detached, stop_command,
 };
-pub use contents::{Condition, Contents, Ecosystem, Found, Package, Subject, contents, cyclonedx, find_package, spdx};
+pub use contents::{
+    BuildBom, Condition, Contents, Ecosystem, Found, Package, Subject, build_boms, contents, cyclonedx, find_package,
+    spdx,
+};
 pub use cron::{CronKeeper, NewCron, add_cron, cron, crons, remove_cron, run_cron};
 pub use diff::{Change, Names, ReleaseDiff, check_lines, diff, mount_lines, scaling_lines};
+pub use domains::{DomainState, DomainView, Publication, add_domain, domains, remove_domain, verify_domain};
 pub use elsewhere::{NewSource, deploy_source};
-pub use follow::{LogEvent, finished, follow};
+pub use fetching::FetchWork;
+pub use follow::{LogEvent, built, finished, follow};
 pub use guide::{abort, proceed};
 pub use image::{ImageWork, Pushed, deploy_image, image_deployed, image_target};
 pub use intake::{Accepted, PushOrder, RefUpdate, accept, decide, open_for_fetch, open_for_push};
+pub use options::{Course, Manner, PushOptions, Until};
 pub use promote::promote;
 pub use push::PushWork;
+pub use rebase::{Ground, RebaseWork, base, ground, grounds, rebase, update_base};
 pub use scaling::autoscale;
 pub use settings::{CheckChanges, CheckOrigin, CheckView, checks, restart, scale, set_checks};
 pub use sizes::{Wanted, set_formation, sizes};

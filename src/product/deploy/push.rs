@@ -12,16 +12,23 @@ use serde_json::{Value, json};
 use super::activate::{deployment, environment, finish};
 use super::dockerfile::Way;
 use super::intake::{PLATFORM, PushOrder};
+use super::manifest::{apply, wished};
+use super::options::Course;
 use super::releases::{self, NewRelease};
 use super::shape::Shape;
 use super::{attempt, commands, messages, rollout};
 use crate::base::error::{Error, Result};
-use crate::base::model::{App, BuildState, CommitId, DeploymentState, Id, ReleaseKind};
-use crate::machinery::git::{GitError, ObjectId, Quarantine, Repositories, Repository, TreeLimits, export_tree};
+use crate::base::model::{
+    App, AppId, BuildId, BuildState, CommitId, DeploymentId, DeploymentState, EnvironmentId, Id, ReleaseKind,
+};
+use crate::machinery::git::{
+    GitError, ObjectId, Quarantine, Repositories, Repository, TreeLimits, export_tree, tree_of,
+};
 use crate::product::Ctx;
-use crate::product::builds::{BuildFailure, BuildLog, BuildRequest, Builder, Built, Imaged, Source, Turn};
+use crate::product::apps::{self, VariableChanges};
+use crate::product::builds::{BuildFailure, BuildLog, BuildRequest, Builder, Built, Imaged, Origin, Source, Turn};
 use crate::product::converge::Handle;
-use crate::product::{apps, routing};
+use crate::product::routing;
 use crate::state::jobs::{JobLog, StepContext, StepError, Work};
 use crate::state::store;
 
@@ -63,16 +70,38 @@ impl PushWork {
         let version = store::variables::latest(&mut tx, &order.environment).await?.map_or(0, |set| set.version);
         let organization = &app.organization_id;
         let set = apps::read_variables(&mut tx, &self.ctx, organization, &order.environment, version).await?;
+        let mut values = set.values;
+        if order.manner.course == Course::DryRun {
+            let (brought, _) = wished(&self.manifest(order).await?, &values, &VariableChanges::new());
+            apply(&mut values, brought);
+        }
+        let changes = self.changes(&mut tx, order, app).await?;
+        // Built from what is stored alone: only then is the same again the same.
+        let repeatable = changes.is_empty() && order.manner.course != Course::DryRun && !order.manner.no_cache;
+        apply(&mut values, changes);
         let place = environment(&mut tx, &order.environment).await?;
         drop(tx);
+        let (tree, wishes) = tokio::join!(self.tree(order), self.wishes(order, &place));
+        let (tree, wishes) = (tree?, wishes?);
         Ok(BuildRequest {
-            wishes: self.wishes(order, &place).await?,
+            wishes,
+            origin: repeatable.then(|| Origin { tree, variables: (order.environment.clone(), version) }),
             app: app.id.clone(),
             app_name: app.name.clone(),
             commit: order.new.to_string(),
-            variables: set.values.into_iter().map(|(name, value)| (name.to_string(), value)).collect(),
-            no_cache: false,
+            variables: values.into_iter().map(|(name, value)| (name.to_string(), value)).collect(),
+            no_cache: order.manner.no_cache,
         })
+    }
+
+    async fn tree(&self, order: &PushOrder) -> Result<String> {
+        let repository = self.repository(order)?;
+        let (key, commit) = (order.quarantine.clone(), object_id(&order.new));
+        let read = tokio::task::spawn_blocking(move || {
+            let quarantine = Quarantine::reopen(&repository, &key)?;
+            tree_of(&repository, quarantine.as_ref(), &commit)
+        });
+        Ok(read.await.map_err(Error::internal)?.map_err(Error::internal)?.to_string())
     }
 
     /// The pushed tree as a tar stream: from quarantine, or from the repository once it has moved there.
@@ -142,15 +171,14 @@ impl PushWork {
     }
 
     async fn image(&self, order: &PushOrder, cx: &StepContext) -> Result<Value, StepError> {
-        let app = self.app(order).await?;
-        let request = self.request(order, &app).await?;
         let imaged = match earlier(cx, 0)? {
             Way::Buildpacks(detected) => {
                 let built: Built = earlier(cx, 1)?;
-                let imaged = self.builder.image(&request, &detected, &built, lines(cx)).await;
+                let imaged = self.builder.image(&order.app, &detected, &built, lines(cx)).await;
                 imaged.map_err(|f| failure(&f, cx))?
             }
             Way::Dockerfile { recipe } => {
+                let request = self.request(order, &self.app(order).await?).await?;
                 self.image_of_recipe(order, &request, (&recipe, &earlier(cx, 1)?), cx).await?
             }
         };
@@ -169,7 +197,8 @@ impl PushWork {
         }
         let now = self.ctx.clock.now();
         let place = environment(&mut tx, &order.environment).await?;
-        let variables = store::variables::latest(&mut tx, &place.id).await?.map_or(0, |set| set.version);
+        let before = store::variables::latest(&mut tx, &place.id).await?.map_or(0, |set| set.version);
+        let variables = self.write_variables(&mut tx, order, &place, before).await?;
         let new = NewRelease {
             build_id: Some(order.build.clone()),
             commit: Some(order.new.to_string()),
@@ -179,11 +208,14 @@ impl PushWork {
             shape: Shape::of_spec(&place.spec).with_wishes(&manifest).resolved(&mut tx, &place.id).await?,
             manifest,
             kind: ReleaseKind::Rollout,
-            description: format!("{} {}", if order.archive { "upload" } else { "push" }, &order.new.as_str()[..12]),
+            description: messages::made_of(order),
             created_by: Some(order.user.clone()),
         };
         let release = releases::make(&mut tx, &place, new, now).await?;
         store::deployments::set_release(&mut tx, &row.id, &release.id).await?;
+        if variables != before {
+            store::deployments::set_variables_before(&mut tx, &row.id, before).await?;
+        }
         let (image, processes) = (Some(&imaged.image), &imaged.processes);
         store::builds::finish(&mut tx, &order.build, BuildState::Succeeded, image, processes, None, now).await?;
         tx.commit().await?;
@@ -207,6 +239,10 @@ impl PushWork {
             repository.update_ref(&format!("refs/heads/{}", moved.branch), &old, &new)
         });
         task.await.map_err(Error::internal)?.map_err(not_moved)?;
+        if order.manner.course == Course::Skip {
+            cx.log.append(&messages::heading(&messages::skipped(order.branch.as_str()), 0));
+            return Ok(Value::Null);
+        }
         finish(&self.ctx, &order.deployment, DeploymentState::Succeeded, None).await?;
         let mut tx = self.ctx.store.read().await?;
         for route in store::routes::of_environment(&mut tx, &order.environment).await? {
@@ -228,39 +264,93 @@ impl Work for PushWork {
 
     async fn run(&self, step: usize, cx: &StepContext) -> Result<Value, StepError> {
         let order: PushOrder = serde_json::from_value(cx.job.payload.clone()).map_err(Error::internal)?;
-        match step {
-            0 => self.detect(&order, cx).await,
-            1 => self.build(&order, cx).await,
-            2 => self.image(&order, cx).await,
-            3 => self.release(&order, cx).await,
-            4 => commands::before(&self.ctx, &order.deployment, cx).await,
-            5 => rollout::of_push(&self.ctx, &self.converger, (&order.environment, &order.deployment), cx).await,
-            6 => commands::after(&self.ctx, &order.deployment, cx).await,
-            _ => self.accept(&order, cx).await,
-        }
+        self.work(&order, step, cx).await
     }
 
     async fn failed(&self, cx: &StepContext, reason: &str) {
         let Ok(order) = serde_json::from_value::<PushOrder>(cx.job.payload.clone()) else { return };
-        if let Err(error) = self.clear_away(&order, reason).await {
-            tracing::error!(job.id = %cx.job.id, error = error.for_log(), "a failed push could not be cleared away");
-        }
-        let live = rollout::live_number(&self.ctx, &order.environment).await.ok().flatten();
-        cx.log.append(&messages::problem(if live.is_some() { messages::KEPT } else { messages::NONE_BEFORE }));
+        let tried = Tried {
+            app: &order.app,
+            environment: &order.environment,
+            attempt: (&order.build, &order.deployment),
+            quarantine: Some(&order.quarantine),
+        };
+        self.undo(tried, cx, reason).await;
     }
 }
 
 impl PushWork {
-    async fn clear_away(&self, order: &PushOrder, reason: &str) -> Result<()> {
-        let attempt = (&order.build, &order.deployment);
-        attempt::clear_away(&self.ctx, &order.environment, attempt, reason).await?;
-        if let Some(repository) = self.repositories.find(order.app.as_str()).map_err(Error::internal)?
-            && let Some(quarantine) = Quarantine::reopen(&repository, &order.quarantine).map_err(Error::internal)?
+    pub(super) async fn work(&self, order: &PushOrder, step: usize, cx: &StepContext) -> Result<Value, StepError> {
+        match (order.manner.course, step) {
+            (Course::Skip, 0) => self.check_not_stale(order)?,
+            (Course::Skip, 1..=6) | (Course::DryRun, 4..=6) => {}
+            (Course::DryRun, 3) => return self.end_dry_run(order, cx).await,
+            (Course::DryRun, 7) => {
+                self.discard(order).await?;
+                cx.log.append(&messages::heading(messages::DRY_RUN, 0));
+            }
+            _ => return self.deploy(order, step, cx).await,
+        }
+        Ok(Value::Null)
+    }
+
+    async fn deploy(&self, order: &PushOrder, step: usize, cx: &StepContext) -> Result<Value, StepError> {
+        match step {
+            0 => self.detect(order, cx).await,
+            1 => self.build(order, cx).await,
+            2 => self.image(order, cx).await,
+            3 => self.release(order, cx).await,
+            4 => commands::before(&self.ctx, &order.deployment, cx).await,
+            5 => {
+                let (at, strategy) = ((&order.environment, &order.deployment), order.manner.strategy.as_ref());
+                rollout::of_push(&self.ctx, &self.converger, at, strategy, cx).await
+            }
+            6 => commands::after(&self.ctx, &order.deployment, cx).await,
+            _ => self.accept(order, cx).await,
+        }
+    }
+
+    pub(super) async fn undo(&self, tried: Tried<'_>, cx: &StepContext, reason: &str) {
+        let environment = tried.environment;
+        if cx.was_called_off(reason) {
+            cx.log.append(&messages::problem(&messages::cancelled(reason)));
+            self.end_build(tried.app, cx).await;
+        }
+        if let Err(error) = self.clear_away(&tried, reason).await {
+            tracing::error!(job.id = %cx.job.id, error = error.for_log(), "a failed push could not be cleared away");
+        }
+        let live = rollout::live_number(&self.ctx, environment).await.ok().flatten();
+        cx.log.append(&messages::problem(if live.is_some() { messages::KEPT } else { messages::NONE_BEFORE }));
+    }
+
+    /// What the build was in the middle of goes with its sandbox. Where it had not begun, the sandbox may be another one's.
+    async fn end_build(&self, app: &AppId, cx: &StepContext) {
+        if matches!(cx.under_way, Some("detect" | "build"))
+            && let Err(failure) = self.builder.end(app).await
+        {
+            tracing::warn!(job.id = %cx.job.id, reason = failure.reason, "a sandbox could not be removed");
+        }
+    }
+
+    async fn clear_away(&self, tried: &Tried<'_>, reason: &str) -> Result<()> {
+        attempt::clear_away(&self.ctx, tried.environment, tried.attempt, reason).await?;
+        if let Some(key) = tried.quarantine
+            && let Some(repository) = self.repositories.find(tried.app.as_str()).map_err(Error::internal)?
+            && let Some(quarantine) = Quarantine::reopen(&repository, key).map_err(Error::internal)?
         {
             quarantine.discard().map_err(Error::internal)?;
         }
         Ok(())
     }
+}
+
+/// What a failed order leaves to clear away.
+pub(super) struct Tried<'a> {
+    pub(super) app: &'a AppId,
+    pub(super) environment: &'a EnvironmentId,
+    pub(super) attempt: (&'a BuildId, &'a DeploymentId),
+    /// None: nothing came yet.
+    pub(super) quarantine: Option<&'a str>,
 }
 
 /// The pusher reads this: what is the server's own goes to its log alone.

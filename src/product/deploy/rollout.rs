@@ -11,8 +11,8 @@ use crate::base::access::Scope;
 use crate::base::clock::Timestamp;
 use crate::base::error::{Error, Result};
 use crate::base::model::{
-    DeploymentId, Environment, EnvironmentId, EnvironmentState, EnvironmentStatus, Generation, Guidance, Release,
-    ReleaseId,
+    DeploymentId, Environment, EnvironmentId, EnvironmentState, EnvironmentStatus, Generation, Guidance, Once, Release,
+    ReleaseId, Strategy,
 };
 use crate::product::Ctx;
 use crate::product::converge::{Handle, patience_millis};
@@ -32,7 +32,13 @@ pub enum Ended {
 }
 
 /// Writes `release` as desired unless it is already; returns the generation to wait for.
-pub async fn begin(ctx: &Ctx, environment: &EnvironmentId, release: &Release, restores_formation: bool) -> Result<i64> {
+pub async fn begin(
+    ctx: &Ctx,
+    environment: &EnvironmentId,
+    release: &Release,
+    restores_formation: bool,
+    strategy: Option<&Strategy>,
+) -> Result<i64> {
     let mut tx = ctx.store.begin().await?;
     let found = find(&mut tx, environment).await?;
     if found.spec.release.as_ref() == Some(&release.id) {
@@ -46,6 +52,7 @@ pub async fn begin(ctx: &Ctx, environment: &EnvironmentId, release: &Release, re
     // What is gone back to has proved itself: no canary of it.
     let (rollout, steps) = (spec.rollout, u32::MAX);
     spec.guidance = restores_formation.then_some(Guidance { rollout, steps, aborted: false });
+    spec.once = strategy.map(|strategy| Once { rollout: spec.rollout, strategy: strategy.clone() });
     if restores_formation {
         spec.formation.clone_from(&release.formation);
         spec.scaling.clone_from(&release.scaling);
@@ -67,6 +74,7 @@ pub async fn of_push(
     ctx: &Ctx,
     handle: &Handle,
     (environment, deployment): (&EnvironmentId, &DeploymentId),
+    strategy: Option<&Strategy>,
     cx: &StepContext,
 ) -> Result<Value, StepError> {
     let release = {
@@ -77,7 +85,7 @@ pub async fn of_push(
     };
     let began = ctx.clock.now();
     let before = live_number(ctx, environment).await?;
-    begin(ctx, environment, &release, false).await?;
+    begin(ctx, environment, &release, false, strategy).await?;
     let ended = wait(ctx, handle, environment, &release, cx).await?;
     conclude(ctx, ended, cx, (began, before.filter(|n| *n != release.number))).await
 }
@@ -166,6 +174,10 @@ pub async fn revert(ctx: &Ctx, environment: &EnvironmentId, release: &Release) -
     let mut spec = found.spec.clone();
     spec.release.clone_from(&found.status.live_release);
     spec.rollout = found.status.live;
+    // It goes back as it came.
+    if let Some(once) = spec.once.as_mut().filter(|once| once.rollout == found.spec.rollout) {
+        once.rollout = spec.rollout;
+    }
     let live = match &spec.release {
         Some(id) => store::releases::find(&mut tx, &Scope::Platform, id).await?,
         None => None,
@@ -188,7 +200,8 @@ pub async fn revert(ctx: &Ctx, environment: &EnvironmentId, release: &Release) -
 /// branch says agree. Doing it twice is doing it once.
 pub async fn withdraw(ctx: &Ctx, environment: &EnvironmentId, deployment: &DeploymentId) -> Result<()> {
     let mut tx = ctx.store.read().await?;
-    let Some(release) = activate::deployment(&mut tx, deployment).await?.release_id else { return Ok(()) };
+    let found = store::deployments::find(&mut tx, &Scope::Platform, deployment).await?;
+    let Some(release) = found.and_then(|found| found.release_id) else { return Ok(()) };
     let asked = store::environments::find(&mut tx, &Scope::Platform, environment).await?.and_then(|e| e.spec.release);
     if asked.as_ref() != Some(&release) {
         return Ok(());
@@ -196,7 +209,7 @@ pub async fn withdraw(ctx: &Ctx, environment: &EnvironmentId, deployment: &Deplo
     let release = activate::find_release(&mut tx, &release).await?;
     let Some(good) = releases::last_good_before(&mut tx, &release).await? else { return Ok(()) };
     drop(tx);
-    begin(ctx, environment, &good, true).await.map(drop)
+    begin(ctx, environment, &good, true, None).await.map(drop)
 }
 
 async fn find(tx: &mut store::Tx, environment: &EnvironmentId) -> Result<Environment> {

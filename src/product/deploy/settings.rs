@@ -185,6 +185,22 @@ pub async fn restart(ctx: &Ctx, actor: &Actor, app: &App, environment: &Environm
 /// Writes the spec and, where something is live, the release that says the same. Its replicas run on.
 pub(super) async fn settle(
     ctx: &Ctx,
+    tx: Tx,
+    actor: &Actor,
+    environment: Environment,
+    current: Option<Release>,
+    spec: EnvironmentSpec,
+    description: String,
+) -> Result<Environment> {
+    if spec == environment.spec {
+        return Ok(environment);
+    }
+    record(ctx, tx, actor, environment, current, spec, description).await
+}
+
+/// As `settle` where something else that a release has was changed, in the same transaction.
+pub(super) async fn record(
+    ctx: &Ctx,
     mut tx: Tx,
     actor: &Actor,
     environment: Environment,
@@ -192,9 +208,6 @@ pub(super) async fn settle(
     mut spec: EnvironmentSpec,
     description: String,
 ) -> Result<Environment> {
-    if spec == environment.spec {
-        return Ok(environment);
-    }
     if let Some(current) = current {
         nothing_under_way(&mut tx, &environment).await?;
         if is_blocked(&environment) {

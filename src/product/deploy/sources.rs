@@ -8,15 +8,20 @@ use tempfile::NamedTempFile;
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 
-use super::guide;
+use super::fetching::Taken;
 use super::intake::{self, Origin};
+use super::options::Manner;
+use super::{guide, image, messages};
 use crate::base::access::{Action, Actor, Place};
 use crate::base::error::{Error, Kind, Result};
-use crate::base::model::{App, Build, CommitId, Environment, Id, JobId};
-use crate::machinery::git::{
-    GitError, Imported, Limits, Quarantine, Repositories, Repository, TreeLimits, import_archive,
-};
+use crate::base::model::{App, AppId, Build, CommitId, Environment, Id, JobId};
+use crate::machinery::git::{GitError, Imported, Limits, Quarantine, Repositories, TreeLimits, import_archive};
+use crate::machinery::image::is_image;
 use crate::product::Ctx;
+use crate::product::apps::VariableChanges;
+
+/// Bytes that are looked through to tell an image from an app's files.
+const LARGEST_IMAGE: u64 = 16 << 30;
 
 /// Where uploads lie until they are objects. Whatever is there when the platform starts is nobody's.
 pub struct Sources {
@@ -47,7 +52,7 @@ impl Sources {
         Arc::clone(&self.repositories)
     }
 
-    async fn upload(&self, most: u64) -> Result<Upload> {
+    pub(super) async fn upload(&self, most: u64) -> Result<Upload> {
         let spool = self.spool.clone();
         let made = tokio::task::spawn_blocking(move || {
             let spooled = NamedTempFile::new_in(spool)?;
@@ -60,6 +65,11 @@ impl Sources {
 }
 
 impl Upload {
+    /// Bytes.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
     pub async fn write(&mut self, part: &[u8]) -> Result<()> {
         self.written = self.written.saturating_add(part.len() as u64);
         if self.written > self.most {
@@ -68,6 +78,13 @@ impl Upload {
             return Err(Error::new(Kind::LimitReached, text));
         }
         self.file.write_all(part).await.map_err(not_kept)
+    }
+
+    /// The archive, if it is one of an image. Its name may go then: an open file stays.
+    async fn as_image(&self) -> Result<Option<std::fs::File>> {
+        let (opened, most) = (self.spooled.reopen().map_err(not_kept)?, LARGEST_IMAGE);
+        let looked = tokio::task::spawn_blocking(move || Ok(is_image(&opened, most)?.then_some(opened)));
+        looked.await.map_err(Error::internal)?.map_err(not_kept)
     }
 }
 
@@ -90,12 +107,38 @@ pub async fn deploy_upload(
     app: &App,
     environment: &Environment,
     mut upload: Upload,
+    manner: Manner,
 ) -> Result<Build> {
     actor.may(Action::Deploy, &Place::from(app))?;
     upload.file.flush().await.map_err(not_kept)?;
+    if let Some(image) = upload.as_image().await? {
+        return image::deploy_archive(ctx, actor, app, environment, (image, manner)).await;
+    }
+    let Taken { mut quarantine, key, tip } =
+        import(ctx, &app.id, upload, "Uploaded archive").await?.map_err(not_taken)?;
+    let tip: CommitId = tip.to_string().parse().map_err(|e| Error::internal(std::io::Error::other(format!("{e}"))))?;
+    quarantine.keep();
+    let none = VariableChanges::new();
+    match intake::accept_from(ctx, actor, app, environment, (Origin::Archive, tip), &key, (manner, &none)).await {
+        Ok((_, build)) => Ok(build),
+        Err(error) => {
+            discard(quarantine).await;
+            Err(error)
+        }
+    }
+}
+
+/// What was uploaded, or fetched, as objects. They go when nobody keeps them.
+pub(super) async fn import(
+    ctx: &Ctx,
+    app: &AppId,
+    mut upload: Upload,
+    message: &'static str,
+) -> Result<Result<Taken, GitError>> {
+    upload.file.flush().await.map_err(not_kept)?;
     let sources = Arc::clone(&ctx.sources);
-    let (owner, git, now) = (app.id.to_string(), ctx.config.git.clone(), ctx.now());
-    let imported = tokio::task::spawn_blocking(move || -> Result<_, GitError> {
+    let (owner, git, now) = (app.to_string(), ctx.config.git.clone(), ctx.now());
+    let imported = tokio::task::spawn_blocking(move || {
         let repository = sources.repositories.create(&owner)?;
         let key = JobId::fresh().to_string();
         let tree = TreeLimits {
@@ -106,29 +149,16 @@ pub async fn deploy_upload(
         };
         let limits =
             Limits { pack_bytes: git.max_pack_bytes, objects: git.max_objects, object_bytes: git.max_object_bytes };
-        let what = Imported { message: "Uploaded archive", time: now.0 / 1000 };
+        let what = Imported { message, time: now.0 / 1000 };
         let path = upload.spooled.path();
-        let (mut quarantine, tip) = import_archive(&repository, &key, path, &sources.spool, (&tree, &limits), &what)?;
-        quarantine.keep();
-        Ok((repository, key, tip))
+        let (quarantine, tip) = import_archive(&repository, &key, path, &sources.spool, (&tree, &limits), &what)?;
+        Ok(Taken { quarantine, key, tip })
     });
-    let (repository, key, tip) = imported.await.map_err(Error::internal)?.map_err(not_taken)?;
-    let tip: CommitId = tip.to_string().parse().map_err(|e| Error::internal(std::io::Error::other(format!("{e}"))))?;
-    let accepted = intake::accept_from(ctx, actor, app, environment, (Origin::Archive, tip), &key).await;
-    match accepted {
-        Ok((_, build)) => Ok(build),
-        Err(error) => {
-            discard(repository, key).await;
-            Err(error)
-        }
-    }
+    imported.await.map_err(Error::internal)
 }
 
-pub(super) async fn discard(repository: Repository, key: String) {
-    let done = tokio::task::spawn_blocking(move || match Quarantine::reopen(&repository, &key)? {
-        Some(quarantine) => quarantine.discard(),
-        None => Ok(()),
-    });
+async fn discard(quarantine: Quarantine) {
+    let done = tokio::task::spawn_blocking(move || quarantine.discard());
     if let Ok(Err(error)) = done.await {
         tracing::warn!(%error, "an archive that was not deployed could not be removed");
     }
@@ -136,15 +166,12 @@ pub(super) async fn discard(repository: Repository, key: String) {
 
 fn not_kept(error: std::io::Error) -> Error {
     match error.kind() {
-        std::io::ErrorKind::StorageFull => Error::new(
-            Kind::Unavailable,
-            "the disk of the server is full; nothing was changed. Free space there, then try again",
-        ),
+        std::io::ErrorKind::StorageFull => Error::new(Kind::Unavailable, messages::DISK_FULL),
         _ => Error::internal(error),
     }
 }
 
-pub(super) fn not_taken(error: GitError) -> Error {
+fn not_taken(error: GitError) -> Error {
     let Some(text) = error.public() else { return Error::internal(error) };
     match error {
         GitError::TooLarge(_) => Error::new(Kind::LimitReached, text),

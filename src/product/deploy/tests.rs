@@ -2,6 +2,7 @@
 
 mod guide;
 mod images;
+mod stopping;
 mod volumes;
 
 use std::collections::BTreeMap;
@@ -80,6 +81,7 @@ impl Server {
             logs,
             clock: shared,
             wake: Arc::default(),
+            certificates: Arc::default(),
             observatory: Arc::new(NoObservatory),
             desk: Arc::new(Desk::new(Arc::clone(&engine), Arc::clone(&builder))),
             sources: Arc::new(sources),

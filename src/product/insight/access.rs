@@ -11,7 +11,7 @@ use super::bucket::Bucket;
 use crate::base::clock::Timestamp;
 use crate::base::error::Error;
 use crate::base::model::EnvironmentId;
-use crate::machinery::proxy::{Access, AccessBook};
+use crate::machinery::proxy::{Access, AccessBook, Details};
 use crate::product::Ctx;
 use crate::state::logs::kept::{Record, Source};
 
@@ -87,11 +87,76 @@ async fn keep(ctx: &Ctx, records: HashMap<EnvironmentId, Vec<Record>>) {
 }
 
 fn record(line: &Access) -> Record {
-    let millis = line.took.as_secs_f64() * 1000.0;
-    let text = format!(
-        "{} {} status={} ms={millis:.1} client={} request_id={}",
-        line.method, line.path, line.status, line.client, line.request_id
-    );
+    let text = line.details.as_ref().map_or_else(|| plain(line), |details| json(line, details));
     let name = Source::Proxy.as_str().to_owned();
     Record { at: line.at, source: Source::Proxy, name, text, mark: None }
+}
+
+fn plain(line: &Access) -> String {
+    let millis = line.took.as_secs_f64() * 1000.0;
+    format!(
+        "{} {} status={} ms={millis:.1} client={} request_id={}",
+        line.method, line.path, line.status, line.client, line.request_id
+    )
+}
+
+/// One object in one line, whatever a client sent.
+fn json(line: &Access, details: &Details) -> String {
+    let millis = |took: Duration| (took.as_secs_f64() * 10_000.0).round() / 10.0;
+    serde_json::json!({
+        "time": line.at.to_string(),
+        "method": line.method.as_str(),
+        "scheme": details.scheme,
+        "host": details.host,
+        "path": line.path,
+        "protocol": details.protocol,
+        "status": line.status,
+        "bytes": details.bytes,
+        "ms": millis(line.took),
+        "app_ms": details.app_took.map(millis),
+        "client": line.client,
+        "replica": details.replica,
+        "request_id": line.request_id,
+        "trace_id": details.trace_id,
+    })
+    .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machinery::proxy::Meter;
+
+    #[test]
+    fn a_line_of_json_is_one_object_in_one_line_whatever_was_sent() {
+        let hostile = "/a\"},\n{\"status\":200,\u{2028}\u{7f}\\".to_owned();
+        let details = Details {
+            host: "shop.test".into(),
+            scheme: "https".into(),
+            protocol: "HTTP/2.0".into(),
+            bytes: 7,
+            app_took: Some(Duration::from_micros(1234)),
+            replica: "r1".into(),
+            trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".into(),
+        };
+        let line = Access {
+            environment: Arc::new(Meter::new("env")),
+            at: Timestamp(0),
+            method: "GET".parse().expect("a method"),
+            path: hostile.clone(),
+            status: 404,
+            took: Duration::from_micros(2345),
+            client: "192.0.2.1".into(),
+            request_id: "id".into(),
+            details: Some(Box::new(details)),
+        };
+        let text = record(&line).text;
+        assert!(!text.contains('\n'), "{text}");
+        let read: serde_json::Value = serde_json::from_str(&text).expect("one object");
+        assert_eq!((&read["path"], &read["status"], &read["bytes"]), (&hostile.into(), &404.into(), &7.into()));
+        assert_eq!((&read["ms"], &read["app_ms"]), (&2.3.into(), &1.2.into()));
+        assert_eq!(read.as_object().expect("an object").len(), 14);
+        let text = record(&Access { details: None, ..line }).text;
+        assert!(text.starts_with("GET /a") && text.contains("status=404"), "{text}");
+    }
 }

@@ -1,13 +1,25 @@
 //! Which host names an environment answers on, and the addresses made of them for people.
 
+mod acme;
+mod certificates;
+mod keeper;
+mod names;
+mod proof;
+
 use crate::base::access::{Action, Actor};
 use crate::base::config::Config;
 use crate::base::error::{Error, Result};
 use crate::base::model::{
-    App, AppName, Environment, EnvironmentId, EnvironmentName, Host, Id, Organization, Route, RouteId,
+    App, AppName, DomainName, Environment, EnvironmentId, EnvironmentName, Id, Organization, Route, RouteId,
 };
 use crate::product::Ctx;
-use crate::state::store::{Tx, routes};
+use crate::state::store::{Tx, domains, routes};
+
+pub use acme::{NameState, NameView, certificate_names, order_certificates};
+pub use certificates::{CertificateView, add_certificate, authority, certificates, remove_certificate};
+pub use keeper::CertificateKeeper;
+pub(crate) use names::{is_platforms, owner_elsewhere};
+pub(crate) use proof::{file_url, prove, text};
 
 pub async fn of_environment(ctx: &Ctx, actor: &Actor, app: &App, environment: &Environment) -> Result<Vec<Route>> {
     actor.may(Action::ViewApp, &app.into())?;
@@ -36,7 +48,7 @@ pub(crate) async fn free_host(
     organization: &Organization,
     app: &AppName,
     environment: &EnvironmentName,
-) -> Result<Host> {
+) -> Result<DomainName> {
     let plain = host(&own_host(config, app, environment))?;
     if routes::find_by_host(tx, &plain).await?.is_none() {
         return Ok(plain);
@@ -58,7 +70,7 @@ pub(crate) fn is_own(
     organization: &Organization,
     app: &AppName,
     environment: &Environment,
-    host: &Host,
+    host: &DomainName,
 ) -> bool {
     let long = format!("{app}-{}", organization.name).parse::<AppName>().ok();
     std::iter::once(app.clone()).chain(long).any(|app| own_host(config, &app, &environment.name) == host.as_str())
@@ -74,18 +86,24 @@ fn own_host(config: &Config, app: &AppName, environment: &EnvironmentName) -> St
 
 /// Hosts below the base domain are the platform's to give: they follow the names of apps and environments. All others
 /// are part of what a release is.
-pub(crate) fn is_below(config: &Config, host: &Host) -> bool {
-    host.as_str().strip_suffix(config.http.base_domain.as_str()).is_some_and(|rest| rest.ends_with('.'))
+pub(crate) fn is_below(config: &Config, host: &DomainName) -> bool {
+    names::is_at_or_below(host.bare(), config.http.base_domain.as_str())
 }
 
-pub(crate) async fn own_hosts(tx: &mut Tx, config: &Config, environment: &Environment) -> Result<Vec<Host>> {
+pub(crate) async fn own_hosts(tx: &mut Tx, config: &Config, environment: &Environment) -> Result<Vec<DomainName>> {
     let routes = routes::of_environment(tx, &environment.id).await?;
     Ok(routes.into_iter().map(|r| r.host).filter(|host| is_below(config, host)).collect())
 }
 
-/// Gives the environment these hosts and no others, those of the platform aside. Returns those that another one has taken.
-pub(crate) async fn restore(tx: &mut Tx, ctx: &Ctx, environment: &EnvironmentId, hosts: &[Host]) -> Result<Vec<Host>> {
-    let wanted = |host: &Host| is_below(&ctx.config, host) || hosts.contains(host);
+/// Gives the environment these hosts and no others, those of the platform aside. Returns those that are not its own any
+/// more: it gave them up, and they may be another's by now.
+pub(crate) async fn restore(
+    tx: &mut Tx,
+    ctx: &Ctx,
+    environment: &EnvironmentId,
+    hosts: &[DomainName],
+) -> Result<Vec<DomainName>> {
+    let wanted = |host: &DomainName| is_below(&ctx.config, host) || hosts.contains(host);
     for route in routes::of_environment(tx, environment).await?.iter().filter(|route| !wanted(&route.host)) {
         routes::delete(tx, &route.id).await?;
     }
@@ -94,19 +112,26 @@ pub(crate) async fn restore(tx: &mut Tx, ctx: &Ctx, environment: &EnvironmentId,
         match routes::find_by_host(tx, host).await? {
             Some(route) if route.environment_id == *environment => {}
             Some(_) => lost.push(host.clone()),
-            None => {
-                let (environment_id, created_at) = (environment.clone(), ctx.now());
-                routes::insert(tx, &Route { id: RouteId::fresh(), environment_id, host: host.clone(), created_at })
-                    .await?;
-            }
+            None if owns(tx, environment, host).await? => open(tx, ctx, environment, host).await?,
+            None => lost.push(host.clone()),
         }
     }
     Ok(lost)
 }
 
+async fn owns(tx: &mut Tx, environment: &EnvironmentId, host: &DomainName) -> Result<bool> {
+    Ok(domains::owner(tx, host).await?.is_some_and(|domain| domain.environment_id == *environment))
+}
+
+/// Exists when the host is taken.
+pub(crate) async fn open(tx: &mut Tx, ctx: &Ctx, environment: &EnvironmentId, host: &DomainName) -> Result<()> {
+    let (environment_id, created_at) = (environment.clone(), ctx.now());
+    routes::insert(tx, &Route { id: RouteId::fresh(), environment_id, host: host.clone(), created_at }).await
+}
+
 /// The address of a host behind the proxy.
-pub fn url(config: &Config, host: &Host) -> String {
-    config.http.url(host.as_str(), config.http.proxy_listen.port())
+pub fn url(config: &Config, host: &DomainName) -> String {
+    config.url(host.as_str())
 }
 
 /// Where the app is pushed to. The organization stands in it only when `plain` would be ambiguous.
@@ -116,6 +141,6 @@ pub fn git_url(config: &Config, organization: Option<&Organization>, app: &AppNa
     if port == 22 { format!("ssh://git@{host}/{path}") } else { format!("ssh://git@{host}:{port}/{path}") }
 }
 
-fn host(text: &str) -> Result<Host> {
+fn host(text: &str) -> Result<DomainName> {
     text.parse().map_err(|e| Error::invalid("name", format!("makes the host name {text}, which {e}")))
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use serde_json::Value;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{JobLog, Queue, StepContext, StepError, Work};
@@ -53,7 +53,18 @@ enum Begin {
     Failed {
         index: Option<usize>,
         reason: String,
+        /// A step had begun.
+        begun: bool,
     },
+}
+
+impl Begin {
+    fn failed(&self, work: Option<&dyn Work>, done: usize) -> Option<&'static str> {
+        match self {
+            Self::Failed { begun: true, .. } => work?.steps().get(done).copied(),
+            _ => None,
+        }
+    }
 }
 
 /// What a transaction of the holder writes.
@@ -75,6 +86,12 @@ enum Record<'a> {
 /// The claim is lost, or cannot be upheld: whoever claims the job next goes on.
 struct Lost;
 
+/// What became of a record.
+enum Done {
+    Written,
+    CalledOff(String),
+}
+
 impl Attempt {
     pub(super) fn new(
         queue: &Queue,
@@ -92,7 +109,8 @@ impl Attempt {
         steps.truncate(done);
         let log = JobLog::new(queue.logs.clone(), &job.id);
         let outputs = steps.into_iter().map(|step| step.output).collect();
-        let cx = StepContext { job, outputs, attempt, log, cancel, queue: queue.clone() };
+        let under_way = begin.failed(work.as_deref(), done);
+        let cx = StepContext { job, outputs, under_way, attempt, log, cancel, queue: queue.clone() };
         Self { queue: queue.clone(), terms: Arc::clone(terms), work, begin, cx }
     }
 
@@ -124,10 +142,10 @@ impl Attempt {
                 None => return Ok(()),
                 Some(failure) => failure,
             },
-            (Begin::Failed { index, reason }, _) => (index, reason),
+            (Begin::Failed { index, reason, .. }, _) => (index, reason),
             (Begin::End | Begin::Step(_), _) => {
                 self.cx.log.close();
-                return self.record(Record::End { state: JobState::Succeeded, reason: None }).await;
+                return self.record(Record::End { state: JobState::Succeeded, reason: None }).await.map(drop);
             }
         };
         self.undo(failure).await
@@ -138,20 +156,31 @@ impl Attempt {
         let count = work.steps().len();
         for index in first..count {
             self.cx.log.enter(work.steps()[index]);
-            let ended = self.held(AssertUnwindSafe(work.run(index, &self.cx)).catch_unwind()).await?;
+            let run = AssertUnwindSafe(work.run(index, &self.cx)).catch_unwind();
+            let ended = tokio::select! {
+                ended = self.held(run) => ended?,
+                reason = self.called_off() => return Ok(Some(self.broken_off(index, reason))),
+            };
             let ended = ended.unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
             let stopping = self.cx.cancel.is_cancelled();
             match ended {
-                Ok(output) if index + 1 == count => {
-                    self.cx.log.close();
-                    self.record(Record::Last { index, output: &output }).await?;
-                }
-                Ok(output) if stopping => {
-                    self.record(Record::Rest { index, output: &output }).await?;
-                    return Ok(None);
-                }
                 Ok(output) => {
-                    self.record(Record::Next { index, output: &output }).await?;
+                    let last = index + 1 == count;
+                    let record = match (last, stopping) {
+                        (true, _) => Record::Last { index, output: &output },
+                        (false, true) => Record::Rest { index, output: &output },
+                        (false, false) => Record::Next { index, output: &output },
+                    };
+                    if last {
+                        self.cx.log.close();
+                    }
+                    if let Done::CalledOff(reason) = self.record(record).await? {
+                        return Ok(Some(self.broken_off(index, reason)));
+                    }
+                    self.queue.stepped.send_replace(());
+                    if last || stopping {
+                        return Ok(None);
+                    }
                     self.cx.outputs.push(output);
                     self.cx.attempt = 1;
                 }
@@ -177,9 +206,31 @@ impl Attempt {
         Ok(None)
     }
 
+    /// Somebody called the job off while this step was at work.
+    fn broken_off(&mut self, index: usize, reason: String) -> (Option<usize>, String) {
+        self.cx.job.called_off = Some(reason.clone());
+        (Some(index), reason)
+    }
+
+    /// Ends when the job is called off, with the reason.
+    async fn called_off(&self) -> String {
+        let mut news = self.queue.called_off.subscribe();
+        loop {
+            let job = async { store::jobs::find(&mut self.queue.store.read().await?, self.job()).await };
+            match job.await {
+                Ok(Some(Job { called_off: Some(reason), .. })) => return reason,
+                Ok(_) => {}
+                Err(error) => tracing::warn!(job.id = %self.job(), cause = %error.for_log(), "cannot look at a job"),
+            }
+            // Another process may have written it.
+            let _ = timeout(self.terms.renewal, news.changed()).await;
+        }
+    }
+
     /// The failure is stored before it is undone, so that a crash in between does not run the step again.
     async fn undo(&mut self, (index, reason): (Option<usize>, String)) -> Result<(), Lost> {
         if let Some(index) = index {
+            self.cx.under_way = self.work.as_ref().and_then(|work| work.steps().get(index).copied());
             self.record(Record::Failed { index, reason: &reason }).await?;
         }
         if let Some(work) = &self.work {
@@ -190,7 +241,7 @@ impl Attempt {
             }
         }
         self.cx.log.close();
-        self.record(Record::End { state: JobState::Failed, reason: Some(&reason) }).await
+        self.record(Record::End { state: JobState::Failed, reason: Some(&reason) }).await.map(drop)
     }
 
     /// `work` while the lease holds. The renewals run beside it, not between: work may hold the very
@@ -229,13 +280,13 @@ impl Attempt {
     }
 
     /// Writes, and tries again for as long as the lease may hold.
-    async fn record(&self, record: Record<'_>) -> Result<(), Lost> {
+    async fn record(&self, record: Record<'_>) -> Result<Done, Lost> {
         let until = self.terms.until(self.queue.clock.now());
         let mut pause = Duration::from_millis(50);
         loop {
             match self.write(&record).await {
-                Ok(true) => return Ok(()),
-                Ok(false) => return Err(Lost),
+                Ok(Some(done)) => return Ok(done),
+                Ok(None) => return Err(Lost),
                 Err(error) => {
                     tracing::error!(job.id = %self.job(), cause = %error.for_log(), "cannot store the state of a job");
                     if self.queue.clock.now() >= until {
@@ -248,8 +299,9 @@ impl Attempt {
         }
     }
 
-    /// One transaction, so that a step costs one. `false`: the claim is lost, and nothing was written.
-    async fn write(&self, record: &Record<'_>) -> Result<bool> {
+    /// One transaction, so that a step costs one. None: the claim is lost; then nothing was written, nor where a step would
+    /// be done of a job that was called off.
+    async fn write(&self, record: &Record<'_>) -> Result<Option<Done>> {
         use store::jobs;
         let (id, holder, now) = (self.job(), self.terms.holder.as_str(), self.queue.clock.now());
         let mut tx = self.queue.store.begin().await?;
@@ -263,7 +315,12 @@ impl Attempt {
             Record::End { state, reason } => jobs::finish(&mut tx, id, holder, *state, *reason, now).await?,
         };
         if !held {
-            return Ok(false);
+            return Ok(None);
+        }
+        if matches!(record, Record::Next { .. } | Record::Rest { .. } | Record::Last { .. })
+            && let Some(reason) = jobs::find(&mut tx, id).await?.and_then(|job| job.called_off)
+        {
+            return Ok(Some(Done::CalledOff(reason)));
         }
         match record {
             Record::Next { index, output } | Record::Rest { index, output } | Record::Last { index, output } => {
@@ -281,7 +338,7 @@ impl Attempt {
             jobs::step_started(&mut tx, id, index + 1, now).await?;
         }
         tx.commit().await?;
-        Ok(true)
+        Ok(Some(Done::Written))
     }
 
     fn tell(&self, step: &str, reason: &str, source: Option<super::Source>, again: Option<Duration>) {
@@ -299,23 +356,27 @@ impl Attempt {
 fn begin(work: Option<&dyn Work>, job: &Job, steps: &[JobStep]) -> Begin {
     let Some(work) = work else {
         let reason = format!("this version of Hythe knows no jobs of the kind {}", job.kind);
-        return Begin::Failed { index: None, reason };
+        return Begin::Failed { index: None, reason, begun: false };
     };
     let names = work.steps();
     if steps.len() != names.len() || steps.iter().zip(names).any(|(step, name)| step.name != *name) {
         let reason = "its steps changed with an upgrade of Hythe while it ran; start it again".to_owned();
-        return Begin::Failed { index: None, reason };
+        return Begin::Failed { index: None, reason, begun: false };
     }
     let Some((index, step)) = steps.iter().enumerate().find(|(_, step)| step.state != StepState::Succeeded) else {
         return Begin::End;
     };
     if step.state == StepState::Failed {
         let reason = step.error.clone().unwrap_or_else(|| format!("the step {} failed", step.name));
-        return Begin::Failed { index: None, reason };
+        return Begin::Failed { index: None, reason, begun: true };
+    }
+    if let Some(reason) = job.called_off.clone() {
+        let begun = job.state == JobState::Running;
+        return Begin::Failed { index: begun.then_some(index), reason, begun };
     }
     if step.attempt >= ATTEMPTS {
         let reason = format!("the step {} was started {} times and never ended", step.name, step.attempt);
-        return Begin::Failed { index: Some(index), reason };
+        return Begin::Failed { index: Some(index), reason, begun: true };
     }
     Begin::Step(index)
 }

@@ -9,6 +9,8 @@
 //!   its subject.
 //! - A job that fails, by its own word or by a panic, is undone by [`Work::failed`] before it counts as
 //!   failed, also when the process died in between.
+//! - Somebody may call a job off ([`Queue::call_off`]): whatever step runs is dropped where it is, and the job fails
+//!   as if by its own word. Once that is written no step counts as done any more; who may, and until when, others decide.
 //! - The job's log ends just before its state is final: after the end of the log, ask [`Queue::finished`].
 //!
 //! One runner works for one data directory: at its start it takes over at once what the process before
@@ -39,7 +41,7 @@ pub trait Work: Send + Sync {
     fn kind(&self) -> &'static str;
     /// Shown to people as they are.
     fn steps(&self) -> &'static [&'static str];
-    /// Idempotent: after a crash the step that ran is run again. Its output goes to the steps after it.
+    /// Idempotent: after a crash the step that ran is run again. It is dropped in the middle when the job is called off. Its output goes to the steps after it.
     async fn run(&self, step: usize, cx: &StepContext) -> std::result::Result<Value, StepError>;
     /// Leaves a clean slate after a failure; idempotent, may run again after a crash.
     async fn failed(&self, cx: &StepContext, reason: &str);
@@ -49,6 +51,8 @@ pub struct StepContext {
     pub job: Job,
     /// Of the steps before this one, in order.
     pub outputs: Vec<Value>,
+    /// In [`Work::failed`]: the step that failed, or that was broken off; none of a job that had not begun.
+    pub under_way: Option<&'static str>,
     /// 1 the first time. Interrupted attempts do not count, crashed ones do.
     pub attempt: i64,
     pub log: JobLog,
@@ -58,6 +62,26 @@ pub struct StepContext {
 }
 
 impl StepContext {
+    /// For work that goes on as another kind does: without the outputs of the first `steps`.
+    #[must_use]
+    pub fn beyond(&self, steps: usize) -> Self {
+        Self {
+            job: self.job.clone(),
+            outputs: self.outputs.iter().skip(steps).cloned().collect(),
+            under_way: self.under_way,
+            attempt: self.attempt,
+            log: self.log.clone(),
+            cancel: self.cancel.clone(),
+            queue: self.queue.clone(),
+        }
+    }
+
+    /// Whether the job failed for this reason because somebody called it off.
+    #[must_use]
+    pub fn was_called_off(&self, reason: &str) -> bool {
+        self.job.called_off.as_deref() == Some(reason)
+    }
+
     /// While this is held, the step waits for a person and another job may be worked in its place.
     #[must_use]
     pub fn rest(&self) -> Resting {

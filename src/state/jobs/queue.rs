@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::base::clock::Clock;
 use crate::base::error::{Error, Result};
-use crate::base::model::{Id, Job, JobId, JobState};
+use crate::base::model::{Id, Job, JobId, JobState, JobStep, StepState};
 use crate::state::logs::LogStore;
 use crate::state::store::{self, Store, Tx};
 
@@ -28,6 +28,10 @@ pub struct Queue {
     pub(super) enqueued: Arc<watch::Sender<()>>,
     /// Some job ended.
     pub(super) ended: Arc<watch::Sender<()>>,
+    /// Some step ended.
+    pub(super) stepped: Arc<watch::Sender<()>>,
+    /// Some job was called off.
+    pub(super) called_off: Arc<watch::Sender<()>>,
     /// Jobs at work that only wait for people: they take nobody's place.
     pub(super) resting: Arc<AtomicUsize>,
     kinds: Arc<RwLock<HashMap<&'static str, &'static [&'static str]>>>,
@@ -50,6 +54,8 @@ impl Queue {
             logs,
             enqueued: Arc::new(watch::Sender::new(())),
             ended: Arc::new(watch::Sender::new(())),
+            stepped: Arc::new(watch::Sender::new(())),
+            called_off: Arc::new(watch::Sender::new(())),
             resting: Arc::default(),
             kinds: Arc::default(),
         }
@@ -64,6 +70,7 @@ impl Queue {
             payload,
             state: JobState::Queued,
             reason: None,
+            called_off: None,
             created_at: self.clock.now(),
             finished_at: None,
         };
@@ -82,6 +89,32 @@ impl Queue {
     /// Call after the commit of the transaction that enqueued.
     pub fn notify(&self) {
         self.enqueued.send_replace(());
+    }
+
+    /// In a transaction; call [`Queue::end_called_off`] after its commit. `false`: the job is over, or was called off before.
+    pub async fn call_off(&self, tx: &mut Tx, id: &JobId, reason: &str) -> Result<bool> {
+        store::jobs::call_off(tx, id, reason).await
+    }
+
+    pub fn end_called_off(&self) {
+        self.called_off.send_replace(());
+        self.notify();
+    }
+
+    /// Waits until the step has succeeded, or the job is final.
+    pub async fn passed(&self, id: &JobId, step: &str) -> Result<()> {
+        let mut news = self.stepped.subscribe();
+        loop {
+            let mut tx = self.store.read().await?;
+            let job = store::jobs::find(&mut tx, id).await?.ok_or_else(|| Error::not_found("the job"))?;
+            let steps = store::jobs::steps(&mut tx, id).await?;
+            drop(tx);
+            let passed = |of: &JobStep| of.name == step && of.state == StepState::Succeeded;
+            if job.state.is_final() || steps.iter().any(passed) {
+                return Ok(());
+            }
+            let _ = timeout(RECHECK, news.changed()).await;
+        }
     }
 
     /// Waits until the job is final.

@@ -118,8 +118,11 @@ impl Runner {
 
     /// Claims until there is no more or no room; how long to wait then.
     async fn fill(&self, tasks: &mut JoinSet<()>, terms: &Arc<Terms>, shutdown: &CancellationToken) -> Duration {
-        while self.has_room(tasks) {
-            match self.claim(terms, shutdown).await {
+        let mut called_off = true;
+        while called_off || self.has_room(tasks) {
+            // To end what never began takes nobody's place.
+            match self.claim(terms, shutdown, called_off).await {
+                Ok(Claimed::Nothing { .. }) if called_off => called_off = false,
                 Ok(Claimed::Job(attempt, held)) => {
                     tasks.spawn(async move {
                         attempt.run().await;
@@ -138,10 +141,14 @@ impl Runner {
     }
 
     /// One transaction: the claim, and the start of the step where the work goes on.
-    async fn claim(&self, terms: &Arc<Terms>, shutdown: &CancellationToken) -> Result<Claimed> {
+    async fn claim(&self, terms: &Arc<Terms>, shutdown: &CancellationToken, called_off: bool) -> Result<Claimed> {
         let now = self.queue.clock.now();
         let mut tx = self.queue.store.begin().await?;
-        let Some(job) = store::jobs::claim(&mut tx, &terms.holder, now, terms.until(now)).await? else {
+        let claimed = match called_off {
+            true => store::jobs::claim_called_off(&mut tx, &terms.holder, now, terms.until(now)).await?,
+            false => store::jobs::claim(&mut tx, &terms.holder, now, terms.until(now)).await?,
+        };
+        let Some(job) = claimed else {
             let due = store::jobs::next_due(&mut tx).await?.map_or(RECHECK, |due| until(now, due));
             return Ok(Claimed::Nothing { due });
         };

@@ -266,6 +266,7 @@ async fn a_step_that_waits_for_people_takes_nobodys_place() {
     .await;
 }
 
+mod called_off;
 mod failures;
 mod fates;
 mod leases;

@@ -9,7 +9,7 @@ use super::dialect::{
 use crate::base::access::Scope;
 use crate::base::clock::Timestamp;
 use crate::base::error::{Error, Result};
-use crate::base::model::{AppId, Build, BuildId, BuildState, Id, ImageDigest, JobId, Processes};
+use crate::base::model::{AppId, Build, BuildId, BuildState, CommitId, Id, ImageDigest, JobId, Processes};
 
 #[derive(FromRow)]
 struct Row {
@@ -62,6 +62,13 @@ pub async fn insert(tx: &mut Tx, build: &Build) -> Result<()> {
         .bind(build.created_at.0)
         .bind(build.finished_at.map(|at| at.0))
         .execute(c))?;
+    Ok(())
+}
+
+/// What it is made of, once that is known.
+pub async fn name_commit(tx: &mut Tx, id: &BuildId, commit: &CommitId) -> Result<()> {
+    const SQL: &str = "UPDATE builds SET commit_id = $2 WHERE id = $1 AND state = 'running'";
+    touched!(tx, c => sqlx::query(SQL).bind(id.as_str()).bind(commit.as_str()).execute(c))?;
     Ok(())
 }
 

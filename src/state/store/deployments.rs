@@ -86,6 +86,18 @@ pub async fn set_release(tx: &mut Tx, id: &DeploymentId, release: &ReleaseId) ->
     Ok(touched!(tx, c => sqlx::query(SQL).bind(id.as_str()).bind(release.as_str()).execute(c))? == 1)
 }
 
+/// What it comes back to when it fails, as it wrote variables with its release.
+pub async fn set_variables_before(tx: &mut Tx, id: &DeploymentId, version: i64) -> Result<()> {
+    const SQL: &str = "UPDATE deployments SET variables_before = $2 WHERE id = $1";
+    touched!(tx, c => sqlx::query(SQL).bind(id.as_str()).bind(version).execute(c))?;
+    Ok(())
+}
+
+pub async fn variables_before(tx: &mut Tx, id: &DeploymentId) -> Result<Option<i64>> {
+    const SQL: &str = "SELECT variables_before FROM deployments WHERE id = $1";
+    Ok(on!(tx, c => sqlx::query_scalar::<_, Option<i64>>(SQL).bind(id.as_str()).fetch_optional(c))?.flatten())
+}
+
 /// `false`: it was finished already, and stays as it was.
 pub async fn finish(
     tx: &mut Tx,

@@ -49,13 +49,17 @@ macro_rules! touched {
 }
 
 /// True when the user bound as `$user` has a membership at the app `$app`, its space or its
-/// organization. NULL is the platform, which sees everything.
+/// organization. NULL is the platform, which sees everything; an app's id sees that app: no user has one.
 macro_rules! sees_app {
     ($user:literal, $app:literal) => {
         concat!(
             "(",
             $user,
-            " IS NULL OR EXISTS (SELECT 1 FROM memberships m WHERE m.user_id = ",
+            " IS NULL OR ",
+            $app,
+            ".id = ",
+            $user,
+            " OR EXISTS (SELECT 1 FROM memberships m WHERE m.user_id = ",
             $user,
             " AND (m.app_id = ",
             $app,
@@ -75,7 +79,11 @@ macro_rules! sees_space {
         concat!(
             "(",
             $user,
-            " IS NULL OR EXISTS (SELECT 1 FROM memberships m LEFT JOIN apps below ON below.id = m.app_id",
+            " IS NULL OR EXISTS (SELECT 1 FROM apps one WHERE one.id = ",
+            $user,
+            " AND one.space_id = ",
+            $space,
+            ".id) OR EXISTS (SELECT 1 FROM memberships m LEFT JOIN apps below ON below.id = m.app_id",
             " WHERE m.user_id = ",
             $user,
             " AND (m.organization_id = ",
@@ -96,7 +104,11 @@ macro_rules! sees_organization {
         concat!(
             "(",
             $user,
-            " IS NULL OR EXISTS (SELECT 1 FROM memberships m",
+            " IS NULL OR EXISTS (SELECT 1 FROM apps one WHERE one.id = ",
+            $user,
+            " AND one.organization_id = ",
+            $organization,
+            ".id) OR EXISTS (SELECT 1 FROM memberships m",
             " LEFT JOIN spaces within ON within.id = m.space_id LEFT JOIN apps below ON below.id = m.app_id",
             " WHERE m.user_id = ",
             $user,
@@ -120,6 +132,7 @@ pub(super) fn viewer(scope: &Scope) -> Option<&str> {
     match scope {
         Scope::Platform => None,
         Scope::User(id) => Some(id.as_str()),
+        Scope::App(id) => Some(id.as_str()),
     }
 }
 

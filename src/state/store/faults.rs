@@ -82,6 +82,7 @@ fn noun(fault: &dyn DatabaseError) -> &'static str {
         "tokens" => "a token of this name",
         "apps" => "an app of this name",
         "environments" => "an environment of this name",
+        "domains" => "this domain",
         "routes" => "a route for this host",
         _ => "it",
     }

@@ -2,7 +2,7 @@
 //!
 //! A job that runs has a holder and a lease. One without a holder waits until `lease_until`, then
 //! anybody may claim it; its subject stays taken meanwhile. An index keeps a second running job of a
-//! subject out, whatever the queries do.
+//! subject out, whatever the queries do. A queued job that was called off gets a holder without running.
 
 use sqlx::FromRow;
 
@@ -14,7 +14,7 @@ use crate::base::model::{Id, Job, JobId, JobState, JobStep, StepState};
 
 macro_rules! columns {
     () => {
-        "id, kind, subject, payload, state, reason, created_at, finished_at"
+        "id, kind, subject, payload, state, reason, called_off, created_at, finished_at"
     };
 }
 
@@ -26,6 +26,7 @@ struct Row {
     payload: String,
     state: String,
     reason: Option<String>,
+    called_off: Option<String>,
     created_at: i64,
     finished_at: Option<i64>,
 }
@@ -51,6 +52,7 @@ impl TryFrom<Row> for Job {
             payload: from_json(&row.payload)?,
             state: from_word(&row.state)?,
             reason: row.reason,
+            called_off: row.called_off,
             created_at: Timestamp(row.created_at),
             finished_at: row.finished_at.map(Timestamp),
         })
@@ -142,18 +144,14 @@ pub async fn claim(tx: &mut Tx, holder: &str, now: Timestamp, lease_until: Times
         "UPDATE jobs SET state = 'running', holder = $1, lease_until = $3 WHERE id = (
             SELECT j.id FROM jobs j WHERE j.state IN ('queued', 'running') AND (
                 (j.state = 'running' AND (j.lease_until <= $2 OR j.holder IS NULL AND j.lease_until > $4))
-                OR (j.state = 'queued' AND NOT EXISTS (
+                OR (j.state = 'queued' AND j.called_off IS NULL AND NOT EXISTS (
                     SELECT 1 FROM jobs o WHERE o.subject = j.subject AND o.state IN ('queued', 'running')
                         AND (o.state = 'running' OR (o.created_at, o.id) < (j.created_at, j.id)))))
             ORDER BY j.created_at, j.id LIMIT 1)
          RETURNING ",
         columns!()
     );
-    // SQLite has one writer. In PostgreSQL two claims could each see the subject free: they take turns.
-    if let Tx::Postgres(_) = tx {
-        const TURN: &str = "SELECT pg_advisory_xact_lock(hashtext('hythe.jobs.claim'))";
-        touched!(tx, c => sqlx::query(TURN).execute(c))?;
-    }
+    take_turn(tx).await?;
     one(on!(tx, c => sqlx::query_as::<_, Row>(SQL)
         .bind(holder)
         .bind(now.0)
@@ -162,9 +160,51 @@ pub async fn claim(tx: &mut Tx, holder: &str, now: Timestamp, lease_until: Times
         .fetch_optional(c))?)
 }
 
+/// SQLite has one writer. In PostgreSQL two claims could each see the subject free: they take turns.
+async fn take_turn(tx: &mut Tx) -> Result<()> {
+    if let Tx::Postgres(_) = tx {
+        const TURN: &str = "SELECT pg_advisory_xact_lock(hashtext('hythe.jobs.claim'))";
+        touched!(tx, c => sqlx::query(TURN).execute(c))?;
+    }
+    Ok(())
+}
+
+/// The oldest job that was called off before it began. It stays queued, as another of its subject may run.
+pub async fn claim_called_off(
+    tx: &mut Tx,
+    holder: &str,
+    now: Timestamp,
+    lease_until: Timestamp,
+) -> Result<Option<Job>> {
+    const SQL: &str = concat!(
+        "UPDATE jobs SET holder = $1, lease_until = $3 WHERE called_off IS NOT NULL AND id = (
+            SELECT j.id FROM jobs j WHERE j.state = 'queued' AND j.called_off IS NOT NULL
+                AND (j.lease_until IS NULL OR j.lease_until <= $2)
+            ORDER BY j.created_at, j.id LIMIT 1)
+         RETURNING ",
+        columns!()
+    );
+    take_turn(tx).await?;
+    one(on!(tx, c => sqlx::query_as::<_, Row>(SQL)
+        .bind(holder)
+        .bind(now.0)
+        .bind(lease_until.0)
+        .fetch_optional(c))?)
+}
+
+/// The job shall end as failed, for this reason: at once where it waits. `false`: it is over, or was called off before.
+pub async fn call_off(tx: &mut Tx, id: &JobId, reason: &str) -> Result<bool> {
+    const SQL: &str = "UPDATE jobs SET called_off = $2,
+            lease_until = CASE WHEN holder IS NULL AND state = 'running' THEN 0 ELSE lease_until END
+        WHERE id = $1 AND state IN ('queued', 'running') AND called_off IS NULL";
+    let reason = text(reason);
+    Ok(touched!(tx, c => sqlx::query(SQL).bind(id.as_str()).bind(reason.as_ref()).execute(c))? == 1)
+}
+
 /// `false`: the holder no longer has the job.
 pub async fn renew(tx: &mut Tx, id: &JobId, holder: &str, until: Timestamp) -> Result<bool> {
-    const SQL: &str = "UPDATE jobs SET lease_until = $3 WHERE id = $1 AND holder = $2 AND state = 'running'";
+    const SQL: &str = "UPDATE jobs SET lease_until = $3
+        WHERE id = $1 AND holder = $2 AND state IN ('queued', 'running')";
     Ok(touched!(tx, c => sqlx::query(SQL).bind(id.as_str()).bind(holder).bind(until.0).execute(c))? == 1)
 }
 
@@ -178,13 +218,13 @@ pub async fn give_back(tx: &mut Tx, id: &JobId, holder: &str, until: Timestamp) 
 /// Gives back what holders whose names begin with `prefix` left behind, `holder` excepted.
 pub async fn give_back_all(tx: &mut Tx, prefix: &str, holder: &str) -> Result<u64> {
     const SQL: &str = "UPDATE jobs SET holder = NULL, lease_until = 0
-        WHERE state = 'running' AND substr(holder, 1, length($1)) = $1 AND holder <> $2";
+        WHERE state IN ('queued', 'running') AND substr(holder, 1, length($1)) = $1 AND holder <> $2";
     touched!(tx, c => sqlx::query(SQL).bind(prefix).bind(holder).execute(c))
 }
 
 /// When the first lease runs out.
 pub async fn next_due(tx: &mut Tx) -> Result<Option<Timestamp>> {
-    const SQL: &str = "SELECT min(lease_until) FROM jobs WHERE state = 'running'";
+    const SQL: &str = "SELECT min(lease_until) FROM jobs WHERE state IN ('queued', 'running')";
     let due = on!(tx, c => sqlx::query_scalar::<_, Option<i64>>(SQL).fetch_one(c))?;
     Ok(due.map(Timestamp))
 }
@@ -247,7 +287,7 @@ pub async fn finish(
     now: Timestamp,
 ) -> Result<bool> {
     const SQL: &str = "UPDATE jobs SET state = $3, reason = $4, finished_at = $5, holder = NULL, lease_until = NULL
-        WHERE id = $1 AND holder = $2 AND state = 'running'";
+        WHERE id = $1 AND holder = $2 AND state IN ('queued', 'running')";
     let (state, reason) = (word(&state)?, reason.map(text));
     Ok(touched!(tx, c => sqlx::query(SQL)
         .bind(id.as_str())

@@ -6,7 +6,7 @@ use super::Tx;
 use super::dialect::{many, on, one, parse, touched};
 use crate::base::clock::Timestamp;
 use crate::base::error::{Error, Result};
-use crate::base::model::{EnvironmentId, Host, Id, Route, RouteId};
+use crate::base::model::{DomainName, EnvironmentId, Id, Route, RouteId};
 
 #[derive(FromRow)]
 struct Row {
@@ -46,7 +46,7 @@ pub async fn of_environment(tx: &mut Tx, environment: &EnvironmentId) -> Result<
     many(on!(tx, c => sqlx::query_as::<_, Row>(SQL).bind(environment.as_str()).fetch_all(c))?)
 }
 
-pub async fn find_by_host(tx: &mut Tx, host: &Host) -> Result<Option<Route>> {
+pub async fn find_by_host(tx: &mut Tx, host: &DomainName) -> Result<Option<Route>> {
     const SQL: &str = "SELECT * FROM routes WHERE host = $1";
     one(on!(tx, c => sqlx::query_as::<_, Row>(SQL).bind(host.as_str()).fetch_optional(c))?)
 }
@@ -63,7 +63,7 @@ pub async fn delete(tx: &mut Tx, id: &RouteId) -> Result<bool> {
 }
 
 /// Exists when the host is taken by another route.
-pub async fn set_host(tx: &mut Tx, id: &RouteId, host: &Host) -> Result<()> {
+pub async fn set_host(tx: &mut Tx, id: &RouteId, host: &DomainName) -> Result<()> {
     const SQL: &str = "UPDATE routes SET host = $2 WHERE id = $1";
     touched!(tx, c => sqlx::query(SQL).bind(id.as_str()).bind(host.as_str()).execute(c))?;
     Ok(())

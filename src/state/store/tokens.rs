@@ -3,16 +3,16 @@
 use sqlx::FromRow;
 
 use super::Tx;
-use super::dialect::{many, on, parse, text, touched};
+use super::dialect::{from_word, many, on, parse, text, touched, word};
 use super::users::{OwnerRow, owner_columns};
 use crate::base::clock::Timestamp;
 use crate::base::error::{Error, Result};
-use crate::base::model::{ApiToken, Id, TokenId, User, UserId};
+use crate::base::model::{ApiToken, Grant, Id, TokenId, User, UserId};
 
 /// Without the hash: nobody needs it back.
 macro_rules! columns {
     () => {
-        "t.id, t.user_id, t.name, t.created_at, t.expires_at, t.last_used_at"
+        "t.id, t.user_id, t.name, t.created_at, t.expires_at, t.last_used_at, t.app_id, t.role, a.name AS app_name"
     };
 }
 
@@ -24,6 +24,9 @@ struct Row {
     created_at: i64,
     expires_at: Option<i64>,
     last_used_at: Option<i64>,
+    app_id: Option<String>,
+    role: Option<String>,
+    app_name: Option<String>,
 }
 
 #[derive(FromRow)]
@@ -37,6 +40,12 @@ struct Owned {
 impl TryFrom<Row> for ApiToken {
     type Error = Error;
     fn try_from(row: Row) -> Result<Self> {
+        let grant = match (&row.app_id, &row.app_name, &row.role) {
+            (Some(app), Some(name), Some(role)) => {
+                Some(Grant { app: parse(app)?, app_name: parse(name)?, role: from_word(role)? })
+            }
+            _ => None,
+        };
         Ok(Self {
             id: parse(&row.id)?,
             user_id: parse(&row.user_id)?,
@@ -44,14 +53,16 @@ impl TryFrom<Row> for ApiToken {
             created_at: Timestamp(row.created_at),
             expires_at: row.expires_at.map(Timestamp),
             last_used_at: row.last_used_at.map(Timestamp),
+            grant,
         })
     }
 }
 
 pub async fn insert(tx: &mut Tx, token: &ApiToken, hash: &str) -> Result<()> {
-    const SQL: &str = "INSERT INTO tokens (id, user_id, name, hash, created_at, expires_at, last_used_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    const SQL: &str = "INSERT INTO tokens (id, user_id, name, hash, created_at, expires_at, last_used_at, app_id, role)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
     let name = text(&token.name);
+    let role = token.grant.as_ref().map(|grant| word(&grant.role)).transpose()?;
     touched!(tx, c => sqlx::query(SQL)
         .bind(token.id.as_str())
         .bind(token.user_id.as_str())
@@ -60,6 +71,8 @@ pub async fn insert(tx: &mut Tx, token: &ApiToken, hash: &str) -> Result<()> {
         .bind(token.created_at.0)
         .bind(token.expires_at.map(|at| at.0))
         .bind(token.last_used_at.map(|at| at.0))
+        .bind(token.grant.as_ref().map(|grant| grant.app.as_str()))
+        .bind(role.as_deref())
         .execute(c))?;
     Ok(())
 }
@@ -71,7 +84,7 @@ pub async fn find_by_hash(tx: &mut Tx, hash: &str) -> Result<Option<(ApiToken, U
         columns!(),
         ", ",
         owner_columns!(),
-        " FROM tokens t JOIN users u ON u.id = t.user_id WHERE t.hash = $1"
+        " FROM tokens t JOIN users u ON u.id = t.user_id LEFT JOIN apps a ON a.id = t.app_id WHERE t.hash = $1"
     );
     let hash = text(hash);
     on!(tx, c => sqlx::query_as::<_, Owned>(SQL).bind(hash.as_ref()).fetch_optional(c))?
@@ -81,7 +94,11 @@ pub async fn find_by_hash(tx: &mut Tx, hash: &str) -> Result<Option<(ApiToken, U
 
 /// Oldest first.
 pub async fn list(tx: &mut Tx, user: &UserId) -> Result<Vec<ApiToken>> {
-    const SQL: &str = concat!("SELECT ", columns!(), " FROM tokens t WHERE t.user_id = $1 ORDER BY t.created_at, t.id");
+    const SQL: &str = concat!(
+        "SELECT ",
+        columns!(),
+        " FROM tokens t LEFT JOIN apps a ON a.id = t.app_id WHERE t.user_id = $1 ORDER BY t.created_at, t.id"
+    );
     many(on!(tx, c => sqlx::query_as::<_, Row>(SQL).bind(user.as_str()).fetch_all(c))?)
 }
 

@@ -10,10 +10,10 @@ use crate::base::error::{Error, Result};
 use crate::base::model::{EnvironmentId, Id, SpaceId, Volume, VolumeId, VolumeName};
 
 /// True when the user bound as `$1` has a membership at the volume's organization, its space, or the app that has it.
-/// NULL is the platform, which sees everything.
+/// NULL is the platform, which sees everything; an app's id sees what that app has.
 macro_rules! sees_volume {
     () => {
-        "($1 IS NULL OR EXISTS (SELECT 1 FROM memberships m WHERE m.user_id = $1
+        "($1 IS NULL OR e.app_id = $1 OR EXISTS (SELECT 1 FROM memberships m WHERE m.user_id = $1
             AND (m.organization_id = v.organization_id OR m.space_id = v.space_id OR m.app_id = e.app_id)))"
     };
 }

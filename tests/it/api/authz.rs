@@ -2,8 +2,9 @@
 //! the test: somebody has to say who may do it.
 
 use hythe::base::access::Role;
+use hythe::base::secret::Secret;
 use hythe::edges::api;
-use hythe::product::{apps, deploy, insight};
+use hythe::product::{apps, deploy, insight, routing};
 use serde_json::{Value, json};
 
 use super::harness::{Answer, Person, TestApi};
@@ -12,8 +13,10 @@ use super::harness::{Answer, Person, TestApi};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Least {
     Anybody,
-    /// A token of whomever: it is about the caller.
+    /// A token of whomever: it is about what the caller can see.
     Caller,
+    /// It is about the person itself: no token for one app will do.
+    Person,
     Viewer,
     Developer,
     Admin,
@@ -28,12 +31,12 @@ fn table() -> Vec<(&'static str, &'static str, Least, Value)> {
         ("get", "/v1/openapi.json", Least::Anybody, Value::Null),
         ("get", "/v1/status", Least::Caller, Value::Null),
         ("get", "/v1/whoami", Least::Caller, Value::Null),
-        ("get", "/v1/keys", Least::Caller, Value::Null),
-        ("post", "/v1/keys", Least::Caller, json!({"public_key": super::verbs::KEY})),
-        ("delete", "/v1/keys/{name}", Least::Caller, Value::Null),
-        ("get", "/v1/tokens", Least::Caller, Value::Null),
-        ("post", "/v1/tokens", Least::Caller, json!({"name": "ci", "expires_in_days": 7})),
-        ("delete", "/v1/tokens/{name}", Least::Caller, Value::Null),
+        ("get", "/v1/keys", Least::Person, Value::Null),
+        ("post", "/v1/keys", Least::Person, json!({"public_key": super::verbs::KEY})),
+        ("delete", "/v1/keys/{name}", Least::Person, Value::Null),
+        ("get", "/v1/tokens", Least::Person, Value::Null),
+        ("post", "/v1/tokens", Least::Person, json!({"name": "ci", "expires_in_days": 7})),
+        ("delete", "/v1/tokens/{name}", Least::Person, Value::Null),
         ("get", "/v1/apps", Least::Caller, Value::Null),
         ("get", "/v1/sizes", Least::Caller, Value::Null),
         ("get", "/v1/volumes", Least::Caller, Value::Null),
@@ -46,10 +49,21 @@ fn table() -> Vec<(&'static str, &'static str, Least, Value)> {
         ("get", "/v1/apps/{app}/builds", Least::Viewer, Value::Null),
         ("get", "/v1/apps/{app}/builds/{build}", Least::Viewer, Value::Null),
         ("get", "/v1/apps/{app}/builds/{build}/output", Least::Viewer, Value::Null),
+        ("post", "/v1/apps/{app}/builds/{build}/cancel", Least::Developer, Value::Null),
         ("get", "/v1/apps/{app}/environments", Least::Viewer, Value::Null),
         ("get", at(""), Least::Viewer, Value::Null),
+        ("get", at("/certs"), Least::Viewer, Value::Null),
+        ("post", at("/certs"), Least::Developer, certificate()),
+        ("get", at("/certs/names"), Least::Viewer, Value::Null),
+        ("put", at("/certs/auto"), Least::Developer, json!({"ordered": true})),
+        ("delete", at("/certs/{certificate}"), Least::Developer, Value::Null),
+        ("get", at("/domains"), Least::Viewer, Value::Null),
+        ("post", at("/domains"), Least::Developer, json!({"domain": "*.shop.example.com"})),
+        ("post", at("/domains/{domain}/verify"), Least::Developer, Value::Null),
+        ("delete", at("/domains/{domain}"), Least::Developer, Value::Null),
         ("get", at("/logs"), Least::Viewer, Value::Null),
         ("get", at("/sbom"), Least::Viewer, Value::Null),
+        ("get", "/v1/apps/{app}/build-sbom", Least::Viewer, Value::Null),
         ("get", at("/why"), Least::Viewer, Value::Null),
         ("get", "/v1/apps/{app}/drains", Least::Viewer, Value::Null),
         ("post", "/v1/apps/{app}/drains", Least::Developer, json!({"url": "syslog://logs.example.com:514"})),
@@ -63,6 +77,7 @@ fn table() -> Vec<(&'static str, &'static str, Least, Value)> {
         ("get", at("/processes"), Least::Viewer, Value::Null),
         ("get", at("/checks"), Least::Viewer, Value::Null),
         ("get", at("/buildpacks"), Least::Viewer, Value::Null),
+        ("get", at("/traffic"), Least::Viewer, Value::Null),
         ("get", at("/releases/{number}/diff"), Least::Viewer, Value::Null),
         ("get", at("/releases"), Least::Viewer, Value::Null),
         ("get", at("/releases/{number}"), Least::Viewer, Value::Null),
@@ -83,6 +98,7 @@ fn table() -> Vec<(&'static str, &'static str, Least, Value)> {
         ("delete", at("/volumes/{volume}"), Least::Admin, Value::Null),
         ("put", at("/processes/{process}/scaling"), Least::Developer, json!({"min": 0, "max": 2})),
         ("delete", at("/processes/{process}/scaling"), Least::Developer, Value::Null),
+        ("patch", at("/traffic"), Least::Developer, json!({"maintenance": true})),
         ("put", at("/buildpacks"), Least::Developer, json!({"buildpacks": ["./mine"]})),
         ("patch", at("/checks"), Least::Developer, json!({"web": {"liveness": {"path": "/up"}}})),
         ("post", at("/sources"), Least::Developer, json!({"image": "registry.example/shop:1"})),
@@ -93,6 +109,9 @@ fn table() -> Vec<(&'static str, &'static str, Least, Value)> {
         ("post", "/v1/apps/{app}/environments", Least::Developer, json!({"name": "testing"})),
         ("patch", at("/variables"), Least::Developer, json!({"COLOUR": "blue"})),
         ("post", at("/rollback"), Least::Developer, json!({"release": 1})),
+        ("post", at("/rebase"), Least::Developer, Value::Null),
+        ("get", "/v1/apps/{app}/rebase", Least::Developer, Value::Null),
+        ("get", "/v1/rebase", Least::Caller, Value::Null),
         ("get", at("/commands"), Least::Developer, Value::Null),
         ("post", at("/commands"), Least::Developer, json!({"command": ["ls"]})),
         ("get", at("/commands/{command}"), Least::Developer, Value::Null),
@@ -110,14 +129,27 @@ fn table() -> Vec<(&'static str, &'static str, Least, Value)> {
     ]
 }
 
+/// A certificate for the own host of `shop`, and its key.
+fn certificate() -> Value {
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let names = vec!["shop.localhost".to_owned()];
+    let mut params = rcgen::CertificateParams::new(names).expect("a name");
+    params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    let certificate = params.self_signed(&key).expect("signed");
+    json!({"certificate": certificate.pem(), "key": key.serialize_pem()})
+}
+
 /// Operations that are no one's after set-up, or whose answer is of a shape of its own; each has a test below.
-const APART: [(&str, &str); 6] = [
+const APART: [(&str, &str); 9] = [
+    ("get", "/v1/certs/authority"),
     ("post", "/v1/apps/{app}/environments/{environment}/builds"),
     ("post", "/v1/setup"),
     ("post", "/v1/apps"),
     ("get", "/metrics"),
     ("get", "/v1/host/metrics"),
     ("post", "/v1/disk/clean"),
+    ("get", "/v1/base"),
+    ("post", "/v1/base/update"),
 ];
 
 fn operations() -> Vec<(String, String)> {
@@ -149,11 +181,15 @@ struct Stage {
     command: String,
     drain: String,
     webhook: String,
+    certificate: String,
 }
 
 /// A fresh world with root's app `shop`, and in it one person.
 async fn stage(who: &str) -> (Stage, Option<Person>) {
-    let (api, root) = TestApi::start().await;
+    // No question leaves the machine.
+    let mut config = hythe::base::config::Config::default();
+    config.domains.resolver = Some(crate::harness::Dns::start().address);
+    let (api, root) = TestApi::start_with(config).await;
     let app = api.app(&root, "shop").await;
     let staging = apps::NewEnvironment { name: "staging".parse().expect("a name"), branch: None };
     apps::create_environment(&api.ctx, &root.actor, &app, staging).await.expect("an environment");
@@ -162,6 +198,13 @@ async fn stage(who: &str) -> (Stage, Option<Person>) {
     let drain = insight::add_drain(&api.ctx, &root.actor, &app, None, "syslog://logs.example.com:514").await;
     let drain = drain.expect("a drain").id.to_string();
     let production = apps::environment(&api.ctx, &root.actor, &app, "production").await.expect("production");
+    let (pair, key) = (certificate(), |pair: &Value| Secret::new(pair["key"].as_str().unwrap_or_default().to_owned()));
+    let text = pair["certificate"].as_str().unwrap_or_default();
+    let uploaded = routing::add_certificate(&api.ctx, &root.actor, &app, &production, (text, &key(&pair)))
+        .await
+        .expect("uploaded");
+    let certificate = uploaded.certificate.id.to_string();
+    deploy::add_domain(&api.ctx, &root.actor, &app, &production, "www.example.com").await.expect("a domain");
     for name in ["store", "gone"] {
         let name = name.parse().expect("a name");
         deploy::create_volume(&api.ctx, &root.actor, &app, &production, name, true).await.expect("a volume");
@@ -171,13 +214,35 @@ async fn stage(who: &str) -> (Stage, Option<Person>) {
     let webhook = webhook.expect("a webhook").0.id.to_string();
     let person = match who {
         "anonymous" => None,
+        // An administrator's, and yet for one app and with one role.
+        "viewer of shop" => Some(bound(&api, &root, "viewer").await),
+        "developer of shop" => Some(bound(&api, &root, "developer").await),
         "administrator" => Some(root),
         "outsider" => Some(api.person("outsider", None).await),
         "viewer" => Some(api.person("viewer", Some((&root.actor, Role::Viewer))).await),
         "developer" => Some(api.person("developer", Some((&root.actor, Role::Developer))).await),
         _ => Some(api.person("owner", Some((&root.actor, Role::Owner))).await),
     };
-    (Stage { api, build: build.id.to_string(), deployment: deployment.id.to_string(), command, drain, webhook }, person)
+    (
+        Stage {
+            api,
+            build: build.id.to_string(),
+            deployment: deployment.id.to_string(),
+            command,
+            drain,
+            webhook,
+            certificate,
+        },
+        person,
+    )
+}
+
+/// The same person with a token for `shop` alone.
+async fn bound(api: &TestApi, root: &Person, role: &str) -> Person {
+    let new = json!({"name": "bound", "app": "shop", "role": role, "expires_in_days": 30});
+    let made = api.call("POST", "/v1/tokens", Some(&root.token), Some(&new)).await;
+    let token = made.json()["token"].as_str().expect("a token").to_owned();
+    Person { actor: root.actor.clone(), token }
 }
 
 impl Stage {
@@ -191,6 +256,8 @@ impl Stage {
             .replace("{build}", &self.build)
             .replace("{number}", "1")
             .replace("{process}", "web")
+            .replace("{certificate}", &self.certificate)
+            .replace("{domain}", "www.example.com")
             .replace("{drain}", &self.drain)
             .replace("{webhook}", &self.webhook)
             .replace("{deployment}", &self.deployment)
@@ -232,7 +299,7 @@ async fn anonymous() {
 
 #[tokio::test]
 async fn outsider() {
-    walk("outsider", |least| least <= Least::Caller).await;
+    walk("outsider", |least| least <= Least::Person).await;
 }
 
 #[tokio::test]
@@ -243,6 +310,67 @@ async fn viewer() {
 #[tokio::test]
 async fn developer() {
     walk("developer", |least| least <= Least::Developer).await;
+}
+
+#[tokio::test]
+async fn a_viewer_s_token_for_the_app() {
+    walk("viewer of shop", |least| least <= Least::Viewer && least != Least::Person).await;
+}
+
+#[tokio::test]
+async fn a_developer_s_token_for_the_app() {
+    walk("developer of shop", |least| least <= Least::Developer && least != Least::Person).await;
+}
+
+/// What a token for one app does not reach is as absent as what nobody made, also to an administrator's.
+#[tokio::test]
+async fn a_token_for_one_app_reaches_no_other() {
+    let (stage, person) = stage("developer of shop").await;
+    let root = stage.api.person("second", None).await;
+    let other = stage.api.app(&root, "other").await;
+    let mine = stage
+        .api
+        .app(&Person { actor: person.as_ref().expect("a person").actor.clone(), token: String::new() }, "mine")
+        .await;
+    for operation in table().iter().filter(|(_, path, ..)| path.contains("{app}")) {
+        for (there, nowhere) in [
+            ("other".to_owned(), "othar".to_owned()),
+            ("mine".to_owned(), "mina".to_owned()),
+            (other.id.to_string(), "app_00000000000000000000000000000000".to_owned()),
+            (mine.id.to_string(), "app_00000000000000000000000000000000".to_owned()),
+        ] {
+            let seen = stage.try_it(person.as_ref(), &there, operation).await;
+            let unseen = stage.try_it(person.as_ref(), &nowhere, operation).await;
+            assert_eq!((seen.status, seen.same_for_all()), (404, unseen.same_for_all()), "{} {there}", operation.1);
+        }
+    }
+    let token = person.as_ref().map(|p| p.token.as_str());
+    let items = |answer: Answer| answer.json()["items"].as_array().expect("items").len();
+    assert_eq!(items(stage.api.call("GET", "/v1/apps", token, None).await), 1);
+    for path in ["/metrics", "/v1/host/metrics"] {
+        assert_eq!(stage.api.call("GET", path, token, None).await.status, 404, "{path}");
+    }
+    assert_eq!(stage.api.call("POST", "/v1/disk/clean", token, None).await.status, 404);
+    assert_eq!(stage.api.call("POST", "/v1/apps", token, Some(&json!({"name": "new"}))).await.status, 403);
+    // It is listed with what it is for, without its text, and goes with its app.
+    let owner = stage.api.person("owner", Some((&person.as_ref().expect("a person").actor, Role::Owner))).await;
+    let none = json!({"name": "x", "app": "nothing"});
+    assert_eq!(stage.api.call("POST", "/v1/tokens", Some(&owner.token), Some(&none)).await.status, 404);
+    let own = json!({"name": "x", "app": "shop", "role": "owner"});
+    assert_eq!(stage.api.call("POST", "/v1/tokens", Some(&owner.token), Some(&own)).await.status, 422);
+    let viewer = stage.api.person("viewer", Some((&person.as_ref().expect("a person").actor, Role::Viewer))).await;
+    let more = json!({"name": "x", "app": "shop", "role": "developer"});
+    assert_eq!(stage.api.call("POST", "/v1/tokens", Some(&viewer.token), Some(&more)).await.status, 403);
+    let made =
+        stage.api.call("POST", "/v1/tokens", Some(&owner.token), Some(&json!({"name": "x", "app": "shop"}))).await;
+    let text = made.json()["token"].as_str().expect("a token").to_owned();
+    let listed = stage.api.call("GET", "/v1/tokens", Some(&owner.token), None).await;
+    assert!(!listed.text.contains(&text), "{}", listed.text);
+    let shown = &listed.json()["items"][1];
+    assert_eq!((&shown["app"], &shown["role"]), (&json!("shop"), &json!("developer")), "{}", listed.text);
+    assert_eq!(stage.api.call("GET", "/v1/apps/shop", Some(&text), None).await.status, 200);
+    assert_eq!(stage.api.call("DELETE", "/v1/apps/shop", Some(&owner.token), None).await.status, 204);
+    assert_eq!(stage.api.call("GET", "/v1/whoami", Some(&text), None).await.status, 401);
 }
 
 #[tokio::test]
@@ -373,6 +501,15 @@ async fn measurements_of_the_platform_are_for_its_administrators() {
         for (method, path) in [("GET", "/metrics"), ("GET", "/v1/host/metrics"), ("POST", "/v1/disk/clean")] {
             let answer = stage.api.call(method, path, person.as_ref().map(|p| p.token.as_str()), None).await;
             assert_eq!(answer.status, status, "{who} {path}: {}", answer.text);
+        }
+        for (method, path) in [("GET", "/v1/base"), ("POST", "/v1/base/update")] {
+            // For who may, the latter asks the mirror of the distribution; the pushes' tests do.
+            if status == 200 && method == "POST" {
+                continue;
+            }
+            let answer = stage.api.call(method, path, person.as_ref().map(|p| p.token.as_str()), None).await;
+            let refused = matches!(answer.status, 401 | 403 | 404);
+            assert!(answer.status == status || status == 200 && !refused, "{who} {path}: {}", answer.text);
         }
     }
 }

@@ -74,6 +74,7 @@ async fn names_that_are_none_are_refused() {
         let sizes = format!("{production}/formation");
         refused(&api, &root, "PATCH", &sizes, &json!({"web": {"size": text}}), "web").await;
         refused(&api, &root, "PATCH", &sizes, &json!({&text: {"size": "small"}}), &text).await;
+        refused(&api, &root, "POST", &format!("{production}/domains"), &json!({"domain": text}), "domain").await;
         refused(&api, &root, "POST", "/v1/keys", &json!({"public_key": text}), "public_key").await;
         let named = json!({"public_key": super::verbs::KEY, "name": text});
         refused(&api, &root, "POST", "/v1/keys", &named, "name").await;

@@ -78,6 +78,10 @@ fn sources(dir: &std::path::Path) -> hythe::product::deploy::Sources {
 impl TestApi {
     /// Nobody is there yet.
     pub async fn empty() -> Self {
+        Self::with(Config::default()).await
+    }
+
+    pub async fn with(config: Config) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let clock = ManualClock::at(1_800_000_000_000);
         let store = Store::open(None, dir.path()).await.expect("a store");
@@ -90,19 +94,24 @@ impl TestApi {
             logs,
             clock: shared,
             wake: Arc::default(),
+            certificates: Arc::default(),
             observatory: Arc::new(NoObservatory),
             desk: Arc::new(hythe::product::deploy::Desk::closed()),
             sources: Arc::new(sources(dir.path())),
-            insight: hythe::product::insight::Insight::open(dir.path(), &Config::default()).expect("insight"),
+            insight: hythe::product::insight::Insight::open(dir.path(), &config).expect("insight"),
             disk: Arc::new(disk(dir.path())),
-            config: Arc::new(Config::default()),
+            config: Arc::new(config),
         };
         Self { router: api::router(ctx.clone()), ctx, clock, _dir: dir }
     }
 
     /// With its administrator `root`.
     pub async fn start() -> (Self, Person) {
-        let api = Self::empty().await;
+        Self::start_with(Config::default()).await
+    }
+
+    pub async fn start_with(config: Config) -> (Self, Person) {
+        let api = Self::with(config).await;
         let token = accounts::ensure_setup_token(&api.ctx).await.expect("no fault").expect("a set-up token");
         let operator = NewOperator { name: name("root"), email: "root@example.com".into(), ssh_key: None };
         let (_, token) = accounts::setup(&api.ctx, &token, operator).await.expect("set up");
@@ -144,8 +153,8 @@ impl TestApi {
             memberships.push(membership);
         }
         tx.commit().await.expect("committed");
-        let actor = Actor { user, memberships };
-        let new = NewToken { name: "test".into(), expires_in_days: None };
+        let actor = Actor { user, memberships, bound: None };
+        let new = NewToken { name: "test".into(), expires_in_days: None, grant: None };
         let (_, token) = accounts::create_token(&self.ctx, &actor, new).await.expect("a token");
         Person { actor, token: token.reveal().clone() }
     }
@@ -169,6 +178,7 @@ impl TestApi {
             payload: Value::Null,
             state: JobState::Queued,
             reason: None,
+            called_off: None,
             created_at: self.ctx.now(),
             finished_at: None,
         };

@@ -74,7 +74,7 @@ const EDGE_EXCEPTIONS: [(&str, &[&str]); 6] = [
 const ENGINE_CALLERS: [&str; 7] = ["builds", "addons", "servers", "converge", "deploy", "insight", "disk"];
 const PROVIDER_CALLERS: [&str; 1] = ["servers"];
 
-const OWNERS: [(&str, &[&str]); 16] = [
+const OWNERS: [(&str, &[&str]); 23] = [
     ("sqlx", &["src/state/store"]),
     ("bollard", &["src/machinery/runtime"]),
     ("russh", &["src/edges/ssh", "src/machinery/remote"]),
@@ -84,28 +84,37 @@ const OWNERS: [(&str, &[&str]); 16] = [
     ("oci_spec", &["src/machinery/image"]),
     // An uploaded archive is read entry by entry into git objects, and never to a file of its own.
     ("tar", &["src/machinery/image", "src/machinery/git/import"]),
-    ("flate2", &["src/machinery/image", "src/machinery/git/import"]),
+    ("flate2", &["src/machinery/image", "src/machinery/git/import", "src/machinery/proxy/compression"]),
+    ("zstd", &["src/machinery/image", "src/machinery/proxy/compression"]),
+    ("brotli", &["src/machinery/proxy/compression"]),
     ("zip", &["src/machinery/git/import"]),
     // The API takes over a connection that becomes one of a command's streams.
     ("hyper", &["src/machinery/proxy", "src/machinery/runtime", "src/edges/api/attach"]),
     ("hyper_util", &["src/machinery/proxy", "src/machinery/runtime", "src/edges/api/attach"]),
+    ("h2", &["src/machinery/proxy"]),
+    ("socket2", &["src/machinery/proxy"]),
     ("rustls", &["src/machinery/proxy", "src/machinery/certs", "src/machinery/outbound", "src/daemon"]),
+    ("rcgen", &["src/machinery/certs"]),
+    ("instant_acme", &["src/machinery/certs"]),
+    ("x509_parser", &["src/machinery/certs"]),
     ("axum", &["src/edges/registry", "src/edges/api", "src/edges/web", "src/edges/client", "src/daemon"]),
     ("clap", &["src/edges/cli"]),
     ("anyhow", &["src/main", "src/edges/cli", "src/daemon"]),
 ];
 
 /// The places that start a process, and always with an argument vector.
-const PROCESSES: [&str; 1] = ["src/machinery/image/bootstrap.rs"];
+const PROCESSES: [&str; 2] = ["src/machinery/image/bootstrap.rs", "src/machinery/handover.rs"];
 
 /// The places that may name a shell: what they write runs in a tenant's container only.
-const SHELLS: [&str; 3] = [
+const SHELLS: [&str; 4] = [
     // A line of app.json or of a person, which is a shell's text like a line of the Procfile.
     "src/product/deploy/commands/words.rs",
     // Processes of buildpacks of API 0.8 are a shell's lines by specification: they become commands of the app's image.
     "src/product/builds/launch.rs",
     // A constant script that finds the processes of a command inside its replica: the engine cannot signal them.
     "src/machinery/runtime/docker/enter.rs",
+    // A RUN of a Dockerfile is a shell's text by the format's definition, run in a container of its own image.
+    "src/machinery/runtime/docker/recipe_run.rs",
 ];
 
 /// No type of the product may bear them: three things claim each.

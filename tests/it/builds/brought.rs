@@ -1,20 +1,19 @@
 //! Buildpacks that are not the platform's own: what the buildpack specification promises them, each rule by a fixture in
 //! `brought/app`, and what hostile ones are told.
 
-use axum::extract::Path;
-use axum::routing::get;
 use hythe::base::model::{ChosenBuildpack, Files, ImageDigest, Project};
 use hythe::base::secret::Secret;
 use hythe::machinery::image::{AddedLayer, BlobStore, ImageSpec, LayerWriter, assemble, inspect};
 use tokio::task::JoinSet;
 
+use super::hosts::Goods;
 use super::lab::Done;
 use super::{App, Tree};
 use crate::harness::docker;
 
 const APP: &str = "tests/it/builds/brought/app";
 
-fn chosen(names: &[&str]) -> Vec<ChosenBuildpack> {
+pub fn chosen(names: &[&str]) -> Vec<ChosenBuildpack> {
     names
         .iter()
         .map(|name| ChosenBuildpack::from(name.parse::<hythe::base::model::BuildpackRef>().expect(name)))
@@ -64,7 +63,8 @@ fn a_composite_s_first_group_that_stands_builds_with_all_that_is_promised() {
     let mut boms: Vec<_> = boms.lines().collect();
     boms.sort_unstable();
     let at = "/layers/sbom/launch/example_one";
-    assert_eq!(boms, [format!("{at}/lib/sbom.spdx.json"), format!("{at}/sbom.cdx.json")]);
+    let platform_s = "/layers/sbom/launch/hythe/app/sbom.cdx.json".to_owned();
+    assert_eq!(boms, [format!("{at}/lib/sbom.spdx.json"), format!("{at}/sbom.cdx.json"), platform_s]);
     assert!(inside(&["cat", "/workspace/buildpacks/one/bin/detect", "/workspace/app.txt"]).ends_with("here\n"));
     let metadata: serde_json::Value =
         serde_json::from_str(&facts.labels["io.buildpacks.lifecycle.metadata"]).expect("JSON");
@@ -92,24 +92,7 @@ fn a_composite_s_first_group_that_stands_builds_with_all_that_is_promised() {
     assert_eq!(lost.imaged.image, done.imaged.image);
 }
 
-/// A registry that gives one image to everybody.
-async fn serve(tasks: &mut JoinSet<()>, blobs: BlobStore, image: ImageDigest) -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("port");
-    let address = listener.local_addr().expect("address").to_string();
-    let blob = move |digest: String| {
-        let digest = if digest == "1" { image.to_string() } else { digest };
-        let found = digest.parse().ok().and_then(|digest| blobs.read(&digest).ok());
-        async move { found.ok_or(axum::http::StatusCode::NOT_FOUND) }
-    };
-    let of_blob = blob.clone();
-    let router = axum::Router::new()
-        .route("/v2/acme/pack/manifests/{tag}", get(move |Path(tag): Path<String>| blob(tag)))
-        .route("/v2/acme/pack/blobs/{digest}", get(move |Path(digest): Path<String>| of_blob(digest)));
-    tasks.spawn(async move { axum::serve(listener, router).await.expect("served") });
-    address
-}
-
-fn image_of(blobs: &BlobStore, files: &[(&str, &str)], about: &str) -> ImageDigest {
+pub fn image_of(blobs: &BlobStore, files: &[(&str, &str)], about: &str) -> ImageDigest {
     let mut layer = LayerWriter::new(blobs);
     for (path, text) in files {
         let mode = if path.contains("/bin/") { 0o755 } else { 0o644 };
@@ -142,15 +125,22 @@ fn an_image_brings_its_buildpacks_along() {
 
     let mut app = App::with(&hythe::base::config::Build::default());
     let image = image_of(&blobs, &files, "{\"id\": \"acme/whole\", \"version\": \"1.0.0\"}");
-    let address = app.await_(serve(&mut tasks, blobs.clone(), image));
+    let goods = Goods { image: Some((blobs.clone(), image)), ..Goods::default() };
+    let address = app.await_(goods.clone().offer(&mut tasks));
     app.wishes.buildpacks = chosen(&[&format!("docker://{address}/acme/pack:1")]);
     let done = app.build(&Tree::of(APP));
     assert!(done.log.contains("built from /cnb/buildpacks/acme_part/1.0.0"), "{}", done.log);
     assert!(done.log.contains("root 755"), "{}", done.log);
+    // Again: all of it is known by the digest.
+    let asked = goods.seen.lock().expect("lock").len();
+    let done = app.build(&Tree::of(APP));
+    assert!(done.log.contains(", as in the last build"), "{}", done.log);
+    assert!(done.log.contains("built from /cnb/buildpacks/acme_part/1.0.0"), "{}", done.log);
+    assert_eq!(goods.seen.lock().expect("lock").len(), asked + 1);
 
     // One that does not say which of several it is.
     let image = image_of(&blobs, &files, "");
-    let address = app.await_(serve(&mut tasks, blobs, image));
+    let address = app.await_(Goods { image: Some((blobs, image)), ..Goods::default() }.offer(&mut tasks));
     app.wishes.buildpacks = chosen(&[&format!("docker://{address}/acme/pack:1")]);
     let (failure, _) = app.fail(&Tree::of(APP));
     assert!(failure.lines.join("\n").contains("there is no cnb/buildpacks"), "{failure:?}");
@@ -217,6 +207,31 @@ fn with_detect(detect: &str, build: &str) -> Tree {
 }
 
 #[test]
+fn what_was_built_with_is_told_and_is_not_in_the_image() {
+    let app = app(&["./look"]);
+    let done = app.build(&simple(
+        "cd $CNB_LAYERS_DIR; echo '{\"all\": 1}' >build.sbom.cdx.json; echo '{\"of\": \"x\"}' >x.sbom.spdx.json\n\
+         mkdir x y; printf '[types]\\nbuild = true\\n' >x.toml; printf '[types]\\nlaunch = true\\n' >y.toml\n\
+         echo '{}' >y.sbom.cdx.json",
+    ));
+    let boms = app.builder.build_boms(&app.id).expect("boms");
+    let told: Vec<_> =
+        boms.iter().map(|bom| (bom.layer.as_deref(), bom.kind.as_str(), bom.document.to_string())).collect();
+    let expected = [(None, "cdx.json", "{\"all\":1}"), (Some("x"), "spdx.json", "{\"of\":\"x\"}")];
+    let mut told: Vec<_> = told.iter().map(|(layer, kind, text)| (*layer, *kind, text.as_str())).collect();
+    told.sort_unstable();
+    assert_eq!(told, expected);
+    let image = app.lab.engine.image_reference(&done.imaged.image);
+    let found = docker(&["run", "--rm", &image, "find", "/layers", "-name", "*sbom*.json"]).expect("docker run");
+    let mut found: Vec<_> = found.lines().collect();
+    found.sort_unstable();
+    let of = |place: &str| format!("/layers/sbom/launch/{place}/sbom.cdx.json");
+    assert_eq!(found, [of("example_look/y"), of("hythe/app")]);
+    app.build(&simple(":"));
+    assert!(app.builder.build_boms(&app.id).expect("boms").is_empty());
+}
+
+#[test]
 fn hostile_and_broken_ones_are_told_what_is_wrong() {
     let app = app(&["./look"]);
     let layer = |types: &str, make: &str| format!("cd $CNB_LAYERS_DIR; printf '[types]\\n{types}\\n' >x.toml; {make}");
@@ -274,6 +289,7 @@ fn descriptors_and_orders_are_refused_with_their_place() {
     let group = |id: &str| format!("[[order.group]]\nid = \"{id}\"\nversion = \"1.0.0\"\n");
     for (tree, says) in [
         (Tree::empty().file("x", ""), "there is no look/buildpack.toml"),
+        (Tree::empty().file("look/extension.toml", "api = \"0.10\"\n"), "image extension"),
         (descriptor("api = \"0.99\"\n[buildpack]\nid = \"a\"\nversion = \"1.0.0\"\n"), "0.8 to 0.12"),
         (descriptor("api = \"0.10\"\n[buildpack"), "line 2"),
         (
@@ -290,5 +306,5 @@ fn descriptors_and_orders_are_refused_with_their_place() {
     let (failure, _) = app(&["example/unknown"]).fail(&Tree::of(APP));
     assert!(failure.lines.join("\n").contains("hythe/nodejs"), "{:?}", failure.lines);
     let (failure, _) = app(&["docker://127.0.0.1:1/none/such:1"]).fail(&Tree::of(APP));
-    assert!(failure.lines.join("\n").contains("does not connect to"), "{failure:?}");
+    assert!(failure.lines.join("\n").contains("outbound.private"), "{failure:?}");
 }

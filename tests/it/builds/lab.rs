@@ -6,17 +6,18 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, LazyLock, Mutex, Weak};
+use std::sync::{Arc, LazyLock, Mutex, Once, Weak};
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt as _;
 use hythe::base::config;
 use hythe::base::model::{AppId, Id};
 use hythe::base::secret::Secret;
 use hythe::machinery::image::BlobStore;
 use hythe::machinery::outbound::Guard;
-use hythe::machinery::runtime::Engine;
 use hythe::machinery::runtime::docker::Docker;
-use hythe::product::builds::{BuildFailure, BuildLog, BuildRequest, Builder, Imaged, Source, Wishes};
+use hythe::machinery::runtime::{ByteStream, Engine};
+use hythe::product::builds::{BuildFailure, BuildLog, BuildRequest, Builder, Imaged, Origin, Source, Wishes};
 
 use crate::harness::{base, engine, run_id, scratch};
 
@@ -89,6 +90,8 @@ pub struct App {
     pub variables: BTreeMap<String, Secret<String>>,
     pub wishes: Wishes,
     pub no_cache: bool,
+    pub commit: String,
+    pub origin: Option<Origin>,
 }
 
 #[derive(Default)]
@@ -123,10 +126,26 @@ impl App {
             variables: BTreeMap::new(),
             wishes: Wishes::default(),
             no_cache: false,
+            commit: "0".repeat(40),
+            origin: None,
         }
     }
 
     pub fn with(config: &config::Build) -> Self {
+        // Builders share stores and no locks: what all need for buildpacks of others is made by one, before there is another.
+        static TOOLS: Once = Once::new();
+        TOOLS.call_once(|| {
+            let mut app = Self::new();
+            app.wishes.buildpacks =
+                vec!["./look".parse::<hythe::base::model::BuildpackRef>().expect("reference").into()];
+            let launch = "printf '[[processes]]\\ntype = \"web\"\\ncommand = [\"true\"]\\n' >\"$1/launch.toml\"";
+            app.build(
+                &Tree::empty()
+                    .file("look/buildpack.toml", "api = \"0.10\"\n[buildpack]\nid = \"a/look\"\nversion = \"1.0.0\"\n")
+                    .program("look/bin/detect", "#!/bin/bash\n")
+                    .program("look/bin/build", &format!("#!/bin/bash\n{launch}\n")),
+            );
+        });
         let mut app = Self::new();
         app.builder = app.lab.builder_with(config);
         app
@@ -136,10 +155,11 @@ impl App {
         BuildRequest {
             app: self.id.clone(),
             app_name: "test".parse().expect("name"),
-            commit: "0".repeat(40),
+            commit: self.commit.clone(),
             variables: self.variables.clone(),
             wishes: self.wishes.clone(),
             no_cache: self.no_cache,
+            origin: self.origin.clone(),
         }
     }
 
@@ -162,7 +182,7 @@ impl App {
             marks.push(("detect", began.elapsed()));
             let built = self.builder.build(&request, &detected, tree.source(), Arc::clone(&to)).await?;
             marks.push(("build", began.elapsed()));
-            let imaged = self.builder.image(&request, &detected, &built, Arc::clone(&to)).await?;
+            let imaged = self.builder.image(&request.app, &detected, &built, Arc::clone(&to)).await?;
             marks.push(("image", began.elapsed()));
             Ok(imaged)
         });
@@ -194,6 +214,14 @@ impl Drop for App {
     }
 }
 
+/// One empty file.
+pub fn tar_of(name: &str) -> ByteStream {
+    let tree = Tree::empty().file(name, "");
+    let mut tar = Vec::new();
+    tree.source()(&mut tar).expect("tar");
+    futures_util::stream::iter([Ok(tar.into())]).boxed()
+}
+
 /// A source tree in a directory of its own.
 pub struct Tree {
     dir: PathBuf,
@@ -221,6 +249,12 @@ impl Tree {
         fs::create_dir_all(at.parent().expect("parent")).expect("directory");
         fs::write(at, content).expect("file");
         self
+    }
+
+    pub fn bytes(self, path: &str, content: &[u8]) -> Self {
+        let tree = self.file(path, "");
+        fs::write(tree.dir.join(path), content).expect("file");
+        tree
     }
 
     pub fn program(self, path: &str, content: &str) -> Self {

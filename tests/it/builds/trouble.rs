@@ -34,7 +34,7 @@ fn a_sandbox_lost_between_the_steps_gets_the_source_again() {
         let later = app.lab.builder_with(&config::Build::default());
         let built = later.build(&request, &detected, tree.source(), Arc::clone(&to)).await.expect("built");
         let built = serde_json::from_str(&serde_json::to_string(&built).expect("JSON")).expect("JSON");
-        later.image(&request, &detected, &built, to).await.expect("imaged");
+        later.image(&request.app, &detected, &built, to).await.expect("imaged");
     });
 }
 

@@ -91,7 +91,8 @@ fn prepared(dir: &Path) -> BTreeSet<String> {
     let mut named = BTreeSet::new();
     let hex = |digest: &Value| digest.as_str().and_then(|d| d.strip_prefix("sha256:")).map(str::to_owned);
     for recipe in fs::read_dir(dir.join("base")).into_iter().flatten() {
-        let Some(manifest) = json(&recipe.expect("entry").path()).as_ref().and_then(hex) else { continue };
+        let Some(recipe) = json(&recipe.expect("entry").path()) else { continue };
+        let Some(manifest) = hex(recipe.get("image").unwrap_or(&recipe)) else { continue };
         let Some(content) = json(&dir.join("blobs/sha256").join(&manifest)) else { continue };
         let layers = content["layers"].as_array().into_iter().flatten();
         named.extend(layers.chain([&content["config"]]).filter_map(|part| hex(&part["digest"])));

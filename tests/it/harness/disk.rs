@@ -9,19 +9,28 @@ use tempfile::TempDir;
 use super::{program, run, scratch};
 
 pub struct SmallDisk {
-    dir: TempDir,
+    at: PathBuf,
+    /// Removed when it is mounted no more.
+    own: Option<TempDir>,
 }
 
 impl SmallDisk {
     pub fn mount(megabytes: u32) -> Self {
         let dir = tempfile::Builder::new().prefix("disk-").tempdir_in(scratch()).expect("directory");
+        let mut disk = Self::over(dir.path(), megabytes);
+        disk.own = Some(dir);
+        disk
+    }
+
+    /// In the place of a directory, which comes back afterwards.
+    pub fn over(at: &Path, megabytes: u32) -> Self {
         let size = format!("size={megabytes}m,mode=0755");
-        run(program("mount").args(["-t", "tmpfs", "-o", &size, "hythe-test"]).arg(dir.path())).expect("mount");
-        Self { dir }
+        run(program("mount").args(["-t", "tmpfs", "-o", &size, "hythe-test"]).arg(at)).expect("mount");
+        Self { at: at.to_owned(), own: None }
     }
 
     pub fn path(&self) -> &Path {
-        self.dir.path()
+        &self.at
     }
 
     /// Fills what is left, but for `spare` bytes.
@@ -44,6 +53,6 @@ impl SmallDisk {
 impl Drop for SmallDisk {
     fn drop(&mut self) {
         // Lazily: a container or a dying process may still look into it.
-        run(program("umount").arg("-l").arg(self.dir.path()));
+        run(program("umount").arg("-l").arg(&self.at));
     }
 }

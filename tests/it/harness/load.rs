@@ -1,5 +1,6 @@
 //! People who ask an app again and again while something happens to it, and count what was no answer.
 
+use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,6 +28,23 @@ pub struct Load {
 impl Load {
     /// `askers` at a time, each on a connection of its own per request.
     pub fn on(server: &RealServer, app: &str, askers: usize) -> Self {
+        Self::asking(server, app, askers, |port, host| ask(port, &host))
+    }
+
+    /// `askers` at a time, each on one connection for as long as it is not asked to go.
+    pub fn kept(server: &RealServer, app: &str, askers: usize) -> Self {
+        Self::asking(server, app, askers, |port, host| {
+            thread_local!(static OPEN: RefCell<Option<TcpStream>> = const { RefCell::new(None) });
+            OPEN.with_borrow_mut(|open| ask_on(open, port, &host))
+        })
+    }
+
+    fn asking(
+        server: &RealServer,
+        app: &str,
+        askers: usize,
+        ask: impl Fn(u16, String) -> std::io::Result<u16> + Copy + Send + 'static,
+    ) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let tally = Arc::new(Mutex::new(Tally::default()));
         let (port, host) = (server.proxy_port, format!("{app}.localhost"));
@@ -34,7 +52,7 @@ impl Load {
             let (over, tally, host) = (Arc::clone(&over), Arc::clone(&tally), host.clone());
             thread::spawn(move || {
                 while !over.load(Ordering::Relaxed) {
-                    let answer = ask(port, &host);
+                    let answer = ask(port, host.clone());
                     let mut tally = tally.lock().expect("tally");
                     match answer {
                         Ok(200) => tally.answered += 1,
@@ -67,6 +85,36 @@ impl Load {
         let first: Vec<_> = tally.failed.iter().take(5).collect();
         assert!(answered > 0 && failed == 0, "{failed} of {} requests failed, such as {first:?}", answered + failed);
     }
+}
+
+fn ask_on(open: &mut Option<TcpStream>, port: u16, host: &str) -> std::io::Result<u16> {
+    let mut stream = match open.take() {
+        Some(stream) => stream,
+        None => TcpStream::connect(("127.0.0.1", port))?,
+    };
+    stream.set_read_timeout(Some(LONGEST))?;
+    write!(stream, "GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")?;
+    let mut answer = Vec::new();
+    let head = loop {
+        let mut piece = [0; 4096];
+        let length = stream.read(&mut piece)?;
+        if length == 0 {
+            return Err(std::io::Error::other(format!("the connection ended after {} bytes", answer.len())));
+        }
+        answer.extend_from_slice(&piece[..length]);
+        if let Some(at) = answer.windows(4).position(|w| w == b"\r\n\r\n") {
+            break at + 4;
+        }
+    };
+    let text = String::from_utf8_lossy(&answer[..head]).to_ascii_lowercase();
+    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let length: usize = field("content-length:").and_then(|text| text.parse().ok()).expect("a length");
+    let mut rest = vec![0; (head + length).saturating_sub(answer.len())];
+    stream.read_exact(&mut rest)?;
+    if field("connection:") != Some("close") {
+        *open = Some(stream);
+    }
+    text.get(9..12).and_then(|code| code.parse().ok()).ok_or_else(|| std::io::Error::other("no status"))
 }
 
 fn ask(port: u16, host: &str) -> std::io::Result<u16> {

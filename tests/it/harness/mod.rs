@@ -7,9 +7,11 @@
 
 pub mod base;
 mod disk;
+mod dns;
 pub mod engine;
 mod journal;
 mod load;
+mod pebble;
 mod personas;
 mod relay;
 mod repo;
@@ -20,12 +22,14 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 pub use disk::SmallDisk;
+pub use dns::Dns;
 pub use engine::docker;
 pub use journal::Journal;
 pub use load::Load;
+pub use pebble::{Named, Pebble, free_port};
 pub use personas::Persona;
 pub use relay::Relay;
-pub use repo::Repo;
+pub use repo::{Pushed, Pushing, Repo};
 pub use server::{Answer, RealServer, Settings};
 
 /// Every wait of the harness ends here at the latest; a healthy machine needs a small part of it.

@@ -18,7 +18,26 @@ use super::engine;
 struct State {
     cut: AtomicBool,
     hangs: AtomicBool,
+    /// The request that is held: what its first bytes contain, and whether one has come.
+    awaited: Mutex<Option<(String, bool)>>,
     open: Mutex<Vec<UnixStream>>,
+}
+
+impl State {
+    /// Stands still with a piece that is awaited.
+    fn hold(&self, piece: &[u8]) {
+        let head = String::from_utf8_lossy(piece.split(|b| *b == b'\r').next().unwrap_or_default()).into_owned();
+        {
+            let mut awaited = self.awaited.lock().expect("lock");
+            match awaited.as_mut() {
+                Some((text, come)) if !*come && head.contains(text.as_str()) => *come = true,
+                _ => return,
+            }
+        }
+        while self.awaited.lock().expect("lock").is_some() {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
 }
 
 pub struct Relay {
@@ -60,7 +79,18 @@ impl Relay {
         self.state.hangs.store(true, Ordering::SeqCst);
     }
 
+    /// The first request whose head contains `text` does not arrive, until `mend`; all else passes.
+    pub fn hold(&self, text: &str) {
+        *self.state.awaited.lock().expect("lock") = Some((text.to_owned(), false));
+    }
+
+    /// Whether such a request has come.
+    pub fn holds(&self) -> bool {
+        self.state.awaited.lock().expect("lock").as_ref().is_some_and(|(_, come)| *come)
+    }
+
     pub fn mend(&self) {
+        *self.state.awaited.lock().expect("lock") = None;
         self.state.hangs.store(false, Ordering::SeqCst);
         self.state.cut.store(false, Ordering::SeqCst);
     }
@@ -75,17 +105,18 @@ fn serve(state: &Arc<State>, client: UnixStream) {
         open.extend(engine.try_clone());
     }
     let (one, two) = (Arc::clone(state), Arc::clone(state));
-    thread::spawn(move || copy(&one, from_client, engine));
-    thread::spawn(move || copy(&two, from_engine, client));
+    thread::spawn(move || copy(&one, from_client, engine, |piece| one.hold(piece)));
+    thread::spawn(move || copy(&two, from_engine, client, |_| ()));
 }
 
 /// Until one side ends; the end is passed on, as attached streams are closed half by half.
-fn copy(state: &State, mut from: UnixStream, mut to: UnixStream) {
+fn copy(state: &State, mut from: UnixStream, mut to: UnixStream, hold: impl Fn(&[u8])) {
     let mut piece = [0; 64 << 10];
     while let Ok(n) = from.read(&mut piece) {
         while state.hangs.load(Ordering::SeqCst) {
             thread::sleep(Duration::from_millis(5));
         }
+        hold(&piece[..n]);
         if n == 0 || to.write_all(&piece[..n]).is_err() {
             break;
         }

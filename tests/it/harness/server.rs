@@ -47,6 +47,8 @@ pub struct RealServer {
     data: PathBuf,
     variables: BTreeMap<String, String>,
     child: Option<Child>,
+    /// Of another process that has taken over.
+    heir: Option<u32>,
     // Last: removed after the process has ended.
     home: TempDir,
 }
@@ -87,7 +89,12 @@ impl RealServer {
         ]);
         variables.extend(settings.variables);
         let owner = Persona::new(home.path(), "owner");
-        Self { prefix, proxy_port, api_port, ssh_port, owner, data, variables, child: None, home }
+        Self { prefix, proxy_port, api_port, ssh_port, owner, data, variables, child: None, heir: None, home }
+    }
+
+    /// For the next start.
+    pub fn set(&mut self, key: &str, value: &str) {
+        self.variables.insert(key.into(), value.into());
     }
 
     /// The binary with this server's settings; the verb is the caller's.
@@ -101,7 +108,7 @@ impl RealServer {
 
     /// Starts the process and waits until it listens everywhere.
     pub fn boot(&mut self) {
-        assert!(self.child.is_none(), "it runs already");
+        assert!(self.child.is_none() && self.heir.is_none(), "it runs already");
         self.child = Some(self.spawn());
         let up = eventually("hythe serve listens", || {
             if self.child.as_mut().is_some_and(|c| c.try_wait().expect("state of the process").is_some()) {
@@ -146,6 +153,10 @@ impl RealServer {
 
     /// `kill -9`.
     pub fn kill(&mut self) {
+        if let Some(heir) = self.heir.take() {
+            run(program("kill").args(["-KILL", &heir.to_string()]));
+            eventually("the process ends", || has_ended(heir).then_some(()));
+        }
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
@@ -154,9 +165,47 @@ impl RealServer {
 
     /// SIGTERM, and the exit awaited.
     pub fn stop(&mut self) {
+        if let Some(heir) = self.heir.take() {
+            run(program("kill").args(["-TERM", &heir.to_string()])).expect("kill");
+            eventually("hythe ends after SIGTERM", || has_ended(heir).then_some(()));
+        }
         if let Some(mut child) = self.child.take() {
             run(program("kill").args(["-TERM", &child.id().to_string()])).expect("kill");
             eventually("hythe ends after SIGTERM", || child.try_wait().expect("state of the process"));
+        }
+    }
+
+    /// SIGUSR2 to whoever serves.
+    pub fn ask_to_hand_over(&self) {
+        let serving = self.heir.or_else(|| Some(self.child.as_ref()?.id())).expect("it runs");
+        run(program("kill").args(["-USR2", &serving.to_string()])).expect("kill");
+    }
+
+    /// Another process takes over. Returns the number of the one before, which may have clients still.
+    pub fn hand_over(&mut self) -> u32 {
+        let before = self.log().matches(HANDED_OVER).count();
+        self.ask_to_hand_over();
+        let heir = eventually("the next process serves", || {
+            let log = self.log();
+            let (_, rest) = log.match_indices(HANDED_OVER).nth(before).map(|(at, _)| log.split_at(at))?;
+            let digits = rest.lines().next()?.split_once("process=")?.1;
+            digits.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok()
+        });
+        let ours = self.child.as_ref().map(Child::id);
+        self.heir.replace(heir).or(ours).expect("it ran")
+    }
+
+    /// Whether that process of this server has ended.
+    pub fn has_left(&mut self, process: u32) -> bool {
+        match &mut self.child {
+            Some(child) if child.id() == process => {
+                let ended = child.try_wait().expect("state of the process").is_some();
+                if ended {
+                    self.child = None;
+                }
+                ended
+            }
+            _ => has_ended(process),
         }
     }
 
@@ -254,6 +303,15 @@ impl Drop for RealServer {
         }
         engine::remove_all(&self.prefix);
     }
+}
+
+/// What a process says that another follows.
+const HANDED_OVER: &str = "handed over; ";
+
+/// Of a process that may be nobody's to reap.
+fn has_ended(process: u32) -> bool {
+    let Ok(status) = fs::read_to_string(format!("/proc/{process}/status")) else { return true };
+    status.lines().any(|line| line.starts_with("State:\tZ"))
 }
 
 /// Below the range that the kernel gives to clients, each number handed out once per process.

@@ -33,8 +33,8 @@ fn the_tree_says_which_and_people_go_before_it() {
     assert_eq!(app.server.get("hello"), ok("by one"));
 
     let owner = &app.server.owner;
-    let refused = app.server.cli(owner, &["buildpacks:set", "-a", "hello", "https://example.com/x.git"]);
-    assert!(!refused.ok && refused.err.contains("./PATH"), "{refused:?}");
+    let refused = app.server.cli(owner, &["buildpacks:set", "-a", "hello", "git@example.com:x.git"]);
+    assert!(!refused.ok && refused.err.contains("https://HOST/REPOSITORY.git#REF"), "{refused:?}");
     app.server.cli(owner, &["buildpacks:set", "-a", "hello", "hythe/nodejs"]).expect("buildpacks:set");
     app.server.ssh(owner, &["buildpacks:add", "-a", "hello", "./packs/two"]).expect("buildpacks:add");
     let listed = app.server.cli(owner, &["buildpacks", "-a", "hello", "--json"]).expect("buildpacks");

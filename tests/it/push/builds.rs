@@ -49,3 +49,20 @@ fn a_first_push_that_fails_can_be_followed_by_one_that_does_not() {
     repo.push("main").accepted();
     assert_eq!(server.get("late"), ok("there"));
 }
+
+#[test]
+fn a_push_that_changes_nothing_builds_nothing() {
+    let app = Deployed::new();
+    let push = || {
+        app.repo.git(&["commit", "-q", "--allow-empty", "-m", "Nothing"]).expect("git commit");
+        let said = app.repo.push("main").accepted();
+        assert_eq!(app.server.get("hello"), ok("first"));
+        assert_eq!(app.repo.remote_tip("main"), Some(app.repo.head()));
+        said.contains("its image is used again") && !said.contains("detected")
+    };
+    assert!(push() && push());
+    app.verb(&["config:set", "A=1"]);
+    assert!(!push() && push(), "a build sees the variables");
+    app.verb(&["builds:cache:clear"]);
+    assert!(!push() && push());
+}

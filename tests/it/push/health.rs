@@ -205,3 +205,41 @@ fn a_live_replica_that_never_starts_again_is_replaced() {
     assert!(events.contains("did not start in time"), "{events}");
     app.nothing_left();
 }
+
+/// In a terminal of the replica's machine: what runs in it now.
+fn running(name: &str) -> String {
+    docker(&["top", name, "-eo", "pid,args"]).expect("docker top")
+}
+
+#[test]
+fn a_command_is_asked_ten_times_a_second_and_never_twice_at_once() {
+    let app = Deployed::new();
+    let before = ids(&app);
+    // One that finds another at it fails, and the replica would be replaced.
+    let alone = "sh -c 'mkdir /tmp/in && echo >>/tmp/asked && sleep 0.05 && rmdir /tmp/in'";
+    app.verb(&["checks:set", "liveness", "--command", alone, "--every", "0.1", "--attempts", "1", "--timeout", "20"]);
+    let name = app.container(1);
+    eventually("it was asked thirty times", || {
+        let asked = docker(&["exec", &name, "wc", "-l", "/tmp/asked"]);
+        let count: u32 = asked.out.split(' ').next()?.parse().ok()?;
+        (count >= 30).then_some(())
+    });
+    assert_eq!(ids(&app), before);
+    let often = app
+        .server
+        .cli(&app.server.owner, &["checks:set", "-a", "hello", "liveness", "--command", "true", "--every", "0.09"]);
+    assert!(!often.ok && often.err.contains("must be 0.1 s to 3600 s"), "{often:?}");
+
+    let slow = "sh -c 'test ! -e /tmp/hang || sleep 1234'";
+    app.verb(&["checks:set", "readiness", "--command", slow, "--every", "0.1", "--attempts", "1", "--timeout", "0.3"]);
+    app.exec(1, &["touch", "/tmp/hang"]);
+    eventually("it is not ready", || app.verb(&["ps"]).contains("does not end in 300 ms").then_some(()));
+    for _ in 0..20 {
+        let now = running(&name);
+        assert!(now.matches("sleep 1234").count() <= 2, "a shell and its sleep at most: {now}");
+    }
+    app.exec(1, &["rm", "/tmp/hang"]);
+    eventually("it is ready again", || (!app.verb(&["ps"]).contains("not ready")).then_some(()));
+    eventually("what hung is gone", || (!running(&name).contains("sleep 1234")).then_some(()));
+    assert_eq!(ids(&app), before, "none was restarted");
+}

@@ -117,7 +117,9 @@ fn a_docker_push_puts_an_app_on_the_air_and_a_bad_one_says_why_it_does_not() {
     let refused = client.push(&bad);
     assert!(!refused.ok && refused.err.contains("denied: deploy failed: web exited with 7"), "{refused:?}");
     assert_eq!(server.get("shop"), ok("pushed one"));
-    assert!(verb(&["builds:output"]).contains("no database"));
+    // As whoever follows it finds: the verb ends as the push did.
+    let told = server.cli(&server.owner, &["builds:output", "-a", "shop"]);
+    assert!(!told.ok && told.out.contains("no database"), "{told:?}");
 
     // Another tag is only stored; an environment's name deploys there; a release's number is taken.
     let two = client.image(&base, "shop:two", "pushed two");

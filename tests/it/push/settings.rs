@@ -2,11 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use hythe::base::access::Scope;
-use hythe::base::clock::Timestamp;
-use hythe::base::model::{Host, Id, Route};
-use hythe::state::store::{Store, apps, environments, routes};
-
 use super::{Deployed, ok};
 use crate::harness::{docker, eventually};
 
@@ -103,46 +98,4 @@ fn who_listens_elsewhere_is_told_where() {
     app.repo.commit(&[("server.js", server)]);
     app.repo.push("main").refused(&["8080 (for itself only)", "listen on 0.0.0.0"]);
     app.untouched();
-}
-
-/// Domains have no verb yet; the database knows how.
-fn domain(app: &Deployed, host: &str, there: bool) {
-    let host: Host = host.parse().expect("host");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
-    runtime.block_on(async {
-        let store = Store::open(None, app.server.data()).await.expect("the server's database");
-        let mut tx = store.begin().await.expect("begin");
-        let all = apps::list(&mut tx, &Scope::Platform, None, 9).await.expect("apps");
-        let environment = environments::of_app(&mut tx, &Scope::Platform, &all[0].id).await.expect("all").remove(0);
-        match routes::find_by_host(&mut tx, &host).await.expect("find") {
-            Some(route) if !there => assert!(routes::delete(&mut tx, &route.id).await.expect("delete")),
-            None if there => {
-                let route = Route { id: Id::fresh(), environment_id: environment.id, host, created_at: Timestamp(1) };
-                routes::insert(&mut tx, &route).await.expect("insert");
-            }
-            _ => {}
-        }
-        tx.commit().await.expect("commit");
-    });
-}
-
-#[test]
-fn a_rollback_restores_the_hosts_of_its_release() {
-    let app = Deployed::new();
-    let get = |host: &str| {
-        let host = format!("{host}:{}", app.server.proxy_port);
-        app.server.curl(&["--resolve", &format!("{host}:127.0.0.1"), &format!("http://{host}/")])
-    };
-    domain(&app, "www.example.test", true);
-    app.verb(&["ps:scale", "web=2"]);
-    eventually("the domain answers", || (get("www.example.test") == ok("first")).then_some(()));
-    domain(&app, "www.example.test", false);
-    domain(&app, "new.example.test", true);
-    app.verb(&["config:set", "A=1"]);
-    let diff = app.verb(&["releases:diff", "v2", "v3"]);
-    assert!(diff.contains("new.example.test added") && diff.contains("www.example.test removed"), "{diff}");
-    app.verb(&["rollback", "v2"]);
-    eventually("the domain answers again", || (get("www.example.test") == ok("first")).then_some(()));
-    assert_eq!(get("new.example.test").status, 404);
-    assert_eq!(app.server.get("hello"), ok("first"), "the host of the app's name is nobody's to lose");
 }

@@ -1,9 +1,15 @@
 //! Deploying an archive instead of pushing.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::{Deployed, ok};
-use crate::harness::{Settings, run};
+use crate::harness::{Settings, docker, run};
 
 impl Deployed {
     /// What is committed, as an archive outside the work tree.
@@ -17,13 +23,6 @@ impl Deployed {
     fn uploads_left(&self) -> usize {
         fs::read_dir(self.server.data().join("uploads")).expect("the folder of uploads").count()
     }
-}
-
-/// What `hythe setup` kept for the owner.
-fn token(app: &Deployed) -> String {
-    let kept = fs::read_to_string(app.server.owner.home.join("hythe/config.toml")).expect("settings");
-    let line = kept.lines().find_map(|line| line.strip_prefix("token = \""));
-    line.expect("a token").trim_end_matches('"').to_owned()
 }
 
 #[test]
@@ -48,7 +47,7 @@ fn an_archive_is_built_and_deployed_by_file_by_ssh_and_by_http() {
     app.repo.answer("by http");
     let tar = app.archive("shop.tar", &[]);
     let url = format!("{}/v1/apps/hello/environments/production/builds", app.server.api());
-    let token = format!("Authorization: Bearer {}", token(&app));
+    let token = format!("Authorization: Bearer {}", app.token());
     let data = format!("@{}", tar.display());
     let taken = app.server.curl(&["-H", &token, "-H", "Content-Type: application/x-tar", "--data-binary", &data, &url]);
     assert_eq!(taken.status, 202, "{taken:?}");
@@ -115,4 +114,82 @@ fn an_archive_of_what_does_not_build_fails_as_a_push_of_it() {
     let said = app.server.cli(&app.server.owner, &["builds:create", &tar.display().to_string(), "-a", "hello"]);
     assert!(!said.ok && said.out.contains("JSON") && said.err.contains("the build failed"), "{said:?}");
     app.untouched();
+}
+
+/// The image that `docker save` wrote, as an OCI layout with its layers packed by zstd.
+fn lay_out(saved: &Path, layout: &Path) {
+    let mut files = BTreeMap::new();
+    for entry in tar::Archive::new(File::open(saved).expect("the archive")).entries().expect("entries") {
+        let mut entry = entry.expect("an entry");
+        let (path, mut bytes) = (entry.path().expect("a path").display().to_string(), Vec::new());
+        entry.read_to_end(&mut bytes).expect("content");
+        files.insert(path, bytes);
+    }
+    let list: Value = serde_json::from_slice(&files["manifest.json"]).expect("JSON");
+    let mut out = tar::Builder::new(File::create(layout).expect("a file"));
+    let mut add = |path: &str, bytes: &[u8]| {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        out.append_data(&mut header, path, bytes).expect("an entry");
+    };
+    let mut blob = |kind: &str, bytes: &[u8]| {
+        let hex = hex::encode(Sha256::digest(bytes));
+        add(&format!("blobs/sha256/{hex}"), bytes);
+        json!({"mediaType": kind, "digest": format!("sha256:{hex}"), "size": bytes.len()})
+    };
+    let layers = list[0]["Layers"].as_array().expect("layers").iter().map(|path| {
+        let layer = &files[path.as_str().expect("a path")];
+        blob("application/vnd.oci.image.layer.v1.tar+zstd", &zstd::encode_all(layer.as_slice(), 3).expect("packed"))
+    });
+    let layers: Vec<Value> = layers.collect();
+    let config = blob("application/vnd.oci.image.config.v1+json", &files[list[0]["Config"].as_str().expect("a path")]);
+    let kind = "application/vnd.oci.image.manifest.v1+json";
+    let manifest = json!({"schemaVersion": 2, "mediaType": kind, "config": config, "layers": layers});
+    let manifest = blob(kind, manifest.to_string().as_bytes());
+    add("oci-layout", br#"{"imageLayoutVersion": "1.0.0"}"#);
+    add("index.json", json!({"schemaVersion": 2, "manifests": [manifest]}).to_string().as_bytes());
+    out.into_inner().expect("the layout");
+}
+
+/// As `docker save` writes it, and as an OCI layout whose layers are packed with zstd: each is told from an app's files by itself.
+#[test]
+fn an_image_in_an_archive_is_deployed_as_it_is() {
+    let app = Deployed::new();
+    let id = docker(&["inspect", "--format", "{{.Image}}", &app.server.replicas("hello")[0]]).expect("docker inspect");
+    let saved = app.server.home().join("saved.tar");
+    let tag = format!("{}-saved:1", app.server.prefix);
+    docker(&["tag", id.trim(), &tag]).expect("tag");
+    let written = docker(&["save", "-o", &saved.display().to_string(), &tag]);
+    docker(&["rmi", &tag]).expect("rmi");
+    written.expect("docker save");
+    app.repo.answer("by push");
+    app.repo.push("main").accepted();
+    assert_eq!(app.server.get("hello"), ok("by push"));
+
+    let said = app.verb(&["builds:create", &saved.display().to_string()]);
+    assert!(said.contains("Image uploaded (sha256:") && said.contains("Release v3"), "{said}");
+    assert_eq!(app.server.get("hello"), ok("first"));
+    assert!(app.verb(&["releases"]).contains("image uploaded sha256:"));
+
+    app.repo.answer("by push again");
+    app.repo.push("main").accepted();
+    let layout = app.server.home().join("layout.tar");
+    lay_out(&saved, &layout);
+    let stdin = File::open(&layout).expect("the archive");
+    let said = app.server.ssh_with(&app.server.owner, &["builds:create", "-a", "hello"], stdin).expect("ssh");
+    assert!(said.contains("Image uploaded (sha256:") && said.contains("Release v5"), "{said}");
+    assert_eq!(app.server.get("hello"), ok("first"));
+
+    // A layout of which a byte was changed on its way.
+    let mut bytes = fs::read(&layout).expect("the layout");
+    let at = bytes.windows(4).position(|part| part == [0x28, 0xb5, 0x2f, 0xfd]).expect("a layer");
+    bytes[at + 100] ^= 1;
+    fs::write(&layout, bytes).expect("the layout");
+    let said = app.server.cli(&app.server.owner, &["builds:create", &layout.display().to_string(), "-a", "hello"]);
+    assert!(!said.ok && said.err.contains("has the digest sha256:"), "{said:?}");
+    assert_eq!(app.server.get("hello"), ok("first"));
+    assert_eq!(app.uploads_left(), 0);
 }

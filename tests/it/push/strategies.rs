@@ -174,3 +174,35 @@ fn a_canary_that_fails_goes_back_by_itself_and_one_that_is_aborted_as_well() {
     app.verb(&["rollback"]);
     assert_eq!(app.answers(20), [("first".to_owned(), 20)].into());
 }
+
+#[test]
+fn while_a_canary_holds_a_visitor_chooses_or_stays() {
+    let app = Deployed::new();
+    app.set_strategy(&["canary=10"]);
+    app.verb(&["traffic:set", "canary-cookie=beta"]);
+    app.repo.answer("second");
+    let push = app.repo.push_in_background("main");
+    app.is_held();
+    let url = format!("http://hello.localhost:{}/", app.server.proxy_port);
+    let with = |words: &[&str]| app.server.curl(&[words, &[url.as_str()]].concat()).body;
+    for _ in 0..20 {
+        assert_eq!(with(&["-b", "beta=new"]), "second");
+        assert_eq!(with(&["-b", "beta=old"]), "first");
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    for visitor in 0..5 {
+        let jar = folder.path().join(visitor.to_string()).to_string_lossy().into_owned();
+        let first = with(&["-c", &jar, "-b", &jar]);
+        let kept = std::fs::read_to_string(&jar).expect("a jar");
+        assert!(kept.contains("\tbeta\t"), "{kept}");
+        for _ in 0..10 {
+            assert_eq!(with(&["-c", &jar, "-b", &jar]), first);
+        }
+    }
+    // When it has ended there is one release, whatever a cookie says.
+    app.verb(&["releases:continue"]);
+    eventually("it is live", || (app.state() == "live").then_some(()));
+    assert_eq!([with(&["-b", "beta=old"]), with(&["-b", "beta=new"])], ["second", "second"]);
+    assert!(!app.server.curl(&["-D", "-", &url]).body.contains("beta="), "no canary, no cookie");
+    push.kill();
+}

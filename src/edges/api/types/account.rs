@@ -82,6 +82,12 @@ pub struct NewTokenBody {
     /// Never, when it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_in_days: Option<i64>,
+    /// The one app that it is for. All that the caller may, when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<String>,
+    /// What it may at most there: `viewer` or `developer`, which it is when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -91,6 +97,11 @@ pub struct TokenView {
     pub created_at: String,
     pub expires_at: Option<String>,
     pub last_used_at: Option<String>,
+    /// The one app that it is for, and its role there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
     /// Only in the answer that made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
@@ -104,6 +115,8 @@ impl From<&ApiToken> for TokenView {
             created_at: token.created_at.to_string(),
             expires_at: token.expires_at.map(|t| t.to_string()),
             last_used_at: token.last_used_at.map(|t| t.to_string()),
+            app: token.grant.as_ref().map(|grant| grant.app_name.to_string()),
+            role: token.grant.as_ref().map(|grant| grant.role.to_string()),
             token: None,
         }
     }

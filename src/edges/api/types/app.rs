@@ -89,6 +89,12 @@ pub struct EnvironmentView {
     #[serde(default)]
     pub held: Option<HeldView>,
     pub stopped: bool,
+    /// Plain HTTP is sent on to HTTPS; none: where a certificate answers that clients trust.
+    #[serde(default)]
+    pub redirect: Option<bool>,
+    /// Clients are told for so long to come by TLS only; none: they are not told.
+    #[serde(default)]
+    pub hsts_seconds: Option<u32>,
     pub urls: Vec<String>,
 }
 
@@ -98,6 +104,8 @@ impl From<&EnvironmentOverview> for EnvironmentView {
         let counts = |map: &BTreeMap<crate::base::model::ProcessName, u32>| {
             map.iter().map(|(name, count)| (name.to_string(), *count)).collect()
         };
+        let wished = overview.live.as_ref().or(overview.wanted.as_ref()).map(|release| release.manifest.https);
+        let https = environment.spec.https.over(wished.unwrap_or_default());
         Self {
             id: environment.id.to_string(),
             name: environment.name.to_string(),
@@ -114,6 +122,8 @@ impl From<&EnvironmentOverview> for EnvironmentView {
             hold_seconds: environment.spec.strategy.hold_seconds(),
             held: HeldView::of(environment),
             stopped: environment.spec.stopped,
+            redirect: https.redirect,
+            hsts_seconds: https.hsts_seconds,
             urls: overview.urls.clone(),
         }
     }
@@ -161,6 +171,15 @@ pub struct EnvironmentChangeBody {
     /// With a canary: seconds after which a step goes on by itself; left out: when somebody says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_seconds: Option<u32>,
+    /// Send plain HTTP on to HTTPS; null: as `app.json` says, or else where a certificate answers that clients trust.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[schema(value_type = Option<bool>)]
+    pub redirect: Option<Option<bool>>,
+    /// `Strict-Transport-Security` over TLS, 0 to 63072000; 0 takes back what clients were told; null: as `app.json` says, or
+    /// else nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[schema(value_type = Option<u32>)]
+    pub hsts_seconds: Option<Option<u32>>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -174,7 +193,7 @@ pub struct NewEnvironmentBody {
 }
 
 /// Tells null from absent.
-fn given<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<String>>, D::Error> {
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(from).map(Some)
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::product::deploy::{Found, Package};
+use crate::product::deploy::{BuildBom, Found, Package};
 
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct PackageView {
@@ -33,6 +33,27 @@ pub struct FoundView {
     pub environment: String,
     pub release: i64,
     pub package: PackageView,
+}
+
+/// What a buildpack said of what it built with.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct BuildBomView {
+    /// Its id, with `_` in place of `/`.
+    pub buildpack: String,
+    /// The layer that it is of; none if it is of all.
+    pub layer: Option<String>,
+    /// `cdx.json`, `spdx.json` or `syft.json`.
+    pub kind: String,
+    /// As the buildpack wrote it.
+    #[schema(value_type = Object)]
+    pub document: serde_json::Value,
+}
+
+impl From<BuildBom> for BuildBomView {
+    fn from(bom: BuildBom) -> Self {
+        let BuildBom { buildpack, layer, kind, document } = bom;
+        Self { buildpack, layer, kind, document }
+    }
 }
 
 impl From<&Package> for PackageView {

@@ -85,7 +85,7 @@ pub struct RollbackBody {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct DeploymentView {
     pub id: String,
-    /// `push`, `variables`, `rollback` or `promotion`.
+    /// `push`, `variables`, `rollback`, `promotion`, `settings` or `rebase`.
     pub kind: String,
     /// `running`, `succeeded`, `failed` or `superseded`.
     pub state: String,
@@ -117,6 +117,7 @@ impl From<&Deployment> for DeploymentView {
             DeploymentKind::Rollback => "rollback",
             DeploymentKind::Promotion => "promotion",
             DeploymentKind::Settings => "settings",
+            DeploymentKind::Rebase => "rebase",
         };
         let state = match deployment.state {
             DeploymentState::Running => "running",
@@ -188,6 +189,29 @@ pub struct BuildView {
     pub reason: Option<String>,
     pub created_at: String,
     pub finished_at: Option<String>,
+    /// What deploys the image; not in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<BuiltDeploymentView>,
+}
+
+/// The deployment of a build.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct BuiltDeploymentView {
+    pub id: String,
+    /// `running`, `succeeded`, `failed` or `superseded`.
+    pub state: String,
+    /// Why it failed.
+    pub reason: Option<String>,
+}
+
+impl BuildView {
+    pub fn with(build: &Build, deployment: Option<&Deployment>) -> Self {
+        let deployment = deployment.map(|deployment| {
+            let view = DeploymentView::from(deployment);
+            BuiltDeploymentView { id: view.id, state: view.state, reason: view.reason }
+        });
+        Self { deployment, ..Self::from(build) }
+    }
 }
 
 impl From<&Build> for BuildView {
@@ -205,6 +229,7 @@ impl From<&Build> for BuildView {
             reason: build.reason.clone(),
             created_at: build.created_at.to_string(),
             finished_at: time(build.finished_at),
+            deployment: None,
         }
     }
 }

@@ -33,13 +33,14 @@ pub struct CheckBody {
     /// It must accept connections on `PORT`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tcp: Option<bool>,
-    /// A program and its arguments, run inside the replica; it must exit with 0.
+    /// A program and its arguments, run inside the replica; it must exit with 0 within `timeout`, and is killed if it does not end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<Vec<String>>,
     /// It must have run this long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uptime: Option<f64>,
-    /// 0.1 to 3600; 5 when it is left out.
+    /// From an answer to the next question, 0.1 to 3600; 5 when it is left out. Commands that are due wait where the engine has
+    /// many.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub every: Option<f64>,
     /// 0.1 to 300; 5 when it is left out.

@@ -2,12 +2,15 @@
 
 mod account;
 mod app;
+mod base;
 mod buildpacks;
+mod certificate;
 mod command;
 mod contents;
 mod delivery;
 mod diff;
 mod disk;
+mod domain;
 mod drain;
 pub mod frames;
 mod health;
@@ -16,6 +19,7 @@ mod local;
 mod metrics;
 mod seen;
 mod source;
+mod traffic;
 mod volume;
 mod webhook;
 
@@ -24,19 +28,25 @@ pub use app::{
     AppChange, AppDetail, AppView, EnvironmentChangeBody, EnvironmentView, NewAppBody, NewEnvironmentBody, ProcessItem,
     ReplicaItem, ScalingBody, VariablesChanged, VariablesView,
 };
+pub use base::{BaseUpdatedView, BaseView, ChangedView, GroundView};
 pub use buildpacks::BuildpacksView;
+pub use certificate::{AuthorityView, CertificateItem, NameItem, NewCertificateBody, OrderBody};
 pub use command::{AttachBody, CommandView, CronDetail, CronView, NewCommandBody, NewCronBody, TerminalBody};
-pub use contents::{ContentsView, FoundView, PackageView};
-pub use delivery::{BuildView, DeploymentDetail, DeploymentView, ReleaseView, RollbackBody, StepView};
+pub use contents::{BuildBomView, ContentsView, FoundView, PackageView};
+pub use delivery::{
+    BuildView, BuiltDeploymentView, DeploymentDetail, DeploymentView, ReleaseView, RollbackBody, StepView,
+};
 pub use diff::{ChangeView, DiffView, NamesView, PromoteBody};
 pub use disk::{AppDiskView, CleanView, DiskView, PlatformDiskView};
+pub use domain::{DomainItem, NewDomainBody, ProofItem};
 pub use drain::{DrainView, NewDrainBody};
 pub use health::{CheckBody, CheckItem, ProcessChecksBody};
 pub use held::HeldView;
 pub use local::{Local, LocalAnswer, LocalRequest};
 pub use metrics::{HostPoint, MetricsPoint, MetricsView, ReplicaPoint, RequestsPoint};
 pub use seen::{EventView, WhyLink, WhySide, WhyView};
-pub use source::NewSourceBody;
+pub use source::{MannerQuery, NewSourceBody};
+pub use traffic::{HeldRule, RateBody, TrafficChangeBody, TrafficView};
 pub use volume::{
     FormationBody, FormationChanged, MountBody, MountsChanged, NewVolumeBody, RestoreBody, SizeView, VolumeView,
 };

@@ -8,7 +8,8 @@ use super::{AtFlag, AtWord};
 pub(in crate::edges::cli) enum BuildpackVerb {
     /// List the buildpacks that were set for an app, in the order of building.
     Buildpacks(AtWord),
-    /// Set all of them: ID, ID@VERSION, ./PATH in the repository, or docker://HOST/NAME:TAG. The next push takes them.
+    /// Set all of them: ID, ID@VERSION, ./PATH in the repository, docker://HOST/NAME:TAG, https://HOST/REPOSITORY.git#REF:DIRECTORY
+    /// or https://HOST/FILE.tgz. $USER:$PASSWORD@ before a host names variables with credentials. The next push takes them.
     #[command(name = "buildpacks:set")]
     BuildpacksSet {
         #[command(flatten)]

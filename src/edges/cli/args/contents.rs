@@ -13,6 +13,9 @@ pub(in crate::edges::cli) struct Sbom {
     /// Number; the live one when it is left out.
     #[arg(long)]
     pub(in crate::edges::cli) release: Option<String>,
+    /// What the app's last build was made with, as its buildpacks told it.
+    #[arg(long, conflicts_with_all = ["release", "format"])]
+    pub(in crate::edges::cli) build: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

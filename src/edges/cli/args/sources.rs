@@ -3,6 +3,25 @@
 use clap::Args;
 
 #[derive(Debug, Args)]
+pub struct MannerFlags {
+    /// Build it, and deploy nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Build without what earlier builds left.
+    #[arg(long)]
+    pub no_cache: bool,
+    /// What the release says of itself.
+    #[arg(long, value_name = "TEXT")]
+    pub message: Option<String>,
+    /// How this release takes over: blue-green, rolling or canary=10,50.
+    #[arg(long, value_name = "STRATEGY")]
+    pub strategy: Option<String>,
+    /// End when it is taken, not when it serves.
+    #[arg(long)]
+    pub detach: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct ElsewhereFlags {
     /// Deploy an image of a registry: HOST/NAME:TAG or HOST/NAME@sha256:…
     #[arg(long, value_name = "REFERENCE", conflicts_with_all = ["archive", "git", "s3"])]

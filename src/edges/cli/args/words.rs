@@ -87,6 +87,15 @@ pub(in crate::edges::cli) struct Serve {
 }
 
 #[derive(Debug, Args)]
+pub(in crate::edges::cli) struct Prepare {
+    #[command(flatten)]
+    pub(in crate::edges::cli) serve: Serve,
+    /// Make the base anew, with the packages of today, also when one is there; the server must not run
+    #[arg(long)]
+    pub(in crate::edges::cli) refresh: bool,
+}
+
+#[derive(Debug, Args)]
 pub(in crate::edges::cli) struct Setup {
     /// The one-time token.
     #[arg(long, env = "HYTHE_SETUP_TOKEN", hide_env_values = true)]
@@ -134,4 +143,15 @@ impl KeysAdd {
     pub(in crate::edges::cli) fn file(&self) -> Option<&str> {
         self.words.first().map(String::as_str).filter(|word| *word != "-" && self.key().is_none())
     }
+}
+
+/// `30d`, `4w`, or days as a number.
+pub(in crate::edges::cli) fn days(text: &str) -> Result<i64, String> {
+    let (number, times) = match (text.strip_suffix('d'), text.strip_suffix('w')) {
+        (Some(days), _) => (days, 1),
+        (_, Some(weeks)) => (weeks, 7),
+        _ => (text, 1),
+    };
+    let number: i64 = number.parse().map_err(|_| format!("{text:?} is no time: write 30d for thirty days"))?;
+    number.checked_mul(times).ok_or_else(|| format!("{text:?} is too long"))
 }

@@ -101,6 +101,7 @@ async fn site_with(change: impl FnOnce(&mut Config)) -> Site {
         logs,
         clock: shared,
         wake: Arc::default(),
+        certificates: Arc::default(),
         observatory: Arc::new(NoObservatory),
         desk: Arc::new(Desk::closed()),
         sources: Arc::new(sources),
@@ -157,8 +158,8 @@ async fn person(ctx: &Ctx, organization: &str, name: &str, role: Role) -> Person
     let membership = Membership { id: MembershipId::fresh(), user_id: user.id.clone(), scope, role };
     store::memberships::insert(&mut tx, &membership).await.unwrap();
     tx.commit().await.unwrap();
-    let actor = Actor { user, memberships: vec![membership] };
-    let new = NewToken { name: "test".into(), expires_in_days: None };
+    let actor = Actor { user, memberships: vec![membership], bound: None };
+    let new = NewToken { name: "test".into(), expires_in_days: None, grant: None };
     let (_, token) = accounts::create_token(ctx, &actor, new).await.unwrap();
     Person { actor, token: token.reveal().clone() }
 }

@@ -81,6 +81,47 @@ async fn a_viewer_pulls_and_an_outsider_sees_nothing() {
     site.send("DELETE", &upload, &[], Body::empty()).await.is(204);
 }
 
+/// Of the person's two apps it reaches one: the other, and any that is not there, answer alike.
+#[tokio::test]
+async fn a_token_for_one_app_reaches_its_repository_alone() {
+    let site = site().await;
+    let second = site.app("second").await;
+    let manifest = site.image("acme/second", "a").await;
+    site.put("acme/second", "one", &manifest).await.is(201);
+    let blob = manifest["layers"][0]["digest"].as_str().unwrap();
+    let shop = apps::resolve(&site.ctx, &site.ann.actor, "acme/shop").await.unwrap();
+    let mut tokens = Vec::new();
+    for role in [Role::Viewer, Role::Developer] {
+        let grant = Some((shop.clone(), role));
+        let new = NewToken { name: role.to_string(), expires_in_days: Some(1), grant };
+        tokens.push(accounts::create_token(&site.ctx, &site.ann.actor, new).await.unwrap().1.reveal().clone());
+    }
+    let (site, tokens) = (&site, &tokens);
+    let ask = |token: usize, method: &'static str, path: String| async move {
+        site.send_as(Some(&tokens[token]), method, &path, &[], Body::empty()).await
+    };
+    for repository in ["acme/second", "second", second.id.as_str(), "acme/nothing"] {
+        for (method, rest) in [
+            ("GET", "manifests/one".to_owned()),
+            ("GET", "tags/list".to_owned()),
+            ("GET", format!("blobs/{blob}")),
+            ("DELETE", "manifests/one".to_owned()),
+            ("POST", "blobs/uploads/".to_owned()),
+        ] {
+            let answer = ask(1, method, format!("/v2/{repository}/{rest}")).await;
+            assert_eq!(answer.status.as_u16(), 404, "{method} {repository}/{rest}");
+        }
+    }
+    // Nor is anything of the other taken over by its digest.
+    ask(1, "POST", format!("/v2/acme/shop/blobs/uploads/?mount={blob}&from=acme/second")).await.is(202);
+    ask(1, "GET", format!("/v2/acme/shop/blobs/{blob}")).await.is(404);
+    ask(1, "POST", "/v2/acme/shop/blobs/uploads/".to_owned()).await.is(202);
+    ask(0, "GET", "/v2/acme/shop/tags/list".to_owned()).await.is(200);
+    assert_eq!(ask(0, "POST", "/v2/acme/shop/blobs/uploads/".to_owned()).await.status.as_u16(), 403);
+    site.clock.advance(86_400_000);
+    assert_eq!(ask(1, "GET", "/v2/".to_owned()).await.status.as_u16(), 401, "it expired");
+}
+
 /// Knowing a digest is not having its content.
 #[tokio::test]
 async fn content_of_others_is_taken_over_only_from_where_one_may_look() {

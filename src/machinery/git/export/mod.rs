@@ -125,6 +125,11 @@ impl Changes<'_> {
     }
 }
 
+/// Names the content of the tree of `commit`.
+pub fn tree_of(repo: &Repository, quarantine: Option<&Quarantine>, commit: &ObjectId) -> Result<ObjectId> {
+    Objects::open(repo, quarantine)?.tree_of(commit)
+}
+
 /// The file at `path` in the tree of `commit`; none when it is absent or no file. Larger than `max_bytes` is an error.
 pub fn read_file(
     repo: &Repository,

@@ -21,6 +21,9 @@ use super::{GitError, Limits, Quarantine, Repository, Result};
 use packed::Packed;
 use tree::Tree;
 
+/// Bytes of one name in a path.
+const LONGEST_NAME: usize = 255;
+
 /// What the commit says.
 #[derive(Debug, Clone)]
 pub struct Imported<'a> {
@@ -43,10 +46,23 @@ pub fn import_archive(
     key: &str,
     path: &Path,
     scratch: &Path,
+    limits: (&TreeLimits, &Limits),
+    imported: &Imported<'_>,
+) -> Result<(Quarantine, ObjectId)> {
+    let archive = File::open(path).map_err(storage("open the archive", path))?;
+    import_file(repo, key, archive, scratch, limits, imported)
+}
+
+/// As `import_archive`, of an open file.
+pub fn import_file(
+    repo: &Repository,
+    key: &str,
+    mut archive: File,
+    scratch: &Path,
     (tree_limits, limits): (&TreeLimits, &Limits),
     imported: &Imported<'_>,
 ) -> Result<(Quarantine, ObjectId)> {
-    let mut archive = File::open(path).map_err(storage("open the archive", path))?;
+    let path = scratch;
     let mut start = [0; 4];
     let length = read_up_to(&mut archive, &mut start).map_err(storage("read the archive", path))?;
     archive.seek(SeekFrom::Start(0)).map_err(storage("read the archive", path))?;
@@ -163,6 +179,12 @@ fn words(path: &[u8]) -> Result<Vec<&[u8]>> {
     if bad {
         return Err(refused(format!(
             "{} leads out of the archive; paths in it must be relative, without ..",
+            text(path)
+        )));
+    }
+    if words.iter().any(|word| word.len() > LONGEST_NAME) {
+        return Err(refused(format!(
+            "{}… is too long a name: no file system has more than {LONGEST_NAME} bytes",
             text(path)
         )));
     }

@@ -162,6 +162,19 @@ fn a_hostile_archive_is_refused_by_name_and_leaves_nothing() {
     stage.refused(b"PK\x03\x04 and nothing else", "the archive cannot be read");
     let whole = tarred(&[("a", Regular, &"x".repeat(5_000))]);
     stage.refused(&whole[..3_000], "the archive");
+    // A name of 4,096 bytes, as pax carries it.
+    let mut named = tar::Builder::new(Vec::new());
+    named.append_pax_extensions([("path", "n".repeat(4096).as_bytes())]).unwrap();
+    named.append(&header("short", Regular, 1), b"x".as_slice()).unwrap();
+    stage.refused(&named.into_inner().unwrap(), "is too long a name: no file system has more than 255 bytes");
+    // Bits that would make a program run as its owner are not a tree's.
+    let plain = stage.tree(&tarred(&[("run", Regular, "x")]));
+    let mut marked = header("run", Regular, 1);
+    marked.set_mode(0o6644);
+    marked.set_cksum();
+    let mut tar = tar::Builder::new(Vec::new());
+    tar.append(&marked, b"x".as_slice()).unwrap();
+    assert_eq!(Stage::new().tree(&tar.into_inner().unwrap()), plain);
     let twin = tarred(&[("a", Regular, "x"), ("b", Link, "a")]);
     assert_eq!(stage.tree(&twin), Stage::new().tree(&tarred(&[("a", Regular, "x"), ("b", Regular, "x")])));
 }
@@ -178,6 +191,15 @@ fn an_archive_keeps_within_its_bounds_before_anything_of_it_is_unpacked() {
     stage.refused(&tarred(&[(&deep, Regular, "x")]), "more than 20 directories deep");
     // A sparse giant: its header says a terabyte, and nothing follows.
     stage.refused(header("giant", Regular, 1 << 40).as_bytes(), "\"giant\" has 1099511627776 bytes");
+    // And a real one, of a single block: what is between is as large as it says.
+    let mut sparse = header("giant", tar::EntryType::GNUSparse, 512);
+    let gnu = sparse.as_gnu_mut().unwrap();
+    gnu.set_real_size(1 << 40);
+    gnu.sparse[0].set_offset((1 << 40) - 512);
+    gnu.sparse[0].set_length(512);
+    sparse.set_cksum();
+    let giant = [sparse.as_bytes().as_slice(), &[1; 512], &[0; 1024]].concat();
+    stage.refused(&giant, "\"giant\" has 1099511627776 bytes");
     // A bomb: megabytes of zeros in a few kilobytes.
     let zeros = "\0".repeat(3 << 20);
     let bomb = tarred(&[("a", Regular, &zeros), ("b", Regular, &zeros), ("c", Regular, &zeros)]);

@@ -341,6 +341,7 @@ impl State {
                     Err(_) => Err("unpacker error".to_owned()),
                     Ok(()) => repo
                         .update_ref(&command.name, &command.old, &command.new)
+                        .map(|()| None)
                         .map_err(|error| error.public().unwrap_or("internal error".into())),
                 };
                 (command.name.clone(), outcome)
@@ -353,7 +354,7 @@ impl State {
             side.progress("-----> Received\n").map_err(GitError::Disconnected)?;
             side.keepalive().map_err(GitError::Disconnected)?;
         }
-        report(&mut *w, side_band, fault.as_deref().map_or(Ok(()), Err), &outcomes)?;
+        report(&mut *w, &request.capabilities, fault.as_deref().map_or(Ok(()), Err), &outcomes)?;
         unpacked
     }
 

@@ -8,7 +8,8 @@ mod go;
 mod readers;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufReader, Read};
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
 use serde::{Deserialize, Serialize};
 
@@ -61,16 +62,40 @@ pub struct LayerPackages {
     pub removed: BTreeSet<String>,
 }
 
-/// Reads a stored layer, uncompressed, from its beginning to its end.
+/// Reads a stored layer, uncompressed, from its beginning to its end; what is of no interest is skipped.
 pub fn layer_packages(blobs: &BlobStore, layer: &Digest) -> Result<LayerPackages> {
-    let content = BufReader::with_capacity(1 << 20, blobs.open_blob(layer)?);
+    let content = Skipping { file: BufReader::with_capacity(128 << 10, blobs.open_blob(layer)?), at: 0 };
     scan(content).map_err(|source| ImageError::Store { operation: "read", path: layer.to_string().into(), source })
 }
 
-fn scan(content: impl Read) -> std::io::Result<LayerPackages> {
+/// A file whose reader keeps what it has read ahead when it is told to go on from further on.
+struct Skipping {
+    file: BufReader<File>,
+    at: u64,
+}
+
+impl Read for Skipping {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}
+
+impl Seek for Skipping {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.at = match to {
+            SeekFrom::Current(by) => self.file.seek_relative(by).map(|()| self.at.saturating_add_signed(by))?,
+            other => self.file.seek(other)?,
+        };
+        Ok(self.at)
+    }
+}
+
+fn scan(content: impl Read + Seek) -> io::Result<LayerPackages> {
     let mut found = LayerPackages::default();
     let mut count = 0;
-    for entry in tar::Archive::new(content).entries()? {
+    for entry in tar::Archive::new(content).entries_with_seek()? {
         let mut entry = entry?;
         let raw = entry.path_bytes().into_owned();
         let Some(path) = clean(&raw).ok().and_then(|path| String::from_utf8(path).ok()) else { continue };

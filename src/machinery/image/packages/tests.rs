@@ -11,8 +11,12 @@ fn tar(entries: &[(&str, &[u8], u32)]) -> Vec<u8> {
     tree.into_inner().unwrap()
 }
 
+fn scan_tar(tar: Vec<u8>) -> io::Result<LayerPackages> {
+    scan(io::Cursor::new(tar))
+}
+
 fn found(path: &str, content: &str) -> Vec<String> {
-    let layer = scan(tar(&[(path, content.as_bytes(), 0o644)]).as_slice()).unwrap();
+    let layer = scan_tar(tar(&[(path, content.as_bytes(), 0o644)])).unwrap();
     joined_packages([&layer]).into_iter().map(|p| format!("{:?} {} {}", p.ecosystem, p.name, p.version)).collect()
 }
 
@@ -76,26 +80,25 @@ const SENTINEL: usize = 16;
 #[test]
 fn a_program_of_go_names_its_modules() {
     for padding in [0, (4 << 20) - 10, 9 << 20] {
-        let layer = scan(tar(&[("app/server", &go_program(padding), 0o755)]).as_slice()).unwrap();
+        let layer = scan_tar(tar(&[("app/server", &go_program(padding), 0o755)])).unwrap();
         let names: Vec<_> = layer.files["app/server"].iter().map(|p| format!("{} {}", p.name, p.version)).collect();
         assert_eq!(names, ["stdlib 1.22.1", "golang.org/x/net v0.20.0", "github.com/new/name v1.1.0"], "{padding}");
     }
     let cut = &go_program(0)[..60];
-    assert!(scan(tar(&[("app/server", cut, 0o755)]).as_slice()).unwrap().files.is_empty());
+    assert!(scan_tar(tar(&[("app/server", cut, 0o755)])).unwrap().files.is_empty());
 }
 
 #[test]
 fn an_upper_layer_replaces_and_removes() {
     let manifest = |version: &str| format!("{{\"name\":\"a\",\"version\":\"{version}\"}}").into_bytes();
     let (one, two) = (manifest("1"), manifest("2"));
-    let lower = scan(
-        tar(&[("node_modules/a/package.json", &one, 0o644), ("b/node_modules/a/package.json", &two, 0o644)]).as_slice(),
-    )
-    .unwrap();
+    let lower =
+        [("node_modules/a/package.json", one.as_slice(), 0o644), ("b/node_modules/a/package.json", &two, 0o644)];
+    let lower = scan_tar(tar(&lower)).unwrap();
     let versions = |upper: &LayerPackages| -> Vec<String> {
         joined_packages([&lower, upper]).into_iter().map(|package| package.version).collect()
     };
-    let upper = |entries: &[(&str, &[u8], u32)]| scan(tar(entries).as_slice()).unwrap();
+    let upper = |entries: &[(&str, &[u8], u32)]| scan_tar(tar(entries)).unwrap();
     assert_eq!(versions(&LayerPackages::default()), ["1", "2"]);
     assert_eq!(versions(&upper(&[("node_modules/.wh.a", b"", 0)])), ["2"]);
     assert_eq!(versions(&upper(&[("b/.wh..wh..opq", b"", 0)])), ["1"]);

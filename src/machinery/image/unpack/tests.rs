@@ -105,6 +105,11 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     packer.finish().unwrap()
 }
 
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    zstd::encode_all(bytes, 3).unwrap()
+}
+
+const ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 const GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 const PLAIN: &str = "application/vnd.oci.image.layer.v1.tar";
 
@@ -124,6 +129,9 @@ fn an_image_becomes_the_stores_own() {
     let config = String::from_utf8(site.blobs.read(&facts.config).unwrap()).unwrap();
     assert!(!config.contains("Volumes"), "{config}");
     assert_eq!(site.unpack(&image).unwrap(), unpacked, "again is once");
+    let again = site.image(&[(ZSTD, zstd(&one), one.clone()), (ZSTD, zstd(&two), two.clone())], |_| ());
+    let other = crate::machinery::image::inspect(&site.blobs, &site.unpack(&again).unwrap()).unwrap();
+    assert_eq!(other.layers, facts.layers, "however it is packed");
     // The same through indexes, past those of other machines.
     let other = site.image(&[], |config| config["architecture"] = json!("other"));
     let inner = site.index(&[(&other, Some("other")), (&image, Some(host_architecture()))]);
@@ -150,7 +158,12 @@ fn hostile_images_are_refused() {
     refused(&[packed(b"no tar at all, but long enough to be looked at as one".repeat(20))], "no tar archive");
     refused(&[(GZIP, good.clone(), good.clone())], "cannot be unpacked");
     refused(&[(GZIP, gzip(&good), b"another".to_vec())], "something else than its config says");
-    refused(&[("application/vnd.oci.image.layer.v1.tar+zstd", good.clone(), good.clone())], "zstd");
+    refused(&[(ZSTD, good.clone(), good.clone())], "cannot be unpacked");
+    refused(&[(ZSTD, zstd(&good)[..40].to_vec(), good.clone())], "cannot be unpacked");
+    refused(&[(ZSTD, zstd(&good), b"another".to_vec())], "something else than its config says");
+    refused(&[(ZSTD, zstd(&tar("../a", EntryType::Regular)), tar("../a", EntryType::Regular))], "leaves the tree");
+    // A frame that wants two gigabytes of memory to be read with: its window is 2^31 bytes (RFC 8878, 3.1.1.1.2).
+    refused(&[(ZSTD, [0x28, 0xb5, 0x2f, 0xfd, 0, 21 << 3, 1, 0, 0].to_vec(), good.clone())], "cannot be unpacked");
     refused(&[("text/plain", good.clone(), good.clone())], "no file system");
     // The content of another's layer, which the store has, is not reached by naming it.
     let secret = tar("secret", EntryType::Regular);
@@ -158,6 +171,10 @@ fn hostile_images_are_refused() {
     refused(&[(GZIP, gzip(&good), secret)], "something else than its config says");
     // Little that unpacks to much.
     refused(&[packed(vec![0; 2 << 20])], "more bytes than an image may have");
+    let zeros = vec![0; 64 << 20];
+    let bomb = zstd(&zeros);
+    assert!(bomb.len() < 16 << 10, "{}", bomb.len());
+    refused(&[(ZSTD, bomb, zeros)], "more bytes than an image may have");
     refused(&[packed(vec![0; 600 << 10]), packed([vec![0; 600 << 10], good].concat())], "more bytes");
     let image = site.image(&[], |config| config["rootfs"]["diff_ids"] = json!(["sha256:x"]));
     site.refuses(&image, "disagree about the layers");

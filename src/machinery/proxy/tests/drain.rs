@@ -46,6 +46,30 @@ async fn shutdown_ends_the_idle_at_once_and_lets_requests_finish() {
 }
 
 #[tokio::test]
+async fn one_that_leaves_serves_who_is_connected_and_asks_them_to_go() {
+    let (shop, go) = slow().await;
+    go.add_permits(3);
+    let settings = ProxySettings { header_timeout: HANG * 2, ..quick() };
+    let bench = Bench::start(table(TargetState::Live, vec![shop.upstream()]), settings).await;
+    let mut untouched = bench.connect().await;
+    let mut idle = bench.connect().await;
+    idle.write_all(b"GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n").await.expect("writes");
+    let before = read_to(&mut idle, "late").await;
+    assert_eq!(field(&before, "connection"), None);
+
+    bench.proxy.leave();
+    bench.tasks.close();
+    until(|| std::net::TcpStream::connect(bench.address).is_err()).await;
+    for client in [&mut untouched, &mut idle] {
+        client.write_all(b"GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n").await.expect("writes");
+        let answer = rest(client).await;
+        assert_eq!((status(&answer), body(&answer), field(&answer, "connection")), (200, "late", Some("close".into())));
+    }
+    drop((untouched, idle));
+    soon(bench.tasks.wait()).await;
+}
+
+#[tokio::test]
 async fn what_does_not_end_in_time_is_cut() {
     let (shop, _go) = slow().await;
     let upstream = shop.upstream();

@@ -3,11 +3,22 @@
 mod access;
 mod balance;
 mod bounds;
+mod compression;
 mod drain;
+mod opening;
+mod private;
+mod queue;
 mod routing;
+mod rules;
 mod saved;
+mod secure;
+mod seen;
 mod smuggling;
+mod sockets;
 mod streaming;
+mod streams;
+mod tls;
+mod visitors;
 mod wire;
 
 use std::future::Future;
@@ -22,7 +33,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::*;
-use crate::base::model::Host;
 
 /// Nothing here takes this long unless it hangs.
 const HANG: Duration = Duration::from_secs(20);
@@ -32,6 +42,7 @@ pub(super) struct Bench {
     pub(super) table: watch::Sender<Arc<RouteTable>>,
     pub(super) shutdown: CancellationToken,
     pub(super) tasks: TaskTracker,
+    pub(super) proxy: Proxy,
 }
 
 impl Bench {
@@ -41,9 +52,9 @@ impl Bench {
         let (sender, receiver) = watch::channel(Arc::new(table));
         let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
         let proxy = Proxy::new(receiver, settings);
-        let token = shutdown.clone();
-        tasks.spawn(async move { proxy.serve(listener, token).await });
-        Self { address, table: sender, shutdown, tasks }
+        let (token, serving) = (shutdown.clone(), proxy.clone());
+        tasks.spawn(async move { serving.serve(listener, token).await });
+        Self { address, table: sender, shutdown, tasks, proxy }
     }
 
     /// One app `shop.test` on these upstreams.
@@ -75,13 +86,26 @@ pub(super) fn quick() -> ProxySettings {
     ProxySettings { hold: Duration::from_secs(5), drain: Duration::from_secs(5), ..ProxySettings::default() }
 }
 
-pub(super) fn host(text: &str) -> Host {
+pub(super) fn host<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
     text.parse().expect("a host")
 }
 
+/// The app `shop`, with nothing set for it.
+pub(super) fn plain(state: TargetState, upstreams: Vec<Arc<Upstream>>) -> Target {
+    Target {
+        app: "shop".into(),
+        upstreams,
+        canary: None,
+        state,
+        bell: Arc::default(),
+        meter: Arc::new(Meter::new("env-shop")),
+        rules: None,
+        https: Default::default(),
+    }
+}
+
 pub(super) fn target(state: TargetState, upstreams: Vec<Arc<Upstream>>) -> Arc<Target> {
-    let meter = Arc::new(Meter::new("env-shop"));
-    Arc::new(Target { app: "shop".into(), upstreams, canary: None, state, bell: Arc::default(), meter })
+    Arc::new(plain(state, upstreams))
 }
 
 pub(super) fn table(state: TargetState, upstreams: Vec<Arc<Upstream>>) -> RouteTable {
@@ -250,6 +274,11 @@ pub(super) async fn request(stream: &mut TcpStream) -> Option<String> {
         }
     }
     Some(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// Of a check at `/up`.
+pub(super) async fn status_of(address: SocketAddr, protocol: crate::base::model::Protocol) -> std::io::Result<u16> {
+    soon(super::ask(address, protocol, "/up", HANG)).await
 }
 
 /// An address where nobody listens.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::base::model::Protocol;
 
 #[test]
 fn a_table_comes_back_as_it_was() {
@@ -8,6 +9,7 @@ fn a_table_comes_back_as_it_was() {
     let upstream = Upstream::new("127.0.0.1:9".parse().expect("an address"), "c1");
     let canary =
         Portion { percent: 10, upstreams: vec![Upstream::new("127.0.0.1:7".parse().expect("an address"), "c2")] };
+    upstream.speak(Protocol::H2c);
     let mut live = Arc::into_inner(target(TargetState::Live, vec![upstream])).expect("one");
     live.canary = Some(canary);
     let live = Arc::new(live);
@@ -26,9 +28,31 @@ fn a_table_comes_back_as_it_was() {
     assert!(Arc::ptr_eq(a, b), "hosts of one target share it");
     assert_eq!((a.upstreams[0].replica(), a.upstreams[0].address().port()), ("c1", 9));
     let canary = a.canary.as_ref().expect("a canary");
+    assert_eq!((a.upstreams[0].protocol(), canary.upstreams[0].protocol()), (Protocol::H2c, Protocol::Http1));
     assert_eq!((canary.percent, canary.upstreams[0].replica()), (10, "c2"));
     assert_eq!(table.target(&host("c.test")).expect("c").state, TargetState::Stopped);
     assert_eq!(std::fs::read_dir(dir.path()).expect("lists").count(), 1, "no temporary file stays");
+}
+
+#[test]
+fn what_was_noted_counts_until_it_is_saved_or_damaged() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("routes.json");
+    let with = |name: &str| RouteTable::new(None, [(host(name), target(TargetState::Live, vec![]))]);
+    let loaded = |name: &str| load(&path).expect("loads").expect("is there").target(&host(name)).is_some();
+    save(&with("a.test"), &path).expect("saves");
+    note(&with("b.test"), &path).expect("notes");
+    assert!(loaded("b.test"));
+    let noted = path.with_extension("json.noted");
+    let text = std::fs::read(&noted).expect("reads");
+    for damaged in [&text[..text.len() / 2], b"", &vec![0; text.len()]] {
+        std::fs::write(&noted, damaged).expect("writes");
+        assert!(loaded("a.test"), "a power cut takes it back to what was saved");
+    }
+    note(&with("c.test"), &path).expect("notes");
+    save(&with("d.test"), &path).expect("saves");
+    assert!(loaded("d.test"));
+    assert_eq!(std::fs::read_dir(dir.path()).expect("lists").count(), 1, "the note has gone");
 }
 
 #[test]

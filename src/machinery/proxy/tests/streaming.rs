@@ -313,3 +313,25 @@ async fn an_answer_before_the_end_of_the_upload_reaches_the_client() {
     }
     until(|| upstream.in_flight() == 0).await;
 }
+
+#[tokio::test]
+async fn an_answer_before_the_end_of_the_upload_reaches_a_client_of_http_2() {
+    use http_body_util::{BodyExt, Full};
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+
+    let bench = Bench::shop(vec![]).await;
+    let stream = TokioIo::new(bench.connect().await);
+    let (mut client, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.expect("HTTP/2");
+    bench.tasks.spawn(async move { drop(connection.await) });
+    for round in 0..20 {
+        for (name, code) in [("nobody.test", 404), ("shop.test", 503)] {
+            let body = Full::new(bytes::Bytes::from(vec![b'x'; 4 << 20]));
+            let request = hyper::Request::post(format!("http://{name}/")).body(body).expect("a request");
+            let answer = soon(client.send_request(request)).await.unwrap_or_else(|e| panic!("{round} {name}: {e:?}"));
+            assert_eq!(answer.status(), code);
+            let page = soon(answer.into_body().collect()).await.unwrap_or_else(|e| panic!("{round} {name}: {e:?}"));
+            assert!(!page.to_bytes().is_empty());
+        }
+    }
+}

@@ -153,9 +153,11 @@ pub async fn commands_run_inside_a_replica(rig: &dyn Rig) {
     let said = run(&["printenv", "COLOUR", "HYTHE_PROCESS"]).await;
     assert_eq!((said.code, said.tail.as_str()), (Some(0), "blue\nweb.1\n"));
     assert_eq!(run(&["false"]).await.code, Some(1));
-    let short = Duration::from_millis(300);
+    let processes = async || engine.usage(&running[0].id).await.expect("usage").processes;
+    let (short, before) = (Duration::from_millis(300), processes().await);
     let slow = engine.exec_in(&running[0].id, &words(&["sleep", "20"]), short).await.expect("exec");
     assert_eq!(slow.code, None, "it has not ended in time");
+    assert_eq!(processes().await, before, "and is gone");
     let gone = engine.exec_in(&"0".repeat(64), &words(&["true"]), PATIENCE).await;
     assert!(matches!(gone, Err(EngineError::NotFound { .. })), "{gone:?}");
     assert!(engine.exec_in("../x", &words(&["true"]), PATIENCE).await.is_err());

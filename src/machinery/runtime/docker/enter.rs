@@ -1,7 +1,7 @@
 //! Further commands inside a running replica. The engine can start one and size its terminal, and no more: it
 //! neither signals it nor ends it when its client goes. So every process of it carries the command's id in its
 //! environment, and a signal is sent by a small script inside the same replica that looks for the id. The script
-//! is constant, the id and the signal's name are arguments of their own grammars; an image without bash gets none.
+//! is constant, the id and the signal's name are arguments of their own grammars; an image without a shell gets none.
 
 use bollard::exec::{ResizeExecOptions, StartExecOptions, StartExecResults};
 use bollard::models::ExecConfig;
@@ -11,12 +11,16 @@ use tokio::sync::mpsc;
 use super::super::{Attached, Control, EngineError, EnterSpec, Result};
 use super::commands::WAITING;
 use super::{Docker, QUICK, START, faults};
-use crate::base::model::{CommandId, Exit, Signal, Window};
+use crate::base::model::{CommandId, Exit, Id, Signal, Window};
 
 const MARK: &str = "HYTHE_COMMAND";
 
-/// `$1` is the signal, `$2` what stands in the environment of the processes that shall get it.
-const FIND_AND_SIGNAL: &str = r#"shopt -s nullglob
+/// The shells of images, each with a script of its own: `$1` is the signal, `$2` what stands in the environment of the
+/// processes that shall get it. That of bash starts no program; the other needs `tr` and `grep`, as small images have them.
+const FIND_AND_SIGNAL: [(&str, &str); 2] = [
+    (
+        "bash",
+        r#"shopt -s nullglob
 for each in /proc/[0-9]*/environ; do
   { while IFS= read -r -d '' variable; do
     if [[ $variable == "$2" ]]; then
@@ -25,7 +29,21 @@ for each in /proc/[0-9]*/environ; do
       break
     fi
   done < "$each"; } 2>/dev/null
-done"#;
+done"#,
+    ),
+    (
+        "sh",
+        r#"for each in /proc/[0-9]*/environ; do
+  if tr '\0' '\n' <"$each" | grep -qxF -e "$2"; then
+    process=${each#/proc/}
+    kill -s "$1" "${process%/environ}"
+  fi
+done 2>/dev/null"#,
+    ),
+];
+
+/// What the engine says for a program that it did not find, or could not start.
+const NO_PROGRAM: [i64; 2] = [126, 127];
 
 impl Docker {
     pub(super) async fn enter_replica(
@@ -37,7 +55,8 @@ impl Docker {
         self.inspect_ours(replica).await?;
         let subject = spec.command.first().cloned().unwrap_or_default();
         let mut variables: Vec<_> = spec.variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        variables.push(mark(&spec.id));
+        let (name, value) = mark(&spec.id);
+        variables.push(format!("{name}={value}"));
         let config = ExecConfig {
             attach_stdin: Some(true),
             attach_stdout: Some(true),
@@ -91,32 +110,43 @@ impl Docker {
         }
     }
 
-    async fn signal_entered(&self, replica: &str, id: &CommandId, signal: Signal) {
-        let words = ["bash", "-c", FIND_AND_SIGNAL, "signal", signal.name(), &mark(id)];
+    pub(super) async fn signal_entered(&self, replica: &str, id: &CommandId, signal: Signal) {
+        let (name, value) = mark(id);
+        let mark = format!("{name}={value}");
+        for (shell, script) in FIND_AND_SIGNAL {
+            let words = [shell, "-c", script, "signal", signal.name(), &mark];
+            match self.ran_inside(replica, &words).await {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(fault) => {
+                    let error = &fault as &dyn std::error::Error;
+                    tracing::debug!(container = replica, shell, error, "a signal was not delivered");
+                }
+            }
+        }
+    }
+
+    /// False when there is no such program in it.
+    async fn ran_inside(&self, replica: &str, words: &[&str]) -> Result<bool> {
         let config = ExecConfig {
             attach_stdout: Some(true),
             attach_stderr: Some(true),
-            cmd: Some(words.map(str::to_owned).to_vec()),
+            cmd: Some(words.iter().map(|word| (*word).to_owned()).collect()),
             ..Default::default()
         };
-        let sent = self.call("signal in", replica, START, |api| async move {
+        let id = self.call("signal in", replica, START, |api| async move {
             let made = api.create_exec(replica, config).await?;
             if let StartExecResults::Attached { output, .. } = api.start_exec(&made.id, None).await? {
                 // Whatever it says: it has ended when its output has.
                 output.try_for_each(|_| std::future::ready(Ok(()))).await?;
             }
-            Ok(())
+            Ok(made.id)
         });
-        if let Err(fault) = sent.await {
-            tracing::debug!(
-                container = replica,
-                error = &fault as &dyn std::error::Error,
-                "a signal was not delivered"
-            );
-        }
+        let code = self.exit_of(id.await?, replica.to_owned()).await?;
+        Ok(!NO_PROGRAM.contains(&code))
     }
 }
 
-fn mark(id: &CommandId) -> String {
-    format!("{MARK}={id}")
+pub(super) fn mark(id: &CommandId) -> (&'static str, &str) {
+    (MARK, id.as_str())
 }

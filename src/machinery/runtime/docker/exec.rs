@@ -14,7 +14,11 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::super::{ByteStream, Channel, Ended, EngineError, Exec, ExecSpec, LONGEST_TAIL, Result};
-use super::{Docker, QUICK, START, faults, names};
+use super::{Docker, QUICK, START, enter, faults, names};
+use crate::base::model::{CommandId, Id, Signal};
+
+/// For the end of a command that was killed: one in an image without a shell cannot be, and is left to itself.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 type Input = std::pin::Pin<Box<dyn AsyncWrite + Send>>;
 
@@ -24,36 +28,46 @@ impl Docker {
         self.exec_container(&name, &format!("sandbox {sandbox}"), spec).await
     }
 
-    /// A command that does not end in time goes on: the engine has no way to stop it.
+    /// A command that does not end in time is killed, and its end awaited, so that the next one does not run beside it.
     pub(super) async fn exec_replica(&self, replica: &str, command: &[String], within: Duration) -> Result<Ended> {
         if !names::is_container_id(replica) {
             return Err(EngineError::NotFound { subject: format!("replica {replica:?}") });
         }
+        let id = CommandId::fresh();
+        let (name, value) = enter::mark(&id);
         let spec = ExecSpec {
             command: command.to_vec(),
             user: None,
             working_dir: None,
-            variables: BTreeMap::new(),
+            variables: BTreeMap::from([(name.to_owned(), value.to_owned())]),
             stdin: None,
         };
         let mut tail = Vec::new();
-        let ran = async {
-            let mut exec = self.exec_container(replica, &format!("replica {replica}"), spec).await?;
-            while let Some(piece) = exec.output.next().await {
-                tail.extend_from_slice(&piece?.1);
-                let surplus = tail.len().saturating_sub(LONGEST_TAIL);
-                tail.drain(..surplus);
+        let code = {
+            let ran = async {
+                let mut exec = self.exec_container(replica, &format!("replica {replica}"), spec).await?;
+                while let Some(piece) = exec.output.next().await {
+                    tail.extend_from_slice(&piece?.1);
+                    let surplus = tail.len().saturating_sub(LONGEST_TAIL);
+                    tail.drain(..surplus);
+                }
+                exec.exit.await
+            };
+            let mut ran = std::pin::pin!(ran);
+            match tokio::time::timeout(within, &mut ran).await {
+                Ok(code) => Some(code?),
+                Err(_) => {
+                    // However long a busy engine takes for it: what is not killed now is never found again.
+                    self.signal_entered(replica, &id, Signal::Kill).await;
+                    let _ = tokio::time::timeout(LAST_WORDS, ran).await;
+                    None
+                }
             }
-            exec.exit.await
-        };
-        let code = match tokio::time::timeout(within, ran).await {
-            Ok(code) => Some(code?),
-            Err(_) => None,
         };
         Ok(Ended { code, tail: String::from_utf8_lossy(&tail).into_owned() })
     }
 
-    async fn exec_container(&self, name: &str, place: &str, spec: ExecSpec) -> Result<Exec> {
+    pub(super) async fn exec_container(&self, name: &str, place: &str, spec: ExecSpec) -> Result<Exec> {
         let subject = format!("{} in {place}", spec.command.first().map_or("", String::as_str));
         let config = ExecConfig {
             attach_stdin: Some(spec.stdin.is_some()),

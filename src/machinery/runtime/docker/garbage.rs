@@ -83,9 +83,13 @@ impl Docker {
         Ok(measured.collect())
     }
 
+    /// Asked once: the engine starts programs to answer. One that lies elsewhere later has lost all that it had.
     pub(super) async fn root(&self) -> Result<Option<PathBuf>> {
-        let facts = self.call("ask", "engine", QUICK, |api| async move { api.info().await }).await?;
-        Ok(facts.docker_root_dir.map(PathBuf::from))
+        let ask = || async {
+            let facts = self.call("ask", "engine", QUICK, |api| async move { api.info().await }).await;
+            facts.map(|facts| facts.docker_root_dir.map(PathBuf::from))
+        };
+        self.0.root.get_or_try_init(ask).await.cloned()
     }
 }
 

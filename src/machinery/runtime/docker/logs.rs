@@ -1,11 +1,13 @@
 //! Lines of a replica's stdout and stderr. The engine stores a line longer than 16 KiB in parts, each with a
 //! time of its own: they are put together again, up to a bound.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use bollard::container::LogOutput;
-use bollard::query_parameters::LogsOptionsBuilder;
+use bollard::query_parameters::{LogsOptions, LogsOptionsBuilder};
 use bytes::Bytes;
-use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
+use futures_util::{Stream, StreamExt};
 
 use super::super::{Channel, LogLine, Result};
 use super::{Docker, faults};
@@ -39,14 +41,54 @@ impl Docker {
         self.lines_of(replica, options)
     }
 
-    /// Of a container that is known to be ours.
+    /// Of a container that is known to be ours. A follower of an engine before 23 may miss the last lines: when they and
+    /// the end come at once, it hears of either first. So what came after the last line seen is read once more.
     pub(super) fn lines_of(
         &self,
         replica: &str,
         options: LogsOptionsBuilder,
     ) -> Result<BoxStream<'static, Result<LogLine>>> {
         let options = options.stdout(true).stderr(true).timestamps(true).build();
-        let parts = self.api()?.logs(replica, Some(options));
+        if !options.follow {
+            let lines = self.assembled(self.api()?, replica, options, true);
+            return Ok(lines.boxed());
+        }
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let followed = self.assembled(self.api()?, replica, options.clone(), false);
+        let mark = Arc::clone(&seen);
+        let followed = followed.inspect(move |line| lock(&mark).note(line));
+        let (docker, replica) = (self.clone(), replica.to_owned());
+        let missed = async move {
+            let seen = std::mem::take(&mut *lock(&seen));
+            if seen.failed {
+                return stream::empty().boxed();
+            }
+            let mut options = LogsOptions { follow: false, ..options };
+            if let Some((nanos, _)) = seen.last {
+                options.tail = "all".into();
+                // A second early: the two channels may be out of order a little.
+                options.since = i32::try_from(nanos.div_euclid(1_000_000_000) - 1).unwrap_or(0).max(0);
+            }
+            let api = match docker.api() {
+                Ok(api) => api,
+                Err(error) => return stream::iter([Err(error)]).boxed(),
+            };
+            let lines = docker.assembled(api, &replica, options, true);
+            let mut behind = Behind::of(seen.last);
+            lines.filter(move |line| std::future::ready(line.as_ref().map_or(true, |line| behind.is(line)))).boxed()
+        };
+        Ok(followed.chain(stream::once(missed).flatten()).boxed())
+    }
+
+    /// The lines of one answer. `to_end`: what has no end of line yet is a line as well.
+    fn assembled(
+        &self,
+        api: bollard::Docker,
+        replica: &str,
+        options: LogsOptions,
+        to_end: bool,
+    ) -> impl Stream<Item = Result<LogLine>> + Send + 'static {
+        let parts = api.logs(replica, Some(options));
         let (docker, replica) = (self.clone(), replica.to_owned());
         let lines = parts.map(Some).chain(stream::iter([None])).scan(Assembler::default(), move |assembler, part| {
             let lines = match part {
@@ -54,11 +96,54 @@ impl Docker {
                 // Removed since: there is nothing more to come.
                 Some(Err(error)) if faults::status(&error) == Some(404) => Vec::new(),
                 Some(Err(error)) => vec![Err(docker.fault("read the log of", &replica, error))],
-                None => assembler.finish().into_iter().map(Ok).collect(),
+                None if to_end => assembler.finish().into_iter().map(Ok).collect(),
+                None => Vec::new(),
             };
             std::future::ready(Some(stream::iter(lines)))
         });
-        Ok(lines.flatten().boxed())
+        lines.flatten()
+    }
+}
+
+/// How far a follower came.
+#[derive(Default)]
+struct Seen {
+    last: Option<(i64, Channel)>,
+    failed: bool,
+}
+
+impl Seen {
+    fn note(&mut self, line: &Result<LogLine>) {
+        match line {
+            Ok(line) => self.last = Some((line.nanos, line.channel)),
+            Err(_) => self.failed = true,
+        }
+    }
+}
+
+fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether a line stands behind the last one seen, in a log that is read again.
+struct Behind {
+    last: Option<(i64, Channel)>,
+    passed: Option<bool>,
+}
+
+impl Behind {
+    fn of(last: Option<(i64, Channel)>) -> Self {
+        Self { last, passed: None }
+    }
+
+    fn is(&mut self, line: &LogLine) -> bool {
+        let Some(last) = self.last else { return true };
+        // What begins later has lost that line: the engine threw old ones away.
+        let passed = *self.passed.get_or_insert(line.nanos > last.0);
+        if !passed && (line.nanos, line.channel) == last {
+            self.passed = Some(true);
+        }
+        passed
     }
 }
 
@@ -129,6 +214,28 @@ mod tests {
         assert_eq!((line.at, line.nanos, line.text.as_str()), (Timestamp(1500), 1_500_000_000, "aaabbb"));
         assert!(assembler.take(out("1970-01-01T00:00:04Z no end")).is_none());
         assert_eq!(assembler.finish()[0].text, "no end");
+    }
+
+    fn line(nanos: i64, channel: Channel) -> LogLine {
+        LogLine { at: Timestamp(nanos / 1_000_000), nanos, channel, text: String::new() }
+    }
+
+    fn behind(last: Option<(i64, Channel)>, log: &[(i64, Channel)]) -> Vec<i64> {
+        let mut behind = Behind::of(last);
+        log.iter().filter(|(nanos, channel)| behind.is(&line(*nanos, *channel))).map(|(nanos, _)| *nanos).collect()
+    }
+
+    #[test]
+    fn what_a_follower_missed_is_what_stands_behind_its_last_line() {
+        use Channel::{Err, Out};
+        let log = [(1, Out), (3, Err), (2, Out), (4, Out)];
+        assert_eq!(behind(None, &log), [1, 3, 2, 4]);
+        assert_eq!(behind(Some((1, Out)), &log), [3, 2, 4]);
+        assert_eq!(behind(Some((3, Err)), &log), [2, 4]);
+        assert_eq!(behind(Some((2, Out)), &log), [4]);
+        assert_eq!(behind(Some((4, Out)), &log), [] as [i64; 0]);
+        // The engine rotated the log meanwhile.
+        assert_eq!(behind(Some((0, Out)), &log), [1, 3, 2, 4]);
     }
 
     #[test]

@@ -24,6 +24,9 @@ mod networks;
 mod observe;
 mod recipe;
 mod recipe_bounds;
+mod recipe_furnish;
+mod recipe_mounts;
+mod recipe_run;
 mod rollout;
 mod sandbox;
 mod usage;
@@ -42,7 +45,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     Attached, ByteStream, CommandSpec, Ended, Engine, EngineError, EnterSpec, Exec, ExecSpec, Facts, ForeignImage,
-    LogLine, RecipeLines, RecipeSpec, Result, SandboxSpec, SeenCommand, Usage, Witness,
+    LogLine, RecipeLines, RecipeRun, RecipeSpec, Result, SandboxSpec, SeenCommand, Usage, Witness,
 };
 use crate::base::clock::Timestamp;
 use crate::base::model::{
@@ -58,6 +61,8 @@ struct Inner {
     prefix: String,
     /// Made when the socket first exists, which may be after the platform's own start.
     api: OnceLock<bollard::Docker>,
+    /// Where it keeps what it has, as it said.
+    root: tokio::sync::OnceCell<Option<PathBuf>>,
     /// Networks seen to exist. Also the lock that keeps two from being made under one name, which the engine allows.
     networks: tokio::sync::Mutex<HashSet<String>>,
     /// What inspection told of containers that the last observation saw: a listing lacks it.
@@ -104,6 +109,7 @@ impl Docker {
             socket: socket.trim_start_matches("unix://").to_owned(),
             prefix: prefix.to_owned(),
             api: OnceLock::new(),
+            root: tokio::sync::OnceCell::new(),
             networks: tokio::sync::Mutex::default(),
             seen: Mutex::default(),
             died: Mutex::default(),
@@ -327,6 +333,30 @@ impl Engine for Docker {
 
     async fn build_recipe(&self, spec: RecipeSpec) -> Result<RecipeLines> {
         Docker::build_recipe(self, spec).await
+    }
+
+    async fn run_recipe(&self, run: RecipeRun) -> Result<RecipeLines> {
+        Docker::run_recipe(self, run).await
+    }
+
+    async fn read_recipe(&self, app: &AppId, image: &str, path: &str) -> Result<ByteStream> {
+        Docker::read_recipe(self, app, image, path).await
+    }
+
+    async fn keep_recipe(&self, app: &AppId, image: &str) -> Result<()> {
+        self.name_recipe(app, image).await
+    }
+
+    async fn clear_recipe(&self, app: &AppId, caches: bool) -> Result<()> {
+        self.drop_remains(Some(app), caches).await
+    }
+
+    async fn unfinished_recipes(&self) -> Result<Vec<AppId>> {
+        self.list_unfinished().await
+    }
+
+    async fn recipe_cache_sizes(&self) -> Result<BTreeMap<AppId, u64>> {
+        self.measure_caches().await
     }
 
     fn recipe_labels(&self, app: &AppId) -> BTreeMap<String, String> {

@@ -37,6 +37,13 @@ pub(super) const BOUNDS: &str = "hythe.bounds";
 /// Id of the app whose Dockerfile a container or an image of a build comes from.
 pub(super) const RECIPE: &str = "hythe.recipe";
 
+/// Id of the app one of whose commands of a Dockerfile a container or a volume is for, and no longer.
+pub(super) const RECIPE_RUN: &str = "hythe.recipe.run";
+/// Id of the app whose builds a volume is kept for.
+pub(super) const RECIPE_CACHE: &str = "hythe.recipe.cache";
+/// What decided on an image that a command of a Dockerfile made.
+pub(super) const RECIPE_KEY: &str = "hythe.recipe.key";
+
 pub(super) type Labels = HashMap<String, String>;
 
 pub(super) fn of_replica(prefix: &str, spec: &WorkloadSpec, ordinal: u32) -> Labels {
@@ -156,6 +163,20 @@ pub(super) fn recipe_repository(prefix: &str) -> String {
 
 pub(super) fn recipe(prefix: &str, app: &AppId) -> String {
     format!("{}:{app}", recipe_repository(prefix))
+}
+
+/// What is there for one command of the app's Dockerfile: its container, one to read from, volumes.
+pub(super) fn recipe_part(prefix: &str, app: &AppId, part: &str) -> String {
+    format!("{prefix}-recipe-{app}-{part}")
+}
+
+pub(super) fn recipe_cache(prefix: &str, app: &AppId, name: &str) -> String {
+    format!("{prefix}-cache-{app}-{name}")
+}
+
+/// The app whose cache a volume of this name is.
+pub(super) fn of_recipe_cache(prefix: &str, volume: &str) -> Option<AppId> {
+    volume.strip_prefix(prefix)?.strip_prefix("-cache-")?.rsplit_once('-')?.0.parse().ok()
 }
 
 /// The container's name, once `name` is seen to be harmless in a path.

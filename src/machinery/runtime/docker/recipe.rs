@@ -7,12 +7,13 @@
 //! Whoever writes the Dockerfile puts the labels of `build_labels` after each FROM: by them the containers of a build and
 //! all that its cache holds are found, and no build is served what another app's left.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use bollard::models::{BuildInfo, ImageSummary};
 use bollard::query_parameters::{
     BuildImageOptionsBuilder, CreateImageOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptionsBuilder,
+    TagImageOptionsBuilder,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 
@@ -25,19 +26,16 @@ use crate::base::clock::{Clock, SystemClock, Timestamp};
 use crate::base::model::AppId;
 
 /// Of 1024, which everything else has: where processor time is short, what runs goes before what is built.
-const CPU_SHARES: i32 = 128;
+pub(super) const CPU_SHARES: i32 = 128;
 /// Stages that were not used again for so long are made anew.
 const CACHE_KEPT: Duration = Duration::from_secs(7 * 86_400);
 
 impl Docker {
     pub(super) async fn build_recipe(&self, spec: RecipeSpec) -> Result<RecipeLines> {
         let network = self.build_network().await?;
-        let before = self.built_id(&spec.app).await?;
         let (context, broken) = watched(spec.context);
         let options = BuildImageOptionsBuilder::new()
             .dockerfile(&spec.dockerfile)
-            .t(&names::recipe(&self.0.prefix, &spec.app))
-            .target(spec.target.as_deref().unwrap_or_default())
             .buildargs(&spec.arguments.into_iter().collect::<HashMap<_, _>>())
             .networkmode(&network)
             .nocache(spec.no_cache)
@@ -50,9 +48,9 @@ impl Docker {
             .rm(true)
             .forcerm(true)
             .build();
-        let (watching, mut broke) = self.watch_recipe(&spec.app, spec.limits, spec.disk_bytes).await?;
+        let (watching, mut broke) = self.watch_recipe(&spec.app, spec.limits, spec.disk_bytes, false).await?;
         let api = self.api()?;
-        let (docker, app) = (self.clone(), spec.app);
+        let docker = self.clone();
         let (to, from) = tokio::sync::mpsc::channel(32);
         self.0.tidying.spawn(async move {
             let until_end = watching;
@@ -88,9 +86,6 @@ impl Docker {
                 let _ = to.send(Err(RecipeFault::TooLong)).await;
             }
             drop(until_end);
-            if let Err(error) = docker.drop_superseded(&app, before).await {
-                tracing::info!(app.id = %app, %error, "the image of an earlier build could not be removed");
-            }
         });
         Ok(stream::unfold(from, |mut from| async move { from.recv().await.map(|line| (line, from)) }).boxed())
     }
@@ -116,9 +111,14 @@ impl Docker {
             Err(other) => Err(other),
             Ok(image) => {
                 let config = image.config.unwrap_or_default();
-                let labels = config.labels.unwrap_or_default().into_keys().collect();
-                let on_build = config.on_build.unwrap_or_default();
-                Ok(Some(ForeignImage { id: image.id.unwrap_or_default(), on_build, labels }))
+                let variables = config.env.unwrap_or_default().into_iter();
+                Ok(Some(ForeignImage {
+                    id: image.id.unwrap_or_default(),
+                    on_build: config.on_build.unwrap_or_default(),
+                    labels: config.labels.unwrap_or_default().into_iter().collect(),
+                    variables: variables.filter_map(|v| v.split_once('=').map(|(n, v)| (n.into(), v.into()))).collect(),
+                    working_dir: config.working_dir.unwrap_or_default(),
+                }))
             }
         }
     }
@@ -146,13 +146,27 @@ impl Docker {
         Ok(stream::iter(first.map(Ok)).chain(rest).boxed())
     }
 
+    /// Names the app's result, and lets the last one go.
+    pub(super) async fn name_recipe(&self, app: &AppId, image: &str) -> Result<()> {
+        let before = self.built_id(app).await?;
+        let (repository, tag) = (names::recipe_repository(&self.0.prefix), app.to_string());
+        let options = TagImageOptionsBuilder::new().repo(&repository).tag(&tag).build();
+        self.call("name", image, QUICK, |api| async move { api.tag_image(image, Some(options)).await }).await?;
+        if let Err(error) = self.drop_superseded(app, before).await {
+            tracing::info!(app.id = %app, %error, "the image of an earlier build could not be removed");
+        }
+        Ok(())
+    }
+
     pub(super) async fn drop_recipe(&self, app: &AppId) -> Result<()> {
+        self.drop_remains(Some(app), true).await?;
         self.drop_reference(&names::recipe(&self.0.prefix, app)).await?;
         self.prune_recipes(Some(app), None).await
     }
 
     /// Those of apps and what their builds left, for `remove_everything`.
     pub(super) async fn drop_all_recipes(&self) -> Result<()> {
+        self.drop_remains(None, true).await?;
         let of_ours = vec![names::recipe_repository(&self.0.prefix)];
         let options = ListImagesOptionsBuilder::new().filters(&HashMap::from([("reference", of_ours)])).build();
         let found =
@@ -171,7 +185,9 @@ impl Docker {
             self.call("list", "images", QUICK, |api| async move { api.list_images(Some(options)).await }).await?;
         let start = format!("{}:", names::recipe_repository(&self.0.prefix));
         let tags = found.into_iter().flat_map(|image| image.repo_tags);
-        Ok(tags.filter_map(|tag| tag.strip_prefix(&start)?.parse().ok()).collect())
+        let mut apps: BTreeSet<AppId> = tags.filter_map(|tag| tag.strip_prefix(&start)?.parse().ok()).collect();
+        apps.extend(self.list_caching().await?);
+        Ok(apps.into_iter().collect())
     }
 
     async fn built_id(&self, app: &AppId) -> Result<Option<String>> {
@@ -221,6 +237,9 @@ impl Docker {
 
 /// The builder's messages, of which a step's and a cache's are known by their form; all else is output.
 fn line(info: &BuildInfo) -> Option<RecipeLine> {
+    if let Some(id) = info.aux.as_ref().and_then(|made| made.id.clone()) {
+        return Some(RecipeLine::Image(id));
+    }
     let text = info.stream.as_deref()?;
     if let Some((step, _)) = text.strip_prefix("Step ").and_then(|rest| rest.split_once('/'))
         && let Ok(step) = step.parse()

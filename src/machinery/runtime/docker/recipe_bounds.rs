@@ -22,12 +22,13 @@ const CROWDED: u32 = 3;
 const MEASURED: Duration = Duration::from_secs(4);
 
 impl Docker {
-    /// Until the guard is dropped. What is received ends the build.
+    /// Until the guard is dropped. What is received ends the build. `mounts`: what it writes into volumes counts as well.
     pub(super) async fn watch_recipe(
         &self,
         app: &AppId,
         limits: Limits,
         disk_bytes: u64,
+        mounts: bool,
     ) -> Result<(DropGuard, mpsc::Receiver<RecipeFault>)> {
         let ours = vec![format!("{}={}", names::PREFIX, self.0.prefix), format!("{}={app}", names::RECIPE)];
         let filters = HashMap::from([
@@ -44,6 +45,7 @@ impl Docker {
         let (cancel, docker) = (CancellationToken::new(), self.clone());
         let until = cancel.clone();
         let (to, broken) = mpsc::channel(1);
+        let app = app.clone();
         self.0.tidying.spawn(async move {
             let mut events = api.events(Some(options)).take_until(until.cancelled_owned()).boxed();
             let (mut running, mut crowded, mut due) = (None::<String>, 0, Instant::now() + MEASURED);
@@ -75,9 +77,11 @@ impl Docker {
                     continue;
                 }
                 let began = Instant::now();
+                let volumes = if mounts { docker.volumes_of_recipe(&app).await.unwrap_or_default() } else { 0 };
                 if let Ok(size) = docker.written_by(&ours).await
-                    && size > disk_bytes
+                    && size.saturating_add(volumes) > disk_bytes
                 {
+                    let size = size.saturating_add(volumes);
                     let _ = to.send(RecipeFault::Outgrown(size)).await;
                     return;
                 }

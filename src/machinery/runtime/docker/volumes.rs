@@ -67,7 +67,7 @@ impl Docker {
         self.has_volume(name).await.map(drop)
     }
 
-    async fn has_volume(&self, name: &str) -> Result<bool> {
+    pub(super) async fn has_volume(&self, name: &str) -> Result<bool> {
         let found =
             self.call("look for volume", name, QUICK, |api| async move { api.inspect_volume(name).await }).await;
         match found {
@@ -110,7 +110,7 @@ impl Docker {
         Ok(first.filter(|entry| entry.kind == Kind::Directory).map(|entry| (entry.uid, entry.mode)))
     }
 
-    async fn give(&self, container: &str, path: &str, owner: (u64, u64), mode: u32) -> Result<()> {
+    pub(super) async fn give(&self, container: &str, path: &str, owner: (u64, u64), mode: u32) -> Result<()> {
         let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
         let parent = if parent.is_empty() { "/" } else { parent };
         let mut tar = Vec::new();
@@ -149,7 +149,7 @@ impl Docker {
         Ok(found.map(|(uid, gid)| (uid, known_group.unwrap_or(gid))))
     }
 
-    async fn read_archive(&self, container: &str, path: &str) -> Result<Reader> {
+    pub(super) async fn read_archive(&self, container: &str, path: &str) -> Result<Reader> {
         let options = DownloadFromContainerOptionsBuilder::new().path(path).build();
         let mut pieces = self.api()?.download_from_container(container, Some(options)).boxed();
         let first = self.call("read", path, QUICK, |_| pieces.try_next()).await?;

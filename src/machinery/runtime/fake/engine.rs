@@ -13,9 +13,9 @@ use tokio::sync::watch;
 
 use super::super::{
     Attached, ByteStream, CommandSpec, Ended, Engine, EngineError, EnterSpec, Exec, ExecSpec, Facts, ForeignImage,
-    LogLine, RecipeLines, RecipeSpec, Result, SandboxSpec, SeenCommand, Usage, Witness,
+    LogLine, RecipeLines, RecipeRun, RecipeSpec, Result, SandboxSpec, SeenCommand, Usage, Witness,
 };
-use super::{FakeEngine, Files, Op, Sandbox, archive, refused, toybox};
+use super::{FakeEngine, Files, Op, Sandbox, Stall, archive, refused, toybox};
 use crate::base::clock::Timestamp;
 use crate::base::model::{
     AppId, CommandId, Exit, Generation, ImageDigest, Replica, ReplicaState, SpaceId, VolumeId, Window, WorkloadId,
@@ -145,6 +145,7 @@ impl Engine for FakeEngine {
             let volume = running.replica.volumes.first().and_then(|id| state.volumes.get(id));
             (running.variables.clone(), state.handler.clone(), volume.cloned().unwrap_or_default())
         };
+        self.stand(Op::ExecIn, Stall::Before).await;
         if command.first().is_some_and(|c| c == "sleep") {
             tokio::time::sleep(within).await;
             return Ok(Ended { code: None, tail: String::new() });
@@ -167,12 +168,18 @@ impl Engine for FakeEngine {
 
     async fn run(&self, spec: &CommandSpec) -> Result<bool> {
         drop(self.enter_op(Op::Run)?);
-        self.run_command(spec)
+        self.stand(Op::Run, Stall::Before).await;
+        let ran = self.run_command(spec);
+        self.stand(Op::Run, Stall::After).await;
+        ran
     }
 
     async fn run_attached(&self, spec: &CommandSpec, window: Option<Window>) -> Result<Attached> {
         drop(self.enter_op(Op::Run)?);
-        self.run_with_streams(spec, window)
+        self.stand(Op::Run, Stall::Before).await;
+        let ran = self.run_with_streams(spec, window);
+        self.stand(Op::Run, Stall::After).await;
+        ran
     }
 
     async fn enter(&self, replica: &str, spec: EnterSpec, window: Option<Window>) -> Result<Attached> {
@@ -344,6 +351,30 @@ impl Engine for FakeEngine {
     /// It builds no Dockerfiles: what a build does is for the real engine to show.
     async fn build_recipe(&self, spec: RecipeSpec) -> Result<RecipeLines> {
         Err(refused("build", spec.app.to_string(), "this engine has no builder"))
+    }
+
+    async fn run_recipe(&self, run: RecipeRun) -> Result<RecipeLines> {
+        Err(refused("build", run.app.to_string(), "this engine has no builder"))
+    }
+
+    async fn read_recipe(&self, _app: &AppId, image: &str, _path: &str) -> Result<ByteStream> {
+        Err(EngineError::NotFound { subject: image.to_owned() })
+    }
+
+    async fn keep_recipe(&self, app: &AppId, _image: &str) -> Result<()> {
+        Err(refused("build", app.to_string(), "this engine has no builder"))
+    }
+
+    async fn clear_recipe(&self, _app: &AppId, _caches: bool) -> Result<()> {
+        Ok(())
+    }
+
+    async fn unfinished_recipes(&self) -> Result<Vec<AppId>> {
+        Ok(Vec::new())
+    }
+
+    async fn recipe_cache_sizes(&self) -> Result<BTreeMap<AppId, u64>> {
+        Ok(BTreeMap::new())
     }
 
     fn recipe_labels(&self, app: &AppId) -> BTreeMap<String, String> {

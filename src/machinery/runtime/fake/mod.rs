@@ -8,6 +8,7 @@ mod archive;
 mod commands;
 mod engine;
 mod files;
+mod stall;
 mod toybox;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
@@ -20,6 +21,7 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 pub use files::Files;
+pub use stall::Stall;
 
 use super::{Channel, EngineError, Exec, ExecSpec, LogLine, Result, SandboxSpec, Usage, Witness};
 use crate::base::clock::{Clock, SystemClock};
@@ -34,6 +36,7 @@ pub struct FakeEngine {
     clock: Arc<dyn Clock>,
     /// What runs of attached commands.
     programs: TaskTracker,
+    stalls: Arc<stall::Stalls>,
 }
 
 /// The calls of the trait, for scripts and for counting.
@@ -185,7 +188,8 @@ impl FakeEngine {
             root: None,
             changed: watch::Sender::new(0),
         };
-        Self { state: Arc::new(Mutex::new(state)), clock, programs: TaskTracker::new() }
+        let (state, programs) = (Arc::new(Mutex::new(state)), TaskTracker::new());
+        Self { state, clock, programs, stalls: Arc::new(watch::Sender::new(HashMap::new())) }
     }
 
     /// The next `times` calls of `op` fail, after the ones told before.

@@ -1,44 +1,47 @@
-//! Builds by the tree's own Dockerfile. The engine's builder does the work, bounded and in the network of builds; what
-//! comes of it is read back, judged as an image that somebody pushed, and kept in the store like any other.
+//! Builds by the tree's own Dockerfile. The engine's builder does the work, bounded and in the network of builds; what it
+//! lacks (mounts, secrets, here-documents, modes) is done beside it, a piece of the file at a time (`stages`, `drive`).
+//! What comes of it is read back, judged as an image that somebody pushed, and kept in the store like any other.
 //!
 //! Invariants: nothing of the file reaches the engine but what was understood here (`check`); no variable of the app does
-//! but those that `app.json` names as arguments, which are no place for secrets; the engine's cache of one app serves no
-//! other.
+//! but those that `app.json` names, as arguments or as secrets; the engine's cache of one app serves no other.
 
 mod check;
+mod drive;
+mod follow;
 mod ignore;
+mod mounts;
 mod parse;
 mod processes;
 mod reference;
+mod stages;
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 
 use super::builder::Builder;
 use super::cache::Cache;
-use super::lines::{Lines, clean};
 use super::messages::{self, dockerfile as texts};
 use super::{BuildFailure, BuildLog, BuildRequest, Imaged, Source, export, pushed};
 use crate::base::model::{BuildWish, ImageDigest};
+use crate::base::secret::Secret;
 use crate::machinery::image::{ImageError, ImageFacts, inspect, take_saved, unpack};
 use crate::machinery::outbound::Guard;
-use crate::machinery::runtime::{EngineError, RecipeFault, RecipeLine, RecipeSpec};
+use crate::machinery::runtime::EngineError;
 
-pub use check::Step;
 use check::{Checked, Given};
+use drive::Drive;
+use follow::Follower;
 pub use ignore::{Ignore, LARGEST as LARGEST_IGNORE};
 pub use parse::LARGEST as LARGEST_DOCKERFILE;
+pub use stages::Step;
 
 /// Where the file is looked for when nobody says.
 pub const USUAL: &str = "Dockerfile";
 /// What the engine is given, in place of whatever the tree has there.
 pub const IN_CONTEXT: &str = ".hythe.Dockerfile";
-/// Lines of output that a message about a failure may show.
-const EVIDENCE: usize = 15;
 
 /// What is wrong with a file, and where; line 0 is none of its lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,7 +102,7 @@ pub struct Terms {
 }
 
 /// Makes the context of what is to be left out of it, and of files that stand in it instead of the tree's.
-pub type MakeContext = Box<dyn FnOnce(Ignore, Vec<(String, Vec<u8>)>) -> Source + Send>;
+pub type MakeContext = Box<dyn Fn(Ignore, Vec<(String, Vec<u8>)>) -> Source + Send + Sync>;
 
 /// Said of a detection: nothing but a Dockerfile tells what the tree is.
 pub fn only_dockerfile(failure: &BuildFailure) -> bool {
@@ -129,6 +132,7 @@ impl Builder {
         log: Arc<dyn BuildLog>,
     ) -> Result<(), BuildFailure> {
         let checked = self.checked(request, recipe, files, "hythe/image:none")?;
+        secrets(request, recipe)?;
         checked.notes.iter().for_each(|note| log.line(&texts::note(note)));
         let from_variables: Vec<_> =
             recipe.wish.args.iter().filter(|(_, value)| value.is_none()).map(|(name, _)| name.as_str()).collect();
@@ -163,7 +167,7 @@ impl Builder {
         let mut base = String::from("hythe/image:none");
         let mut checked = self.checked(request, recipe, files, &base)?;
         if checked.uses_base {
-            let image = self.images.base(&*log).await?;
+            let image = self.images.base(&*log).await?.image;
             self.images.load(&image).await?;
             base = self.engine.image_reference(&image);
         } else {
@@ -173,33 +177,34 @@ impl Builder {
             base = self.engine.image_reference(&any);
         }
         checked = self.checked(request, recipe, files, &base)?;
+        let mut triggers = false;
         for (line, full) in &checked.images {
-            self.have(&recipe.dockerfile, (*line, full), terms, &*log).await?;
+            triggers |= self.have(&recipe.dockerfile, (*line, full), terms, &*log).await?;
         }
-        let ignore = Ignore::parse(&files.ignore);
-        // The builder takes out of the context what the file of patterns names: that is, its own copy of the Dockerfile.
-        let patterns = [files.ignore.as_slice(), b"\n", IN_CONTEXT.as_bytes(), b"\n"].concat();
-        let instead =
-            vec![(IN_CONTEXT.to_owned(), checked.text.clone().into_bytes()), (".dockerignore".to_owned(), patterns)];
-        let limits = self.images.limits();
-        let memory_bytes = limits.memory_bytes;
-        let spec = RecipeSpec {
-            app: request.app.clone(),
-            context: export::streamed(context(ignore, instead)),
-            dockerfile: IN_CONTEXT.to_owned(),
-            target: recipe.wish.target.clone(),
-            arguments: self.passed(request, recipe, &checked)?,
-            limits,
-            disk_bytes: self.bounds.disk_bytes,
-            no_cache: request.no_cache,
-            within: Duration::from_secs(self.bounds.seconds),
+        let secrets = secrets(request, recipe)?;
+        let engine = |error: EngineError| messages::engine(&error);
+        self.engine.clear_recipe(&request.app, request.no_cache).await.map_err(engine)?;
+        let bounds = (self.bounds, self.images.limits().memory_bytes);
+        let drive = Drive {
+            builder: self,
+            request,
+            path: &recipe.dockerfile,
+            checked: &checked,
+            context,
+            ignore: &files.ignore,
+            passed: self.passed(request, recipe, &checked)?,
+            follower: Follower::new(&recipe.dockerfile, &*log, bounds, secrets.values().cloned()),
+            secrets,
+            triggers,
+            began: Instant::now(),
+            images: vec![None; checked.stages.len()],
         };
-        let followed = self.follow(recipe, &checked, spec, memory_bytes, &*log);
-        tokio::select! {
-            followed = followed => followed?,
+        let made = tokio::select! {
+            made = drive.carry_out() => made?,
             // Dropping what is followed ends the build.
             full = self.bounds.broken(&*self.engine, place.sandbox()) => return Err(full),
-        }
+        };
+        self.engine.keep_recipe(&request.app, &made).await.map_err(engine)?;
         let image = self.take_recipe(request, recipe, terms).await?;
         Ok(RecipeBuilt { image })
     }
@@ -255,6 +260,7 @@ impl Builder {
             arguments: &arguments,
             target: recipe.wish.target.as_deref(),
             labels: &self.engine.recipe_labels(&request.app),
+            secrets: &recipe.wish.secrets.keys().cloned().collect::<BTreeSet<_>>(),
             base,
             platform: platform(),
         };
@@ -291,14 +297,15 @@ impl Builder {
         Ok(passed)
     }
 
-    /// Makes sure that the engine has an image, and that it asks for nothing that the Dockerfile may not.
+    /// Makes sure that the engine has an image, and that it asks for nothing that the Dockerfile may not. Whether it asks for
+    /// anything at all.
     async fn have(
         &self,
         path: &str,
         (line, full): (usize, &reference::Full),
         terms: Terms,
         log: &dyn BuildLog,
-    ) -> Result<(), BuildFailure> {
+    ) -> Result<bool, BuildFailure> {
         let reference = &full.text;
         let engine = |error: EngineError| messages::engine(&error);
         let mut found = self.engine.foreign_image(reference).await.map_err(engine)?;
@@ -317,7 +324,7 @@ impl Builder {
             }
         }
         let Some(image) = found else { return Err(texts::no_base(path, line, reference, "it is not there")) };
-        if image.labels.iter().any(|label| label.starts_with("hythe.")) {
+        if image.labels.keys().any(|label| label.starts_with("hythe.")) {
             return Err(texts::fault(path, &Fault::at(line, format!("{reference} is an image of the platform's own"))));
         }
         for instruction in &image.on_build {
@@ -328,78 +335,7 @@ impl Builder {
                 )
             })?;
         }
-        Ok(())
-    }
-
-    async fn follow(
-        &self,
-        recipe: &Recipe,
-        checked: &Checked,
-        spec: RecipeSpec,
-        memory_bytes: i64,
-        log: &dyn BuildLog,
-    ) -> Result<(), BuildFailure> {
-        let seconds = spec.within.as_secs();
-        let mut said = self.engine.build_recipe(spec).await.map_err(|error| messages::engine(&error))?;
-        let mut lines = Lines::new(log);
-        let mut evidence = VecDeque::new();
-        let mut partial: Vec<u8> = Vec::new();
-        let mut printed = 0u64;
-        let (mut now, mut pending) = (None::<&Step>, None::<&Step>);
-        let failed = loop {
-            let Some(next) = said.next().await else { break None };
-            if let (Some(step), false) = (pending, matches!(next, Ok(RecipeLine::Step(_)))) {
-                let cached = matches!(next, Ok(RecipeLine::Cached));
-                lines.push(format!("{}\n", texts::step(step, cached)).as_bytes(), Instant::now());
-                pending = None;
-            }
-            match next {
-                Ok(RecipeLine::Step(number)) => {
-                    if let Some(step) = pending.take() {
-                        lines.push(format!("{}\n", texts::step(step, false)).as_bytes(), Instant::now());
-                    }
-                    if !partial.is_empty() {
-                        lines.push(b"\n", Instant::now());
-                        partial.clear();
-                    }
-                    now = number.checked_sub(1).and_then(|at| checked.steps.get(at)?.as_ref());
-                    pending = now;
-                    evidence.clear();
-                }
-                Ok(RecipeLine::Cached) => {}
-                Ok(RecipeLine::Output(bytes)) => {
-                    printed = printed.saturating_add(bytes.len() as u64);
-                    if printed > self.bounds.output_bytes {
-                        return Err(messages::flooded(self.bounds.output_bytes));
-                    }
-                    lines.push(&bytes, Instant::now());
-                    for byte in bytes {
-                        match byte {
-                            b'\n' => keep(&mut evidence, &std::mem::take(&mut partial)),
-                            byte if partial.len() < 4000 => partial.push(byte),
-                            _ => {}
-                        }
-                    }
-                }
-                Err(fault) => break Some(fault),
-            }
-        };
-        keep(&mut evidence, &partial);
-        lines.finish(Instant::now());
-        let evidence: Vec<String> = evidence.into();
-        let path = &recipe.dockerfile;
-        match failed {
-            None => Ok(()),
-            Some(RecipeFault::Exit(code)) => Err(match now {
-                Some(step) => texts::exited(path, step, code, &evidence, memory_bytes),
-                None => texts::undone(path, None, &format!("a command ended with code {code}"), &evidence),
-            }),
-            Some(RecipeFault::Said(cause)) => Err(texts::undone(path, now, &cause, &evidence)),
-            Some(RecipeFault::Crowded) => Err(messages::too_many_processes(self.bounds.processes)),
-            Some(RecipeFault::Outgrown(size)) => Err(messages::outgrown(size, self.bounds.disk_bytes)),
-            Some(RecipeFault::TooLong) => Err(messages::timed_out(seconds)),
-            Some(RecipeFault::Engine(error)) => Err(messages::engine(&error)),
-        }
+        Ok(!image.on_build.is_empty())
     }
 
     async fn take_recipe(
@@ -455,15 +391,13 @@ fn arguments(request: &BuildRequest, recipe: &Recipe) -> Result<BTreeMap<String,
     recipe.wish.args.iter().map(value).collect()
 }
 
-fn keep(evidence: &mut VecDeque<String>, line: &[u8]) {
-    let line = clean(line);
-    if line.trim().is_empty() {
-        return;
-    }
-    if evidence.len() == EVIDENCE {
-        evidence.pop_front();
-    }
-    evidence.push_back(line);
+/// Values of the secrets that `app.json` names, by the names that the Dockerfile has for them.
+fn secrets(request: &BuildRequest, recipe: &Recipe) -> Result<BTreeMap<String, Secret<String>>, BuildFailure> {
+    let value = |(id, variable): (&String, &crate::base::model::VariableName)| {
+        let value = request.variables.get(variable.as_str());
+        value.map(|value| (id.clone(), value.clone())).ok_or_else(|| texts::no_secret(id, variable.as_str()))
+    };
+    recipe.wish.secrets.iter().map(value).collect()
 }
 
 fn platform() -> &'static str {

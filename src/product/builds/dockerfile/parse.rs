@@ -22,6 +22,19 @@ pub struct Instruction {
     pub rest: String,
     /// `ONBUILD` stood before it.
     pub on_build: bool,
+    /// What its `<<NAME` stand for, in their order.
+    pub heredocs: Vec<Heredoc>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heredoc {
+    pub name: String,
+    /// Its lines, without leading tabs where `<<-` says so.
+    pub text: String,
+    /// As a shell reads it: the lines as they stand, and the one that ends them.
+    pub raw: String,
+    /// `<<"NAME"`: nothing in it is put in.
+    pub quoted: bool,
 }
 
 impl Instruction {
@@ -99,7 +112,11 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, Fault> {
         if joined.len() > LONGEST {
             return Err(Fault::at(line, format!("has more than {LONGEST} bytes in one instruction")));
         }
-        instructions.push(instruction(line, joined, false)?);
+        let mut read = instruction(line, joined, false)?;
+        for heredoc in &mut read.heredocs {
+            fill(heredoc, line, lines.by_ref().map(|(_, line)| line))?;
+        }
+        instructions.push(read);
         if instructions.len() > MOST {
             return Err(Fault::at(line, format!("is too long: more than {MOST} instructions")));
         }
@@ -135,22 +152,52 @@ fn instruction(line: usize, text: &str, on_build: bool) -> Result<Instruction, F
     if rest.is_empty() && !(name == "CMD" || name == "ENTRYPOINT") {
         return Err(Fault::at(line, format!("{name} says nothing")));
     }
-    let heredoc = matches!(name.as_str(), "RUN" | "COPY" | "ADD") && rest.split_whitespace().any(is_heredoc);
-    if heredoc && !rest.starts_with('[') {
-        let fault =
-            Fault::at(line, format!("{name} with << (a here-document) is not understood by this engine's builder"));
-        return Err(
-            fault.remedy("Write the lines as one command with && and \\, or keep them in a file of the repository.")
-        );
+    let mut heredocs = Vec::new();
+    if matches!(name.as_str(), "RUN" | "COPY" | "ADD") && !rest.starts_with('[') {
+        heredocs.extend(rest.split_whitespace().filter_map(heredoc));
     }
-    Ok(Instruction { line, name, flags, rest: rest.to_owned(), on_build })
+    if on_build && !heredocs.is_empty() {
+        return Err(Fault::at(line, format!("ONBUILD {name} with << (a here-document) is refused")));
+    }
+    Ok(Instruction { line, name, flags, rest: rest.to_owned(), on_build, heredocs })
 }
 
 /// `<<EOF`, `<<-EOF`, `<<"EOF"`; not `<<<` and not a shift within `$((…))`.
-fn is_heredoc(word: &str) -> bool {
-    let Some(after) = word.strip_prefix("<<") else { return false };
-    let after = after.strip_prefix('-').unwrap_or(after);
-    after.trim_start_matches(['"', '\'']).starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+pub fn heredoc(word: &str) -> Option<Heredoc> {
+    let after = word.strip_prefix("<<")?;
+    let (tabs, after) = match after.strip_prefix('-') {
+        Some(after) => (true, after),
+        None => (false, after),
+    };
+    let name = after.trim_matches(['"', '\'']);
+    let well = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
+    let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    // Until it is filled, the text says whether tabs are taken away.
+    let text = if tabs { "\t" } else { "" }.to_owned();
+    (starts && name.bytes().all(well)).then(|| Heredoc {
+        name: name.to_owned(),
+        text,
+        raw: String::new(),
+        quoted: name.len() != after.len(),
+    })
+}
+
+fn fill<'a>(heredoc: &mut Heredoc, line: usize, lines: impl Iterator<Item = &'a str>) -> Result<(), Fault> {
+    let tabs = !std::mem::take(&mut heredoc.text).is_empty();
+    for raw in lines {
+        let text = if tabs { raw.trim_start_matches('\t') } else { raw };
+        heredoc.raw.push_str(raw);
+        heredoc.raw.push('\n');
+        if text == heredoc.name {
+            return Ok(());
+        }
+        heredoc.text.push_str(text);
+        heredoc.text.push('\n');
+        if heredoc.text.len() > LONGEST {
+            return Err(Fault::at(line, format!("has more than {LONGEST} bytes in one here-document")));
+        }
+    }
+    Err(Fault::at(line, format!("the here-document has no end: no line is {} alone", heredoc.name)))
 }
 
 fn is_blank_or_comment(line: &str) -> bool {
@@ -179,14 +226,26 @@ fn directives(text: &str) -> Result<(char, Option<String>), Fault> {
 
 /// `$NAME`, `${NAME}`, `${NAME:-word}` and `${NAME:+word}` by these values; others are empty, as the builder has it.
 pub fn expand(text: &str, values: &BTreeMap<String, String>, escape: char) -> String {
+    put_in(text, values, escape, false)
+}
+
+/// The same in the lines of a file: quotes stay, and so does an escape that stands before anything but `$`.
+pub fn fill_in(text: &str, values: &BTreeMap<String, String>, escape: char) -> String {
+    put_in(text, values, escape, true)
+}
+
+fn put_in(text: &str, values: &BTreeMap<String, String>, escape: char, raw: bool) -> String {
     let mut out = String::new();
     let mut characters = text.chars().peekable();
     while let Some(c) = characters.next() {
         if c == escape {
+            if raw && characters.peek() != Some(&'$') {
+                out.push(c);
+            }
             out.extend(characters.next());
             continue;
         }
-        if c == '"' || c == '\'' {
+        if !raw && (c == '"' || c == '\'') {
             continue;
         }
         if c != '$' {
@@ -255,7 +314,8 @@ mod tests {
     fn faults_name_their_line() {
         for (text, line, cause) in [
             ("FROM a\nRUNN x", 2, "unknown instruction \"RUNN\""),
-            ("FROM a\n\nRUN <<EOF\nx\nEOF", 3, "here-document"),
+            ("FROM a\n\nRUN <<EOF\nx\nEOF \n", 3, "no line is EOF alone"),
+            ("FROM a\nONBUILD RUN <<EOF\nx\nEOF", 2, "here-document"),
             ("FROM a\nCOPY", 2, "says nothing"),
             ("# escape=x\nFROM a", 1, "escape"),
             ("FROM a\nONBUILD FROM b", 2, "ONBUILD FROM"),
@@ -268,10 +328,24 @@ mod tests {
     }
 
     #[test]
+    fn here_documents_are_read_to_their_end() {
+        let text = "FROM a\nRUN python3 <<EOF && cat <<-'B' >/x\nFROM b\n# no comment\nEOF\n\tx $Y\n\tB\nUSER 1\n";
+        let parsed = parse(text.as_bytes()).unwrap();
+        let [_, run, user] = parsed.instructions.as_slice() else { panic!("{parsed:?}") };
+        assert_eq!((user.line, user.name.as_str()), (8, "USER"));
+        assert_eq!(run.rest, "python3 <<EOF && cat <<-'B' >/x");
+        let told: Vec<_> = run.heredocs.iter().map(|h| (h.name.as_str(), h.text.as_str(), h.quoted)).collect();
+        assert_eq!(told, [("EOF", "FROM b\n# no comment\n", false), ("B", "x $Y\n", true)]);
+        assert_eq!(run.heredocs[1].raw, "\tx $Y\n\tB\n");
+        assert!(heredoc("<<../x").is_none() && heredoc("<<<x").is_none() && heredoc("<<").is_none());
+    }
+
+    #[test]
     fn values_are_put_in_as_the_builder_does() {
         let values = BTreeMap::from([("A".to_owned(), "x".to_owned())]);
         let read = |text: &str| expand(text, &values, '\\');
         assert_eq!(read("$A/${A}:${B:-12}${A:+y}${B:+n}$B"), "x/x:12y");
+        assert_eq!(fill_in("a=\"$A\" \\$A \\n'${A}'\n", &values, '\\'), "a=\"x\" $A \\n'x'\n");
         assert_eq!(words(r#"a "b c"=d e\ f 'g"h'"#, '\\'), ["a", "b c=d", "e f", "g\"h"]);
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::StreamExt;
 
-use super::Images;
+use super::{Base, Images};
 use crate::base::model::ImageDigest;
 use crate::machinery::image::{AddedLayer, ImageSpec, Layer, LayerRules, Owner, assemble, inspect};
 use crate::machinery::runtime::{Channel, EngineError, ExecSpec, Privileges, SandboxSpec};
@@ -79,16 +79,22 @@ impl Images {
         Ok(image)
     }
 
+    /// As `with`, but only what is there already.
+    pub fn known_with(&self, packages: &BTreeSet<Ingredient>) -> Option<ImageDigest> {
+        let base = self.known_base()?;
+        if packages.is_empty() { Some(base.image) } else { self.recall(&self.recipe(&base, packages)) }
+    }
+
     /// The base with Debian packages.
     async fn installed(
         &self,
-        base: &ImageDigest,
+        base: &Base,
         packages: &BTreeSet<Ingredient>,
         log: &dyn BuildLog,
     ) -> Result<ImageDigest, BuildFailure> {
         let names: Vec<_> = packages.iter().filter_map(Ingredient::package).collect();
         if names.is_empty() {
-            return Ok(base.clone());
+            return Ok(base.image.clone());
         }
         let key = self.recipe(base, packages);
         let lock = self.lock(&key);
@@ -97,17 +103,12 @@ impl Images {
             return Ok(found);
         }
         log.line(&format!("-----> Preparing the image with {} (once)", names.join(", ")));
-        let layer = self.made_in_sandbox(base, &key, &Work::Install(names.clone())).await?;
-        self.keep(&key, base, layer, format!("packages {}", names.join(" "))).await
+        let layer = self.made_in_sandbox(&base.image, &key, &Work::Install(names.clone())).await?;
+        self.keep(&key, &base.image, layer, format!("packages {}", names.join(" "))).await
     }
 
     /// The layer that a buildpack prepares.
-    async fn prepared(
-        &self,
-        base: &ImageDigest,
-        buildpack: &Buildpack,
-        log: &dyn BuildLog,
-    ) -> Result<Layer, BuildFailure> {
+    async fn prepared(&self, base: &Base, buildpack: &Buildpack, log: &dyn BuildLog) -> Result<Layer, BuildFailure> {
         let key = self.prepared_key(base, buildpack);
         let lock = self.lock(&key);
         let _making = lock.lock().await;

@@ -2,8 +2,7 @@
 
 use super::{Copy, clean, copy};
 use crate::machinery::image::ImageError;
-use crate::product::builds::acquire::said;
-use crate::product::builds::export::Refused;
+use crate::product::builds::export::{Refused, chain};
 use crate::product::builds::order::OrderFault;
 use crate::product::builds::{BuildFailure, messages};
 
@@ -16,6 +15,15 @@ fn unusable(reference: &str, cause: &str) -> Copy {
         format!("the buildpack {reference} cannot be used"),
         format!("The buildpack {reference} cannot be used: {}.", clean(cause.as_bytes())),
     )
+}
+
+pub(in super::super) fn fetching(reference: &str) -> String {
+    format!("-----> Fetching the buildpack {}", clean(reference.as_bytes()))
+}
+
+/// `content`: the commit or digest that it is.
+pub(in super::super) fn pinned(content: &str, known: bool) -> String {
+    format!("       {content}{}", if known { ", as in the last build" } else { "" })
 }
 
 pub(in super::super) fn too_many_brought() -> BuildFailure {
@@ -39,14 +47,41 @@ pub(in super::super) fn descriptor_invalid(reference: &str, file: &str, cause: &
 pub(in super::super) fn not_brought(reference: &str, error: &Refused) -> BuildFailure {
     match error.is_disk_full() {
         true => messages::disk_full(),
-        false => unusable(reference, &format!("its files cannot be taken: {}", said(error))).remedy(WHERE).into(),
+        false => unusable(reference, &format!("its files cannot be taken: {}", chain(error))).remedy(WHERE).into(),
     }
 }
 
+/// Of a repository or a file elsewhere.
+pub(in super::super) fn unreached(reference: &str, cause: &str, temporary: bool) -> BuildFailure {
+    let copy = unusable(reference, cause).remedy(
+        "Check the address. What is not for everybody needs the names of the variables that hold its credentials, as in \
+         https://$TOKEN@HOST/REPOSITORY.git; private networks are for the operator to open (outbound.private).",
+    );
+    if temporary { copy.remedy("Push again when its server answers.").temporary().into() } else { copy.into() }
+}
+
+pub(in super::super) fn no_variable(reference: &str, name: &str) -> BuildFailure {
+    let name = clean(name.as_bytes());
+    unusable(reference, &format!("it names the variable {name} for its credentials, which is not set"))
+        .remedy(format!("Set it, then push again: hythe config:set {name}=…"))
+        .into()
+}
+
+pub(in super::super) fn other_content(reference: &str, digest: &str) -> BuildFailure {
+    unusable(reference, &format!("what its address gives now is {digest}"))
+        .remedy("Somebody has changed the file. If that is meant, write the new digest behind the address.")
+        .into()
+}
+
 pub(in super::super) fn not_fetched(reference: &str, error: &ImageError) -> BuildFailure {
-    let copy = unusable(reference, &format!("its image could not be fetched: {}", said(error)));
+    if error.is_disk_full() {
+        return messages::disk_full();
+    }
+    // The bound of an image that runs is another one.
+    let cause = chain(error).replace(" (registry.app_bytes)", "");
+    let copy = unusable(reference, &format!("its image could not be fetched: {cause}"));
     let temporary = matches!(error, ImageError::Registry { temporary: true, .. } | ImageError::Stream(_));
-    let copy = copy.remedy("Check the name and that the registry lets everybody read it; private networks are for the operator to open (outbound.private).");
+    let copy = copy.remedy("Check the name. What is not for everybody needs the names of the variables that hold its credentials: docker://$USER:$PASSWORD@HOST/NAME:TAG; private networks are for the operator to open (outbound.private).");
     if temporary { copy.remedy("Push again when the registry answers.").temporary().into() } else { copy.into() }
 }
 

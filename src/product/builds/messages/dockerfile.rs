@@ -75,6 +75,17 @@ pub(in super::super) fn no_variable(name: &str) -> BuildFailure {
     .into()
 }
 
+pub(in super::super) fn no_secret(id: &str, variable: &str) -> BuildFailure {
+    let (id, variable) = (clean(id.as_bytes()), clean(variable.as_bytes()));
+    copy(
+        format!("the build secret {id} has no value"),
+        format!("app.json takes the build secret {id} from the app's variable {variable}, which is not set."),
+    )
+    .remedy(format!("Set it: hythe config:set {variable}=…"))
+    .remedy("Or correct build.secrets in app.json.")
+    .into()
+}
+
 pub(in super::super) fn no_base(path: &str, line: usize, image: &str, cause: &str) -> BuildFailure {
     let path = clean(path.as_bytes());
     copy(

@@ -90,6 +90,19 @@ fn failures_of_the_platform() {
 }
 
 #[test]
+fn failures_of_a_dockerfile() {
+    let step =
+        || crate::product::builds::dockerfile::Step { line: 7, text: "RUN --mount=type=secret,id=npm npm ci".into() };
+    let failures = [
+        dockerfile::no_secret("npm", "NPM_TOKEN"),
+        dockerfile::no_variable("API_URL"),
+        dockerfile::exited("Dockerfile", &step(), 137, &["Killed".to_owned()], 2 << 30),
+        dockerfile::undone("Dockerfile", Some(&step()), "there is no /x to be mounted", &[]),
+    ];
+    insta::assert_snapshot!(failures.each_ref().map(shown).join("\n\n"));
+}
+
+#[test]
 fn who_waits_is_told_what_for() {
     let waits = [
         Wait::Line { before: 3 },

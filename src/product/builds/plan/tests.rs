@@ -117,5 +117,13 @@ fn a_plan_is_written_with_its_metadata() {
     let looks = BTreeMap::from([("a".to_owned(), Look { plan: plan.into(), ..Look::default() })]);
     let choice = choose(&groups(&["a"]), &looks, false).unwrap();
     let text = plan_text(entries_of(&choice.plan, "a"));
-    assert_eq!(text, "[[entries]]\nname = \"a\"\n\n[entries.metadata]\nroot = \"x\"\n");
+    assert_eq!(text, "[[entries]]\nname = \"a\"\n\n[entries.metadata]\nroot = \"x\"\nversion = \"1\"\n");
+}
+
+#[test]
+fn a_version_of_its_own_is_metadata() {
+    let read = |text: &str| toml::from_str::<Entry>(text).unwrap().metadata;
+    assert_eq!(read("name = \"a\"\nversion = \"1\"\n")["version"].as_str(), Some("1"));
+    assert_eq!(read("name = \"a\"\nversion = \"1\"\n[metadata]\nversion = \"2\"\n")["version"].as_str(), Some("2"));
+    assert!(read("name = \"a\"\n").is_empty());
 }

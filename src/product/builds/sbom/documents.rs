@@ -1,6 +1,8 @@
 //! The software bill of materials of one image as CycloneDX 1.5 and as SPDX 2.3, both JSON. The same image gives the same
 //! document: no time of asking, no random number is in it.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::machinery::image::{Ecosystem, Package};
@@ -15,18 +17,19 @@ pub struct Subject<'a> {
     pub created: &'a str,
 }
 
+/// CycloneDX inside an image: neither app nor time nor version of the platform is in it, so equal layers have equal bills.
+pub(super) fn bare<'a>(packages: impl IntoIterator<Item = &'a Package>) -> Value {
+    json!({
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.5",
+        "version": 1,
+        "metadata": { "tools": { "components": [{ "type": "application", "name": "hythe" }] } },
+        "components": components(packages),
+    })
+}
+
 /// <https://cyclonedx.org/docs/1.5/json/>
 pub fn cyclonedx<'a>(subject: &Subject<'_>, packages: impl IntoIterator<Item = &'a Package>) -> Value {
-    let component = |package: &Package| {
-        let url = url(package);
-        let mut component = json!({
-            "type": "library", "bom-ref": url, "name": package.name, "version": package.version, "purl": url,
-        });
-        if let Some(license) = &package.license {
-            component["licenses"] = json!([{ "license": { "name": license } }]);
-        }
-        component
-    };
     json!({
         "bomFormat": "CycloneDX",
         "specVersion": "1.5",
@@ -40,7 +43,7 @@ pub fn cyclonedx<'a>(subject: &Subject<'_>, packages: impl IntoIterator<Item = &
                 "hashes": [{ "alg": "SHA-256", "content": subject.image.trim_start_matches("sha256:") }],
             },
         },
-        "components": packages.into_iter().map(component).collect::<Vec<_>>(),
+        "components": components(packages),
     })
 }
 
@@ -81,12 +84,34 @@ pub fn spdx<'a>(subject: &Subject<'_>, packages: impl IntoIterator<Item = &'a Pa
         "name": format!("{} v{}", subject.app, subject.release),
         "documentNamespace": format!("urn:hythe:image:{image}"),
         "creationInfo": {
-            "created": subject.created,
+            "created": whole_seconds(subject.created),
             "creators": [format!("Tool: hythe-{}", env!("CARGO_PKG_VERSION"))],
         },
         "packages": all,
         "relationships": relations,
     })
+}
+
+/// SPDX knows no fractions of a second (2.3, "Created").
+fn whole_seconds(time: &str) -> String {
+    time.split_once('.').map_or_else(|| time.to_owned(), |(whole, _)| format!("{whole}Z"))
+}
+
+/// Each by one reference: copies of one package may differ in what they say of their license.
+fn components<'a>(packages: impl IntoIterator<Item = &'a Package>) -> Vec<Value> {
+    let mut seen = BTreeSet::new();
+    packages.into_iter().filter(|package| seen.insert(url(package))).map(component).collect()
+}
+
+fn component(package: &Package) -> Value {
+    let url = url(package);
+    let mut component = json!({
+        "type": "library", "bom-ref": url, "name": package.name, "version": package.version, "purl": url,
+    });
+    if let Some(license) = &package.license {
+        component["licenses"] = json!([{ "license": { "name": license } }]);
+    }
+    component
 }
 
 /// A package URL (<https://github.com/package-url/purl-spec>).
@@ -144,10 +169,18 @@ mod tests {
         );
     }
 
+    /// `bom-ref` is unique within a document (CycloneDX 1.5, JSON schema).
+    #[test]
+    fn one_package_with_two_licenses_is_one_component() {
+        let free = Package { license: None, ..package(Ecosystem::Npm, "a", "1") };
+        let both = [free, package(Ecosystem::Npm, "a", "1"), package(Ecosystem::Npm, "a", "2")];
+        assert_eq!(bare(&both)["components"].as_array().map(Vec::len), Some(2));
+    }
+
     #[test]
     fn both_documents_name_image_and_packages() {
         let image = format!("sha256:{}", "ab".repeat(32));
-        let subject = Subject { app: "shop", release: 7, image: &image, created: "2026-01-01T00:00:00Z" };
+        let subject = Subject { app: "shop", release: 7, image: &image, created: "2026-01-01T00:00:00.123Z" };
         let packages = [package(Ecosystem::Npm, "a", "1"), package(Ecosystem::Gem, "b", "2")];
         insta::assert_snapshot!(format!("{:#}\n\n{:#}", cyclonedx(&subject, &packages), spdx(&subject, &packages)));
     }

@@ -45,12 +45,22 @@ impl Builder {
         }
     }
 
-    fn packages_dir(&self) -> PathBuf {
+    pub(super) fn packages_dir(&self) -> PathBuf {
         self.caches.with_file_name("sbom")
     }
 }
 
-fn remembered(blobs: &BlobStore, dir: &Path, layer: &Digest) -> Result<LayerPackages, ImageError> {
+/// The bill of some layers, as text. Blocks.
+pub(super) fn of_layers(
+    blobs: &BlobStore,
+    dir: &Path,
+    layers: impl Iterator<Item = Digest>,
+) -> Result<Vec<u8>, ImageError> {
+    let found: Result<Vec<_>, _> = layers.map(|layer| remembered(blobs, dir, &layer)).collect();
+    Ok(documents::bare(&joined_packages(&found?)).to_string().into_bytes())
+}
+
+pub(super) fn remembered(blobs: &BlobStore, dir: &Path, layer: &Digest) -> Result<LayerPackages, ImageError> {
     let path = dir.join(format!("{READERS}-{}.json", layer.hex()));
     if let Some(known) = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok()) {
         return Ok(known);

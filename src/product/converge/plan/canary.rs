@@ -13,7 +13,7 @@ impl Planner<'_> {
     /// Number and percentage of the step whose replicas shall be there now; none where all of the rollout shall.
     pub(super) fn step(&self, processes: &[DesiredProcess], status: &EnvironmentStatus) -> Option<(u32, u8)> {
         let spec = &self.desired.environment.spec;
-        let Strategy::Canary { steps, .. } = &spec.strategy else { return None };
+        let Strategy::Canary { steps, .. } = spec.strategy_now() else { return None };
         let (rollout, live) = (self.desired.rollout(), status.live);
         // A restart tries nothing new.
         if self.is_exclusive() || spec.stopped || live == rollout || live == Generation::default() || self.is_restart()
@@ -71,7 +71,7 @@ impl Planner<'_> {
     }
 
     fn begun(&self, step: u32, percent: u8) -> Canary {
-        let strategy = &self.desired.environment.spec.strategy;
+        let strategy = self.desired.environment.spec.strategy_now();
         let steps = if let Strategy::Canary { steps, .. } = strategy { steps.len() } else { 0 };
         let hold = strategy.hold_seconds();
         Canary {

@@ -93,7 +93,7 @@ impl Planner<'_> {
     }
 
     pub(super) fn is_rolling(&self) -> bool {
-        self.desired.environment.spec.strategy == Strategy::Rolling && !self.is_exclusive()
+        *self.desired.environment.spec.strategy_now() == Strategy::Rolling && !self.is_exclusive()
     }
 
     /// A process type has a volume to itself: two rollouts never serve together.

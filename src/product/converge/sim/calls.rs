@@ -67,7 +67,7 @@ impl World {
             Order::Retire { workload, below } => What::Retire(workload, below),
             Order::Stop { replica } => What::Stop(replica),
             Order::Remove { replica } => What::Remove(replica),
-            Order::Probe { replica, vital, stop } => {
+            Order::Probe { replica, vital, stop, .. } => {
                 let span = if vital.standing.passed { 30_000 } else { 2_000 };
                 What::Ask { replica, vital, stop, until: now.plus_millis(span) }
             }

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::script::Nature;
 use crate::base::clock::Timestamp;
 use crate::base::model::{
-    App, Environment, EnvironmentSpec, EnvironmentState, EnvironmentStatus, Generation, Host, Id, Manifest, Mount,
-    Process, ProcessName, Release, ReleaseId, ReleaseKind,
+    App, DomainName, Environment, EnvironmentSpec, EnvironmentState, EnvironmentStatus, Generation, Id, Manifest,
+    Mount, Process, ProcessName, Release, ReleaseId, ReleaseKind,
 };
 use crate::product::converge::desired::Desired;
 
@@ -14,7 +14,7 @@ use crate::product::converge::desired::Desired;
 pub struct Place {
     pub number: usize,
     pub app: App,
-    pub host: Host,
+    pub host: DomainName,
     pub exists: bool,
     pub environment: Environment,
     pub releases: Vec<(Release, Nature)>,

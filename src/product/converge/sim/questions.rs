@@ -1,5 +1,7 @@
 //! Asking replicas their checks, as `asking` does, with the real `Vital`: what the replica answers is of its nature.
 
+use std::collections::BTreeSet;
+
 use super::calls::{Call, Step, What};
 use super::world::World;
 use crate::base::model::{Check, CheckKind};
@@ -11,7 +13,7 @@ impl World {
         let now = self.steady();
         let Some(call) = self.platform.as_ref().and_then(|p| p.calls.get(&number)) else { return };
         let What::Ask { vital, until, stop, .. } = &call.what else { return };
-        match vital.next_due().filter(|_| !vital.is_settled() && !stop.is_cancelled()) {
+        match vital.next_due(&BTreeSet::new()).filter(|_| !vital.is_settled() && !stop.is_cancelled()) {
             Some(due) => {
                 let wait = due.min(*until).since(now).max(0) + 1;
                 self.step_in(wait, number, Step::Ask);

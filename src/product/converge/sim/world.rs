@@ -215,7 +215,9 @@ impl World {
         // The proxy serves the last table before the engine is asked; its upstreams are new ones.
         let routes: BTreeMap<_, _> =
             self.saved.routes().map(|(host, target)| (host.to_string(), (host.clone(), Arc::clone(target)))).collect();
-        let anew = |all: &[Arc<Upstream>]| all.iter().map(|u| Upstream::new(u.address(), u.replica())).collect();
+        let anew = |all: &[Arc<Upstream>]| {
+            all.iter().map(|u| Upstream::speaking(u.protocol(), u.address(), u.replica())).collect()
+        };
         let fresh = |target: &Target| Target {
             app: target.app.clone(),
             upstreams: anew(&target.upstreams),
@@ -223,6 +225,8 @@ impl World {
             state: target.state,
             bell: Arc::clone(&target.bell),
             meter: Arc::clone(&target.meter),
+            rules: target.rules.clone(),
+            https: target.https,
         };
         let routes = routes.into_values().map(|(host, target)| (host, Arc::new(fresh(&target))));
         self.platform = Some(Platform::new(Arc::new(RouteTable::new(None, routes)), self.set));

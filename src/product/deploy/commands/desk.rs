@@ -12,6 +12,7 @@ use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::base::error::{Error, Result};
 use crate::base::model::{CommandId, Environment, Exit, ProcessName, ReplicaState, Signal, Window};
@@ -24,6 +25,8 @@ pub struct Desk {
     pub(super) wake: Notify,
     /// Somebody changed a schedule.
     cron: Notify,
+    /// Who is about to have a command in hand, until it is made.
+    making: TaskTracker,
     /// Replicas that are entered at once, one permit each.
     entries: Arc<Semaphore>,
     /// Last words to what was entered, after whoever entered has left.
@@ -31,6 +34,8 @@ pub struct Desk {
 }
 
 const MOST_ENTRIES: usize = 200;
+/// How long a desk that closes waits for an engine that makes what was asked for.
+const LAST_ONES: Duration = Duration::from_secs(10);
 
 #[derive(Clone)]
 pub(in crate::product::deploy) struct Machine {
@@ -110,6 +115,7 @@ impl Desk {
             held: Mutex::default(),
             wake: Notify::new(),
             cron: Notify::new(),
+            making: TaskTracker::new(),
             entries: Arc::new(Semaphore::new(MOST_ENTRIES)),
             leaving: TaskTracker::new(),
         }
@@ -142,13 +148,37 @@ impl Desk {
         Hold::Command { desk: Arc::clone(self), id: id.clone() }
     }
 
-    pub(super) async fn run(&self, hold: Hold, spec: &CommandSpec, window: Option<Window>) -> Result<Session> {
-        let machine = self.machine()?;
-        let mut attached = machine.engine.run_attached(spec, window).await;
-        if attached.is_err() && machine.fetched(spec).await? {
-            attached = machine.engine.run_attached(spec, window).await;
+    /// Ask before the command has a row, and keep it until it is there or its failure is noted: a desk that closes waits.
+    pub(super) fn opening(&self) -> Result<TaskTrackerToken> {
+        let token = self.making.token();
+        if self.making.is_closed() {
+            return Err(Error::unavailable(
+                "the platform is stopping; try again when it is back",
+                "the desk is closed",
+            ));
         }
-        Ok(Session::new(attached.map_err(refused)?, hold))
+        Ok(token)
+    }
+
+    /// From now on nothing is put into anybody's hands. Returns when what is being made is there, or has failed.
+    pub(super) async fn close(&self) {
+        self.making.close();
+        if tokio::time::timeout(LAST_ONES, self.making.wait()).await.is_err() {
+            tracing::warn!("the engine does not answer; a command that it still makes is for the next start to end");
+        }
+    }
+
+    /// Made to its end, whoever leaves meanwhile: then it is let go of as soon as it is there, and not left half made.
+    pub(super) async fn run(&self, hold: Hold, spec: CommandSpec, window: Option<Window>) -> Result<Session> {
+        let machine = self.machine()?.clone();
+        let made = self.making.spawn(async move {
+            let mut attached = machine.engine.run_attached(&spec, window).await;
+            if attached.is_err() && machine.fetched(&spec).await? {
+                attached = machine.engine.run_attached(&spec, window).await;
+            }
+            Ok(Session::new(attached.map_err(refused)?, hold))
+        });
+        made.await.map_err(Error::internal)?
     }
 
     /// The newest running replica of that name, of the live rollout if it can be.

@@ -53,8 +53,8 @@ impl CommandKeeper {
         Ok(Self { ctx, machine, busy: Arc::default(), tasks: JoinSet::new(), shutdown })
     }
 
-    /// Keeps until told to stop. Then commands whose streams somebody held are ended, for the connection ends with the
-    /// server; all others go on running, and whoever keeps next finds them.
+    /// Keeps until told to stop. Then commands whose streams somebody held are ended, those included that are being made,
+    /// for the connection ends with the server; all others go on running, and whoever keeps next finds them.
     pub async fn run(mut self, shutdown: CancellationToken) {
         self.shutdown = shutdown.clone();
         loop {
@@ -68,6 +68,7 @@ impl CommandKeeper {
                 () = tokio::time::sleep(TIMER) => {}
             }
         }
+        self.ctx.desk.close().await;
         if let Err(error) = self.close().await {
             tracing::warn!(error = error.for_log(), "interactive commands are left for the next start to end");
         }

@@ -32,8 +32,8 @@ pub use crate::machinery::runtime::Control;
 pub use desk::{Desk, Piece, Session};
 pub use keeper::CommandKeeper;
 use keeper::LEASE_MILLIS;
-pub(super) use steps::{after, before};
-pub(super) use words::{of_foreign_line, of_line};
+pub(super) use steps::{after, before, end};
+pub(super) use words::{of_foreign_line, of_line, shown};
 use work::Ended;
 
 /// Commands of an environment that run or wait at once, those of deployments apart.
@@ -86,6 +86,7 @@ pub async fn open_command(
 ) -> Result<Session> {
     actor.may(Action::Deploy, &app.into())?;
     check(new)?;
+    let _opening = ctx.desk.opening()?;
     let mut tx = ctx.store.begin().await?;
     let release = live(&mut tx, environment).await?;
     let process = words::typed(&new.words, &release.processes);
@@ -104,7 +105,7 @@ pub async fn open_command(
     }
     let spec = work::spec_of(ctx, &command, app, &release, variables);
     tracing::info!(command.id = %command.id, app.name = %app.name, user.id = %actor.user.id, "command opened");
-    match ctx.desk.run(place, &spec, new.window).await {
+    match ctx.desk.run(place, spec, new.window).await {
         Ok(session) => Ok(session),
         Err(error) => {
             keeper::note(ctx, &command, &Ended::failed(error.public.clone()), ctx.now()).await?;

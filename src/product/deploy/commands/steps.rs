@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::desk::refused;
 use super::keeper::note;
 use super::work::{self, Ended};
 use crate::base::error::{Error, Kind, Result};
@@ -55,6 +56,17 @@ pub async fn after(ctx: &Ctx, deployment: &DeploymentId, cx: &StepContext) -> Re
         Err(other) => return Err(other),
     }
     Ok(Value::Null)
+}
+
+/// Ends what a deployment that failed may have left running.
+pub async fn end(ctx: &Ctx, deployment: &DeploymentId, reason: &str) -> Result<()> {
+    let all = store::commands::of_deployment(&mut ctx.store.read().await?, deployment).await?;
+    for command in all.into_iter().filter(|command| !command.state.is_final()) {
+        let grace = ctx.config.runtime.grace_seconds;
+        ctx.desk.machine()?.engine.end_command(&command.id, grace).await.map_err(refused)?;
+        note(ctx, &command, &Ended::failed(reason), ctx.now()).await?;
+    }
+    Ok(())
 }
 
 fn line(text: &str) -> Process {

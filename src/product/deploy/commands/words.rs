@@ -19,7 +19,7 @@ pub fn of_foreign_line(line: &str) -> Vec<String> {
 pub fn shown(command: &[String]) -> String {
     match command {
         [_, flag, line] if flag == "-c" => line.clone(),
-        words => words.join(" "),
+        words => shlex::try_join(words.iter().map(String::as_str)).unwrap_or_default(),
     }
 }
 

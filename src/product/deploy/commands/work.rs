@@ -97,7 +97,8 @@ async fn surroundings(ctx: &Ctx, command: &Command) -> Result<Option<(App, Envir
     Ok(app.map(|app| (app, environment, release)))
 }
 
-/// None when `cancel` came first: the command goes on, and who calls again finds it.
+/// None when `cancel` came first: the command goes on, and who calls again finds it. A start that is under way is not
+/// broken off by it, so that what is in the engine runs.
 pub(super) async fn carry_out(
     ctx: &Ctx,
     machine: &Machine,
@@ -111,40 +112,54 @@ pub(super) async fn carry_out(
     };
     let spent = command.started_at.map_or(0, |at| ctx.now().since(at)).max(0).unsigned_abs();
     let over = tokio::time::sleep(limit.saturating_sub(Duration::from_millis(spent)));
-    let ended = tokio::select! {
-        () = cancel.cancelled() => return Ok(None),
-        ended = attend(ctx, machine, &spec, on_line) => ended?,
+    tokio::select! {
+        ended = attend(ctx, machine, &spec, cancel, on_line) => ended,
         () = over => {
             let grace = ctx.config.runtime.grace_seconds;
             machine.engine.end_command(&spec.id, grace).await.map_err(refused)?;
-            Ended::failed(format!("it was ended after {} s, the time that it may take", limit.as_secs()))
-        }
-    };
-    Ok(Some(ended))
-}
-
-/// From its start, or from wherever it is found, to its end.
-async fn attend(ctx: &Ctx, machine: &Machine, spec: &CommandSpec, on_line: impl Fn(&str)) -> Result<Ended> {
-    let log = LogName::command(&spec.id);
-    loop {
-        let mut started = machine.engine.run(spec).await;
-        if started.as_ref().is_err_and(|fault| !fault.is_temporary()) && machine.fetched(spec).await? {
-            started = machine.engine.run(spec).await;
-        }
-        let followed = match started {
-            Ok(_) => follow(ctx, machine, spec, &log, &on_line).await?,
-            Err(fault) => Err(fault),
-        };
-        match followed {
-            Ok(exit) => return Ok(Ended::of(exit)),
-            Err(EngineError::NotFound { .. }) => return Ok(Ended::failed("it was ended from outside")),
-            Err(fault) if fault.is_temporary() => tokio::time::sleep(PAUSE).await,
-            Err(EngineError::Refused { source, .. }) => {
-                return Ok(Ended::failed(format!("it could not be started: {source}")));
-            }
-            Err(fault) => return Err(Error::internal(fault)),
+            Ok(Some(Ended::failed(format!("it was ended after {} s, the time that it may take", limit.as_secs()))))
         }
     }
+}
+
+/// From its start, or from wherever it is found, to its end; None as for `carry_out`.
+async fn attend(
+    ctx: &Ctx,
+    machine: &Machine,
+    spec: &CommandSpec,
+    cancel: &CancellationToken,
+    on_line: impl Fn(&str),
+) -> Result<Option<Ended>> {
+    let log = LogName::command(&spec.id);
+    while !cancel.is_cancelled() {
+        let mut started = machine.engine.run(spec).await;
+        if started.as_ref().is_err_and(|fault| !fault.is_temporary()) {
+            let Some(fetched) = cancel.run_until_cancelled(machine.fetched(spec)).await else { break };
+            if fetched? {
+                started = machine.engine.run(spec).await;
+            }
+        }
+        let followed = match started {
+            Ok(_) => {
+                let following = follow(ctx, machine, spec, &log, &on_line);
+                let Some(followed) = cancel.run_until_cancelled(following).await else { break };
+                followed?
+            }
+            Err(fault) => Err(fault),
+        };
+        let ended = match followed {
+            Ok(exit) => Ended::of(exit),
+            Err(EngineError::NotFound { .. }) => Ended::failed("it was ended from outside"),
+            Err(fault) if fault.is_temporary() => {
+                cancel.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
+                continue;
+            }
+            Err(EngineError::Refused { source, .. }) => Ended::failed(format!("it could not be started: {source}")),
+            Err(fault) => return Err(Error::internal(fault)),
+        };
+        return Ok(Some(ended));
+    }
+    Ok(None)
 }
 
 async fn follow(

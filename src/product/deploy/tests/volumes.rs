@@ -89,7 +89,7 @@ pub(super) async fn person(tx: &mut store::Tx, app: &App, called: &str, scope: M
     store::users::insert(tx, &user).await.expect("user");
     let membership = Membership { id: Id::fresh(), user_id: user.id.clone(), scope, role };
     store::memberships::insert(tx, &membership).await.expect("membership");
-    Actor { user, memberships: vec![membership] }
+    Actor { user, memberships: vec![membership], bound: None }
 }
 
 #[tokio::test]

@@ -40,7 +40,11 @@ async fn a_membership_reaches_its_place_and_all_below_and_shows_what_it_lies_in(
         let at_shop = w.member(&mut tx, "sham", MembershipScope::App(w.shop.id.clone())).await;
         let nowhere = Scope::User(w.user(&mut tx, "norman").await.id);
         let gone = Scope::User(UserId::fresh());
-        let cases: [(&Scope, &[&str], &[&str]); 6] = [
+        let one = Scope::App(w.blog.id.clone());
+        let no_more = Scope::App(crate::base::model::AppId::fresh());
+        let cases: [(&Scope, &[&str], &[&str]); 8] = [
+            (&one, &["blog"], &["north", "blue"]),
+            (&no_more, &[], &[]),
             (&Scope::Platform, &["shop", "blog", "other shop"], &["north", "south", "red", "blue", "green"]),
             (&at_north, &["shop", "blog"], &["north", "red", "blue"]),
             (&at_blue, &["blog"], &["north", "blue"]),

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use super::variables::SealedVariables;
 use super::*;
-use crate::base::model::{Canary, Guidance, Manifest, Scaling, Strategy};
+use crate::base::model::{Canary, Guidance, Https, Manifest, Once, Scaling, Strategy, Traffic};
 
 const ALL: Scope = Scope::Platform;
 
@@ -122,6 +122,9 @@ async fn an_environments_spec_is_guarded_by_its_generation() {
             mounts: mounts(),
             scaling: BTreeMap::from([(name("web"), SCALING)]),
             strategy: Strategy::Canary { steps: vec![10, 50], hold_seconds: Some(60) },
+            once: Some(Once { rollout: Generation(4), strategy: Strategy::Rolling }),
+            https: Https { redirect: Some(true), hsts_seconds: Some(60) },
+            traffic: Traffic { maintenance: true, cors: vec!["*".into()], ..Traffic::default() },
             guidance: Some(Guidance { rollout: Generation(4), steps: 1, aborted: false }),
             buildpacks: vec!["./mine".parse().expect("reference")],
         };
@@ -339,6 +342,7 @@ async fn a_deployment_rolls_out_from_its_release_to_its_end_or_that_of_its_job()
             payload: serde_json::Value::Null,
             state: JobState::Queued,
             reason: None,
+            called_off: None,
             created_at: at(1),
             finished_at: None,
         };
@@ -365,7 +369,7 @@ async fn an_environment_goes_with_what_is_its_own_and_only_for_those_who_see_it(
             (environment(&mut tx, &world.shop, "production").await, environment(&mut tx, &world.shop, "staging").await);
         delivered(&mut tx, &kept).await;
         let (build, ..) = delivered(&mut tx, &gone).await;
-        let host: Host = name("staging--shop.example.com");
+        let host: DomainName = name("staging--shop.example.com");
         let route =
             Route { id: RouteId::fresh(), environment_id: gone.id.clone(), host: host.clone(), created_at: at(1) };
         routes::insert(&mut tx, &route).await.expect("route");

@@ -13,6 +13,7 @@ async fn queued(tx: &mut Tx, subject: &str, created: i64) -> JobId {
         payload: json!({ "commit": "c", "quote": "'\"\u{0}" }),
         state: JobState::Queued,
         reason: None,
+        called_off: None,
         created_at: at(created),
         finished_at: None,
     };

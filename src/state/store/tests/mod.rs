@@ -4,12 +4,14 @@
 mod access;
 mod commands;
 mod delivery;
+mod domains;
 mod drains;
 mod events;
 mod failures;
 mod images;
 mod leases;
 mod metrics;
+mod orders;
 mod schema;
 mod tenancy;
 mod volumes;

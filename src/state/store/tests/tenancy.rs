@@ -43,6 +43,7 @@ async fn users_keys_tokens_and_memberships() {
             created_at: at(1),
             expires_at: Some(at(9)),
             last_used_at: None,
+            grant: Some(Grant { app: world.shop.id.clone(), app_name: world.shop.name.clone(), role: Role::Viewer }),
         };
         tokens::insert(&mut tx, &token, "hash").await.expect("token");
         tokens::touch(&mut tx, &token.id, at(5)).await.expect("touch");
