@@ -6,6 +6,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use hyper::client::conn::http2::{self, SendRequest};
@@ -53,11 +54,12 @@ trait Room: Send + Sync {
     fn most(&self) -> usize;
 }
 
-type Connection<S> = http2::Connection<TokioIo<S>, Upload, TokioExecutor>;
+/// None once it has ended: what is asked of it behind its end would otherwise wait there for ever.
+type Driven<S> = Option<http2::Connection<TokioIo<S>, Upload, TokioExecutor>>;
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Room for Mutex<Connection<S>> {
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Room for Mutex<Driven<S>> {
     fn most(&self) -> usize {
-        locked(self).current_max_send_streams().min(MOST_STREAMS)
+        locked(self).as_ref().map_or(0, |connection| connection.current_max_send_streams().min(MOST_STREAMS))
     }
 }
 
@@ -87,12 +89,18 @@ impl Channel {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(io::Error::other)?;
-        let connection = Arc::new(Mutex::new(connection));
+        let connection = Arc::new(Mutex::new(Some(connection)));
         let driven = Arc::clone(&connection);
         Handle::current().spawn(async move {
-            if let Err(error) = poll_fn(|cx| Pin::new(&mut *locked(&driven)).poll(cx)).await {
+            let poll = |cx: &mut Context<'_>| match &mut *locked(&driven) {
+                Some(connection) => Pin::new(connection).poll(cx),
+                None => Poll::Ready(Ok(())),
+            };
+            if let Err(error) = poll_fn(poll).await {
                 tracing::debug!(%error, "a connection to an upstream broke");
             }
+            let ended = locked(&driven).take();
+            drop(ended);
         });
         Ok(Arc::new(Self {
             sender,
@@ -108,6 +116,10 @@ impl Channel {
     /// Takes further requests, as far as is known here.
     pub(super) fn is_open(&self) -> bool {
         !self.spent.load(Relaxed) && !self.sender.is_closed()
+    }
+
+    pub(super) fn is_sealed(&self) -> bool {
+        self.scheme == Scheme::HTTPS
     }
 
     pub(super) fn is_idle(&self) -> bool {

@@ -29,6 +29,8 @@ pub(super) enum Link {
 pub(super) struct Own {
     sender: SendRequest<Upload>,
     connection: Option<Connection>,
+    /// Inside TLS.
+    is_sealed: bool,
     reused: bool,
     rests_since: Instant,
 }
@@ -37,7 +39,8 @@ pub(super) type Sent = hyper::Response<Incoming>;
 pub(super) type SendError = hyper::client::conn::TrySendError<Request<Upload>>;
 
 impl Link {
-    pub(super) async fn over<S>(stream: S) -> io::Result<Box<Self>>
+    /// `is_sealed`: the stream is one of TLS.
+    pub(super) async fn over<S>(stream: S, is_sealed: bool) -> io::Result<Box<Self>>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -49,7 +52,8 @@ impl Link {
             .map_err(io::Error::other)?;
         let connection: Connection = Box::pin(connection.with_upgrades());
         let connection = Some(connection);
-        Ok(Box::new(Self::Own(Own { sender, connection, reused: false, rests_since: Instant::now() })))
+        let (reused, rests_since) = (false, Instant::now());
+        Ok(Box::new(Self::Own(Own { sender, connection, is_sealed, reused, rests_since })))
     }
 
     /// The connection has served a request before: the other side may just have closed it.
@@ -87,6 +91,14 @@ impl Link {
     pub(super) fn is_usable(&mut self) -> bool {
         match self {
             Self::Own(own) => own.is_usable(),
+            Self::Shared(_) => false,
+        }
+    }
+
+    /// A connection of its own, inside TLS or not.
+    pub(super) fn is_own(&self, sealed: bool) -> bool {
+        match self {
+            Self::Own(own) => own.is_sealed == sealed,
             Self::Shared(_) => false,
         }
     }

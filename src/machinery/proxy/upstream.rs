@@ -274,7 +274,7 @@ impl Upstream {
             keep_alive(&stream)?;
         }
         match protocol {
-            Protocol::Http1 => Link::over(stream).await,
+            Protocol::Http1 => Link::over(stream, false).await,
             Protocol::H2c => Ok(self.share(Channel::open(stream, Scheme::HTTP).await?)),
             Protocol::Https => {
                 let stream = private::connect(stream, self.address, shares).await?;
@@ -284,7 +284,7 @@ impl Upstream {
                 if shares {
                     self.is_single.store(true, Ordering::Relaxed);
                 }
-                Link::over(stream).await
+                Link::over(stream, true).await
             }
         }
     }
@@ -292,10 +292,19 @@ impl Upstream {
     fn share(&self, channel: Arc<Channel>) -> Box<Link> {
         let mut channels = self.channels();
         let lane = Box::new(Link::Shared(Lane::squeezed(&channel)));
-        if !self.is_retired() {
+        if !self.is_retired() && self.shares(channel.is_sealed()) {
             channels.push(channel);
         }
         lane
+    }
+
+    /// What it speaks is in shared connections, inside TLS or not.
+    fn shares(&self, sealed: bool) -> bool {
+        match self.protocol() {
+            Protocol::Http1 => false,
+            Protocol::H2c => !sealed,
+            Protocol::Https => sealed,
+        }
     }
 
     /// In the first connection that has room; `crowded`: else in the one with the fewest requests.
@@ -330,7 +339,9 @@ impl Upstream {
     pub(super) fn give_back(&self, mut link: Box<Link>) {
         link.rests();
         let mut idle = self.idle();
-        if idle.len() < MOST_IDLE && !self.is_retired() {
+        // What it speaks may have changed while the request was inside.
+        let serves = link.is_own(self.protocol() == Protocol::Https);
+        if serves && idle.len() < MOST_IDLE && !self.is_retired() {
             idle.push(link);
         }
     }

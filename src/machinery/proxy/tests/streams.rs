@@ -522,6 +522,33 @@ async fn who_speaks_something_else_from_now_on_is_spoken_to_so() {
 }
 
 #[tokio::test]
+async fn a_connection_that_was_taken_in_clear_is_not_taken_for_one_in_tls() {
+    let (asked, gate) = (CancellationToken::new(), CancellationToken::new());
+    let (told, opens) = (asked.clone(), gate.clone());
+    let old = Backend::start(move |mut stream, _| {
+        let (told, opens) = (told.clone(), opens.clone());
+        async move {
+            while stream.read_buf(&mut Vec::with_capacity(4096)).await.is_ok_and(|read| read > 0) {
+                told.cancel();
+                opens.cancelled().await;
+                let _ = stream.write_all(ok("one").as_bytes()).await;
+            }
+        }
+    })
+    .await;
+    let upstream = old.upstream();
+    let bench = Bench::shop(vec![Arc::clone(&upstream)]).await;
+    let (answer, ()) = tokio::join!(bench.get("shop.test"), async {
+        asked.cancelled().await;
+        upstream.speak(Protocol::Https);
+        gate.cancel();
+    });
+    assert_eq!(body(&answer), "one");
+    until(|| upstream.in_flight() == 0).await;
+    assert_eq!(status(&bench.get("shop.test").await), 502, "nobody there speaks it");
+}
+
+#[tokio::test]
 async fn a_connection_that_says_nothing_to_anybody_is_left_for_another() {
     let turns = Arc::new(AtomicUsize::new(0));
     let backend = Backend::start(move |stream, _| {
@@ -543,6 +570,37 @@ async fn a_connection_that_says_nothing_to_anybody_is_left_for_another() {
     let answer = bench.get("shop.test").await;
     assert!(status(&answer) == 200 && answer.contains("well"), "{answer}");
     assert_eq!(backend.connections(), 2);
+}
+
+/// By a word, in the middle of one, and by garbage: the next request is for another connection, one that cannot be repeated too.
+#[tokio::test]
+async fn a_connection_that_ended_while_it_rested_is_not_used_again() {
+    const GOES_AWAY: &[u8] = b"\0\0\x08\x07\0\0\0\0\0\0\0\0\x01\0\0\0\0";
+    for last in [GOES_AWAY, b"", b"\0\0\x08", b"HTTP/1.1 400 Bad Request\r\n\r\n"] {
+        let (turns, ended) = (Arc::new(AtomicUsize::new(0)), CancellationToken::new());
+        let told = ended.clone();
+        let backend = Backend::start(move |stream, _| {
+            let (turn, told) = (turns.fetch_add(1, Ordering::SeqCst), told.clone());
+            async move {
+                if turn > 0 {
+                    return serve(stream, 100, echo).await;
+                }
+                let mut frames = Frames::new(stream).await;
+                let stream = frames.request().await.expect("a request");
+                frames.write(HEADERS, 0x5, stream, &[0x88]).await;
+                let _ = frames.0.write_all(last).await;
+                frames.end().await;
+                told.cancel();
+            }
+        })
+        .await;
+        let bench = shop(&backend).await;
+        assert_eq!(status(&bench.get("shop.test").await), 200);
+        soon(ended.cancelled()).await;
+        let (code, text) = posted(&bench, "again").await;
+        assert_eq!((code, text.as_str()), (200, "again"), "{last:?}");
+        assert_eq!(backend.connections(), 2);
+    }
 }
 
 #[tokio::test]
