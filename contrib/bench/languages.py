@@ -312,4 +312,27 @@ CMD ["java", "-jar", "/app.jar"]
         put(dir, "src/app/Greeting.java", f"package app;\n\nfinal class Greeting {{\n    static final String TEXT = \"{marker}\";\n}}\n")
 
 
-LANGUAGES = {language.name: language() for language in (Node, Python, Go, Rust, Ruby, Php, Java)}
+class Static(Language):
+    name = "static"
+    tools = f"FROM BASE AS runtime\n{apt('nginx-light')}FROM runtime AS tools\n"
+    dockerfile = """FROM TOOLS AS build
+WORKDIR /site
+COPY . .
+RUN find . -type f \\( -name '*.html' -o -name '*.js' -o -name '*.css' \\) -size +1k -exec gzip -9k {} +
+FROM RUNTIME
+COPY --from=build /site /var/www/html
+CMD ["nginx", "-g", "daemon off;"]
+"""
+
+    def write(self, dir):
+        pages(dir)
+        for n in range(PART):
+            put(dir, f"js/part{n}.js", "".join(f"export const at{m} = () => [{n}, {m}];\n" for m in range(100)))
+            put(dir, f"css/part{n}.css", "".join(f".c{n}-{m} {{ margin: {m}px }}\n" for m in range(100)))
+        self.change(dir, "v0")
+
+    def change(self, dir, marker):
+        put(dir, "index.html", f"<!doctype html>\n<title>Sample</title>\n<p>{marker}</p>\n")
+
+
+LANGUAGES = {language.name: language() for language in (Node, Python, Go, Rust, Ruby, Php, Java, Static)}
