@@ -18,7 +18,7 @@ use crate::base::clock::{Clock, SystemClock};
 use crate::base::config::Config;
 use crate::base::model::Host;
 use crate::edges::client::Transport;
-use crate::edges::{api, cli, registry, ssh};
+use crate::edges::{api, cli, git, registry, ssh};
 use crate::machinery::git::Repositories;
 use crate::machinery::image::BlobStore;
 use crate::machinery::outbound::Guard;
@@ -164,8 +164,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     );
 
     let registry = registry::Registry::new(ctx.clone(), blobs);
-    let api_router = api::router(ctx.clone()).merge(registry.router());
-    let warm: ssh::Warm = {
+    let warm: git::Warm = {
         let builder = Arc::clone(&builder);
         let tasks = TaskTracker::new();
         Arc::new(move |app| {
@@ -173,7 +172,10 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
             tasks.spawn(async move { builder.warm(&app).await });
         })
     };
-    let ssh = ssh::SshServer::new(ctx.clone(), Arc::clone(&repositories), verbs(&api_router), warm, host_key);
+    let (held, stopping) = (Arc::clone(&repositories), edges.child_token());
+    let git = git::Git { ctx: ctx.clone(), repositories: held, warm, stopping };
+    let api_router = api::router(ctx.clone()).merge(registry.router()).merge(git::router(git.clone()));
+    let ssh = ssh::SshServer::new(git, verbs(&api_router), host_key);
     let access = config.logs.access.then(|| Arc::new(AccessBook::new(insight::BOOK)));
     let settings = ProxySettings {
         public_port: config.http.public_port,

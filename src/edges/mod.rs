@@ -3,5 +3,7 @@
 pub mod api;
 pub mod cli;
 pub mod client;
+pub mod credentials;
+pub mod git;
 pub mod registry;
 pub mod ssh;

@@ -25,6 +25,7 @@ mod registry_push;
 mod scaling;
 mod settings;
 mod sizes;
+mod smart_http;
 mod sources;
 mod strategies;
 mod surroundings;

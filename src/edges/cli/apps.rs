@@ -145,8 +145,9 @@ pub(super) async fn open(s: &mut Session, word: &AppWord) -> Result<()> {
     }
 }
 
-pub(super) async fn git_remote(s: &mut Session, word: &AppWord, name: &str) -> Result<()> {
-    let url = s.client.app(&s.app_word(word)?).await?.app.git_url;
+pub(super) async fn git_remote(s: &mut Session, word: &AppWord, name: &str, https: bool) -> Result<()> {
+    let app = s.client.app(&s.app_word(word)?).await?.app;
+    let url = if https { app.git_http_url } else { app.git_url };
     let Some(near) = &s.near else { return Ok(s.io.out(&url).await?) };
     if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
         return Err(Failure::usage("the name of a git remote is made of letters, digits and - _ ."));

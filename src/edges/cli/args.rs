@@ -162,6 +162,9 @@ pub(super) enum Verb {
         /// Name of the git remote.
         #[arg(short, long, default_value = "hythe")]
         remote: String,
+        /// Over HTTP, for who cannot get out over SSH. git asks for an API token as the password.
+        #[arg(long)]
+        https: bool,
     },
     /// List the environments of an app.
     Envs(AppWord),

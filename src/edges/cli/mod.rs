@@ -158,7 +158,7 @@ async fn run(s: &mut Session, verb: Verb) -> Result<()> {
         Verb::AppsRename { app, name } => apps::rename(s, &app, name).await,
         Verb::AppsDestroy { app, confirm } => apps::destroy(s, &app, confirm.as_deref()).await,
         Verb::Open(app) => apps::open(s, &app).await,
-        Verb::GitRemote { app, remote } => apps::git_remote(s, &app, &remote).await,
+        Verb::GitRemote { app, remote, https } => apps::git_remote(s, &app, &remote, https).await,
         Verb::Envs(app) => environments::list(s, &app).await,
         Verb::EnvsCreate { app, name, branch } => environments::create(s, &app, name, branch).await,
         Verb::EnvsDestroy { app, name, confirm } => environments::destroy(s, &app, &name, confirm.as_deref()).await,

@@ -57,8 +57,10 @@ impl Near {
         if let Some((_, address)) = addresses().find(|(name, _)| *name == "hythe") {
             return Some(address.app);
         }
-        let host = self.settings.git_host.clone().or_else(|| host_of(&self.url()))?;
-        let mut ours: Vec<String> = addresses().filter(|(_, a)| a.host == host).map(|(_, a)| a.app).collect();
+        // Over SSH, and over HTTP.
+        let hosts = [self.settings.git_host.clone(), host_of(&self.url())];
+        let is_ours = |address: &Address| hosts.iter().flatten().any(|host| *host == address.host);
+        let mut ours: Vec<String> = addresses().filter(|(_, a)| is_ours(a)).map(|(_, a)| a.app).collect();
         ours.sort();
         ours.dedup();
         if ours.len() == 1 { ours.pop() } else { None }

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// `ssh://git@HOST:PORT/[ORG/]APP.git`, `git@HOST:[ORG/]APP`.
+/// `ssh://git@HOST:PORT/[ORG/]APP.git`, `git@HOST:[ORG/]APP`, `https://HOST/[ORG/]APP.git`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Address {
     pub(super) host: String,
@@ -12,9 +12,10 @@ pub(super) struct Address {
 
 impl Address {
     pub(super) fn parse(url: &str) -> Option<Self> {
-        let (authority, path) = match url.strip_prefix("ssh://") {
+        let schemes = ["ssh://", "https://", "http://"];
+        let (authority, path) = match schemes.into_iter().find_map(|scheme| url.strip_prefix(scheme)) {
             Some(rest) => rest.split_once('/')?,
-            // scp-like; `C:\x` and `http://…` are something else.
+            // scp-like; `C:\x` and `file://…` are something else.
             None if !url.contains("://") => url.split_once(':')?,
             None => return None,
         };
@@ -110,10 +111,12 @@ mod tests {
             ("ssh://git@[::1]:2222/acme/shop.git", "::1", "acme/shop"),
             ("git@example.com:shop", "example.com", "shop"),
             ("example.com:/shop.git/", "example.com", "shop"),
+            ("https://api.example.com/acme/shop.git", "api.example.com", "acme/shop"),
+            ("http://me:secret@api.localhost:8080/shop", "api.localhost", "shop"),
         ] {
             assert_eq!(Address::parse(url), Some(Address { host: host.into(), app: app.into() }), "{url}");
         }
-        for url in ["https://example.com/shop.git", "/srv/shop.git", "ssh://git@host", "ext::sh -c id", ""] {
+        for url in ["file:///srv/shop.git", "/srv/shop.git", "ssh://git@host", "ext::sh -c id", ""] {
             assert!(Address::parse(url).is_none_or(|a| a.host == "ext"), "{url}");
         }
     }

@@ -4,12 +4,12 @@ use axum::http::HeaderMap;
 use axum::response::IntoResponse;
 use serde_json::json;
 
-use super::credentials::{self, Credentials};
 use super::refusal::Refusal;
 use super::{Answer, Asked, Registry};
 use crate::base::access::{Action, Actor, Place};
 use crate::base::error::Error;
 use crate::base::model::App;
+use crate::edges::credentials::{self, Credentials};
 use crate::product::{Ctx, accounts, apps, deploy};
 
 pub(super) struct Caller(Option<Credentials>);

@@ -9,7 +9,6 @@
 //! see answers as what does not exist. An upload is a file that nobody sees until its digest was verified.
 
 mod caller;
-mod credentials;
 mod manifests;
 mod path;
 mod pull;

@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::exec::{self, Request};
-use super::{Shared, receive, session, upload};
+use super::{Shared, git, session};
 use crate::base::access::Actor;
 use crate::base::model::Window;
 use crate::product::accounts;
@@ -76,9 +76,9 @@ impl Connection {
             let code = match request {
                 Ok(Request::Push { path }) => {
                     tracing::info!(user.name = user, client.address = %address, "push");
-                    receive::serve(shared, actor, path, protocol, reader, &writer).await
+                    git::push(shared, actor, (path, protocol), reader, &writer).await
                 }
-                Ok(Request::Fetch { path }) => upload::serve(shared, actor, path, protocol, reader, &writer).await,
+                Ok(Request::Fetch { path }) => git::fetch(shared, actor, (path, protocol), reader, &writer).await,
                 Ok(Request::Verb(words)) => session::verb(&shared, actor, words, terminal, reader, &writer).await,
                 Err(fault) => say(&writer, &format!("{fault}\n")).await,
             };

@@ -3,14 +3,13 @@
 //! translator: each exec request becomes a task of its own.
 //!
 //! Bounds: connections in all and per address, time to log in, attempts, channels per connection.
-//! Left to others: what a push means (`product::deploy`), the git wire (`machinery::git`).
+//! Left to others: what is spoken in a conversation of git (`edges::git`).
 
 mod exec;
+mod git;
 mod handler;
 mod host_key;
-mod receive;
 mod session;
-mod upload;
 mod verbs;
 
 use std::collections::HashMap;
@@ -25,7 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::machinery::git::Repositories;
+use crate::edges::git::Git;
 use crate::product::Ctx;
 
 pub use host_key::load_or_make as load_or_make_host_key;
@@ -34,9 +33,6 @@ pub use verbs::{PseudoTerminal, VerbIo, Verbs};
 /// How long a client may take until it is logged in.
 const LOGIN_GRACE: Duration = Duration::from_secs(20);
 const MAX_AUTH_ATTEMPTS: usize = 6;
-
-/// Called when somebody who may push has opened a repository, before its objects have arrived.
-pub type Warm = Arc<dyn Fn(crate::base::model::AppId) + Send + Sync>;
 
 pub struct SshServer {
     shared: Arc<Shared>,
@@ -47,17 +43,15 @@ pub struct SshServer {
 /// What every connection needs.
 struct Shared {
     pub ctx: Ctx,
-    pub repositories: Arc<Repositories>,
+    pub git: Git,
     pub verbs: Verbs,
-    pub warm: Warm,
     pub tasks: TaskTracker,
-    /// Sessions stop following what goes on without them.
-    pub stopping: CancellationToken,
     per_address: Mutex<HashMap<IpAddr, usize>>,
 }
 
 impl SshServer {
-    pub fn new(ctx: Ctx, repositories: Arc<Repositories>, verbs: Verbs, warm: Warm, host_key: PrivateKey) -> Self {
+    pub fn new(git: Git, verbs: Verbs, host_key: PrivateKey) -> Self {
+        let ctx = git.ctx.clone();
         let config = russh::server::Config {
             server_id: russh::SshId::Standard(format!("SSH-2.0-hythe_{}", env!("CARGO_PKG_VERSION")).into()),
             methods: russh::MethodSet::from(&[MethodKind::PublicKey][..]),
@@ -75,15 +69,8 @@ impl SshServer {
             ..russh::server::Config::default()
         };
         let sessions = Arc::new(Semaphore::new(ctx.config.git.max_sessions));
-        let shared = Shared {
-            ctx,
-            repositories,
-            verbs,
-            warm,
-            tasks: TaskTracker::new(),
-            stopping: CancellationToken::new(),
-            per_address: Mutex::new(HashMap::new()),
-        };
+        let (tasks, per_address) = (TaskTracker::new(), Mutex::new(HashMap::new()));
+        let shared = Shared { ctx, git, verbs, tasks, per_address };
         Self { shared: Arc::new(shared), config: Arc::new(config), sessions }
     }
 
@@ -114,7 +101,7 @@ impl SshServer {
                 connection(Arc::clone(&self.shared), Arc::clone(&self.config), stream, address, shutdown.clone());
             self.shared.tasks.spawn(hold(permit, place, connection));
         }
-        self.shared.stopping.cancel();
+        self.shared.git.stopping.cancel();
         self.shared.tasks.close();
         let _ = tokio::time::timeout(Duration::from_secs(5), self.shared.tasks.wait()).await;
     }

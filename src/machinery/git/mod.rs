@@ -25,6 +25,7 @@ mod receive;
 mod refs;
 mod repository;
 mod sideband;
+mod stateless;
 mod upload;
 
 pub use error::{GitError, Result};
@@ -36,6 +37,7 @@ pub use quarantine::{Limits, Quarantine};
 pub use receive::{Capabilities, Command, Moved, Outcomes, Request, advertise, null_id, read_request, report};
 pub use repository::{Repositories, Repository};
 pub use sideband::Sideband;
+pub use stateless::{Part, announce, gunzip};
 pub use upload::serve_upload;
 
 #[cfg(test)]

@@ -75,6 +75,7 @@ pub struct AppOverview {
     /// Where its first environment answers.
     pub url: Option<String>,
     pub git_url: String,
+    pub git_http_url: String,
 }
 
 /// Of apps that were found through the actor's scope.
@@ -93,8 +94,9 @@ pub async fn describe(ctx: &Ctx, actor: &Actor, apps: &[App]) -> Result<Vec<AppO
             }
             None => None,
         };
-        let git_url = routing::git_url(&ctx.config, Some(&organization).filter(|_| namesakes > 1), &app.name);
-        all.push(AppOverview { app: app.clone(), organization, url, git_url });
+        let shown = Some(&organization).filter(|_| namesakes > 1);
+        let (git_url, git_http_url) = routing::git_urls(&ctx.config, shown, &app.name);
+        all.push(AppOverview { app: app.clone(), organization, url, git_url, git_http_url });
     }
     Ok(all)
 }

@@ -134,11 +134,13 @@ pub fn url(config: &Config, host: &DomainName) -> String {
     config.url(host.as_str())
 }
 
-/// Where the app is pushed to. The organization stands in it only when `plain` would be ambiguous.
-pub fn git_url(config: &Config, organization: Option<&Organization>, app: &AppName) -> String {
+/// Where the app is pushed to, over SSH and over HTTP. The organization stands in it only when the plain name would be
+/// ambiguous.
+pub fn git_urls(config: &Config, organization: Option<&Organization>, app: &AppName) -> (String, String) {
     let path = organization.map_or_else(|| format!("{app}.git"), |o| format!("{}/{app}.git", o.name));
     let (host, port) = (&config.git.public_host, config.git.listen.port());
-    if port == 22 { format!("ssh://git@{host}/{path}") } else { format!("ssh://git@{host}:{port}/{path}") }
+    let port = if port == 22 { String::new() } else { format!(":{port}") };
+    (format!("ssh://git@{host}{port}/{path}"), format!("{}/{path}", config.url(&config.http.api_host())))
 }
 
 fn host(text: &str) -> Result<DomainName> {

@@ -422,6 +422,7 @@ async fn a_namesake_is_ones_own() {
     let one = api.call("GET", "/v1/apps/default%2Fshop", Some(&root.token), None).await.json();
     assert_eq!(one["id"], theirs.id.to_string());
     assert_eq!(one["git_url"], "ssh://git@localhost:2222/default/shop.git");
+    assert_eq!(one["git_http_url"], "http://hythe.localhost:8080/default/shop.git");
 }
 
 /// An app of another organization cannot be made, whoever asks.

@@ -59,6 +59,7 @@ async fn an_app_is_made_renamed_and_destroyed_with_its_host() {
     assert_eq!(made.status, 201);
     assert_eq!(made.json()["url"], "http://shop.localhost:8080");
     assert_eq!(made.json()["git_url"], "ssh://git@localhost:2222/shop.git");
+    assert_eq!(made.json()["git_http_url"], "http://hythe.localhost:8080/shop.git");
     assert_eq!(api.call("POST", "/v1/apps", token, Some(&json!({"name": "shop"}))).await.status, 409);
     for reserved in ["hythe", "api", "www"] {
         assert_eq!(api.call("POST", "/v1/apps", token, Some(&json!({"name": reserved}))).await.status, 422);

@@ -61,8 +61,12 @@ const PRODUCT: [&str; 13] = [
 ];
 
 /// What edges may import beside base, product and themselves.
-const EDGE_EXCEPTIONS: [(&str, &[&str]); 6] = [
+const EDGE_EXCEPTIONS: [(&str, &[&str]); 10] = [
+    ("git", &["machinery", "git"]),
+    ("git", &["edges", "credentials"]),
     ("ssh", &["machinery", "git"]),
+    ("ssh", &["edges", "git"]),
+    ("registry", &["edges", "credentials"]),
     ("registry", &["machinery", "image"]),
     ("client", &["edges", "api", "types"]),
     ("cli", &["edges", "client"]),
@@ -84,7 +88,15 @@ const OWNERS: [(&str, &[&str]); 23] = [
     ("oci_spec", &["src/machinery/image"]),
     // An uploaded archive is read entry by entry into git objects, and never to a file of its own.
     ("tar", &["src/machinery/image", "src/machinery/git/import"]),
-    ("flate2", &["src/machinery/image", "src/machinery/git/import", "src/machinery/proxy/compression"]),
+    (
+        "flate2",
+        &[
+            "src/machinery/image",
+            "src/machinery/git/import",
+            "src/machinery/git/stateless",
+            "src/machinery/proxy/compression",
+        ],
+    ),
     ("zstd", &["src/machinery/image", "src/machinery/proxy/compression"]),
     ("brotli", &["src/machinery/proxy/compression"]),
     ("zip", &["src/machinery/git/import"]),
@@ -97,7 +109,18 @@ const OWNERS: [(&str, &[&str]); 23] = [
     ("rcgen", &["src/machinery/certs"]),
     ("instant_acme", &["src/machinery/certs"]),
     ("x509_parser", &["src/machinery/certs"]),
-    ("axum", &["src/edges/registry", "src/edges/api", "src/edges/web", "src/edges/client", "src/daemon"]),
+    (
+        "axum",
+        &[
+            "src/edges/registry",
+            "src/edges/git",
+            "src/edges/credentials",
+            "src/edges/api",
+            "src/edges/web",
+            "src/edges/client",
+            "src/daemon",
+        ],
+    ),
     ("clap", &["src/edges/cli"]),
     ("anyhow", &["src/main", "src/edges/cli", "src/daemon"]),
 ];

@@ -48,6 +48,11 @@ impl Repo {
         repo
     }
 
+    /// From now on pushed to and asked of another address.
+    pub fn over(&mut self, remote: String) {
+        self.remote = remote;
+    }
+
     /// One commit with these files.
     pub fn with(server: &RealServer, app: &str, files: &[(&str, &str)]) -> Self {
         let repo = Self::empty(server, &server.owner, app);

@@ -34,6 +34,8 @@ pub struct AppView {
     pub url: Option<String>,
     /// Where to push.
     pub git_url: String,
+    /// The same over HTTP, with an API token as the password of any user.
+    pub git_http_url: String,
     pub created_at: String,
 }
 
@@ -45,6 +47,7 @@ impl From<&AppOverview> for AppView {
             organization: overview.organization.name.to_string(),
             url: overview.url.clone(),
             git_url: overview.git_url.clone(),
+            git_http_url: overview.git_http_url.clone(),
             created_at: overview.app.created_at.to_string(),
         }
     }

@@ -196,8 +196,10 @@ fn any_bytes_end_a_conversation_without_panic() {
             "zzzz".into(),
         ];
         let text: String = (0..random(12)).map(|_| words[random(words.len())].as_str()).collect();
-        for v2 in [true, false] {
-            let _ = serve_upload(&world.repo, v2, text.as_bytes(), std::io::sink());
+        for part in [Part::Both, Part::Answer] {
+            for v2 in [true, false] {
+                let _ = serve_upload(&world.repo, (part, v2), text.as_bytes(), std::io::sink());
+            }
         }
     }
 }

@@ -321,7 +321,7 @@ impl State {
         if service == "git-receive-pack" {
             self.receive(&repo, line.contains("version=1"), r, w)
         } else {
-            serve_upload(&repo, line.contains("version=2"), r, w)
+            serve_upload(&repo, (Part::Both, line.contains("version=2")), r, w)
         }
     }
 

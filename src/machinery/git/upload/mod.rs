@@ -13,17 +13,23 @@ use gix::ObjectId;
 use gix::odb::pack::Find;
 use gix_packetline::blocking_io::encode;
 
-use super::{GitError, Repository, Result};
+use super::{GitError, Part, Repository, Result};
 
 const AGENT: &str = concat!("agent=hythe/", env!("CARGO_PKG_VERSION"));
 /// Bounds of one request, far above what git sends.
 const MAX_WANTS: usize = 100_000;
 const MAX_HAVES: usize = 1_000_000;
 
-/// Serves one conversation to its end, advertisement included.
-pub fn serve_upload(repo: &Repository, protocol_v2: bool, mut r: impl BufRead, w: impl Write) -> Result<()> {
+/// Serves one conversation, or the part of it, to its end.
+pub fn serve_upload(
+    repo: &Repository,
+    (part, protocol_v2): (Part, bool),
+    mut r: impl BufRead,
+    w: impl Write,
+) -> Result<()> {
     let mut w = io::BufWriter::new(w);
-    let outcome = if protocol_v2 { v2::serve(repo, &mut r, &mut w) } else { v0::serve(repo, &mut r, &mut w) };
+    let outcome =
+        if protocol_v2 { v2::serve(repo, part, &mut r, &mut w) } else { v0::serve(repo, part, &mut r, &mut w) };
     // What a client may know is said in the one packet that it prints as it is.
     let said = match &outcome {
         Err(GitError::Disconnected(_)) | Ok(()) => Ok(()),

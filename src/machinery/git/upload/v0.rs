@@ -5,17 +5,22 @@ use std::io::{self, BufRead, Write};
 use gix::ObjectId;
 
 use super::super::pktline::{self, Packet, Reader};
-use super::super::{GitError, Repository, Result};
+use super::super::{GitError, Part, Repository, Result};
 use super::listing::{Listing, list};
 use super::negotiation::ready;
 use super::{AGENT, Wishes, early_end, pack};
 
 const CAPABILITIES: &str = "multi_ack_detailed side-band-64k ofs-delta no-progress include-tag object-format=sha1";
 
-pub(super) fn serve(repo: &Repository, r: &mut impl BufRead, w: &mut impl Write) -> Result<()> {
+pub(super) fn serve(repo: &Repository, part: Part, r: &mut impl BufRead, w: &mut impl Write) -> Result<()> {
     let objects = repo.objects()?;
     let listing = list(repo, &objects)?;
-    advertise(&listing, w).map_err(GitError::Disconnected)?;
+    if part.advertises() {
+        advertise(&listing, w).map_err(GitError::Disconnected)?;
+    }
+    if !part.answers() {
+        return Ok(());
+    }
 
     let mut packets = Reader::new(r);
     let mut wishes = Wishes { progress: true, ..Wishes::default() };
@@ -44,7 +49,9 @@ pub(super) fn serve(repo: &Repository, r: &mut impl BufRead, w: &mut impl Write)
     if wishes.wants.is_empty() {
         return Ok(());
     }
-    negotiate(&mut packets, &mut wishes, &objects, detailed, w)?;
+    if !negotiate(&mut packets, &mut wishes, &objects, (detailed, part), w)? {
+        return Ok(());
+    }
     pack::send(repo, objects, &listing, &wishes, side_band, w)
 }
 
@@ -73,17 +80,18 @@ fn advertise(listing: &Listing, w: &mut impl Write) -> io::Result<()> {
     pktline::flush(w)
 }
 
-/// Reads haves in batches and answers each, until the client is done.
+/// Reads haves in batches and answers each, until the client is done. False: it goes on in a request of its own.
 fn negotiate(
     packets: &mut Reader<'_, impl BufRead>,
     wishes: &mut Wishes,
     objects: &gix::odb::Handle,
-    detailed: bool,
+    (detailed, part): (bool, Part),
     w: &mut impl Write,
-) -> Result<()> {
+) -> Result<bool> {
     loop {
         let known = wishes.common.len();
         let answer = match packets.next()? {
+            None if part == Part::Answer => return Ok(false),
             None => return Err(early_end()),
             Some(Packet::Flush) => {
                 let mut lines = Vec::new();
@@ -115,7 +123,7 @@ fn negotiate(
         answer.iter().try_for_each(|line| pktline::line(&mut *w, line)).map_err(GitError::Disconnected)?;
         w.flush().map_err(GitError::Disconnected)?;
         if wishes.done {
-            return Ok(());
+            return Ok(true);
         }
     }
 }

@@ -5,19 +5,24 @@ use std::io::{self, BufRead, Write};
 use gix::bstr::ByteSlice;
 
 use super::super::pktline::{self, Packet, Reader};
-use super::super::{GitError, Repository, Result};
+use super::super::{GitError, Part, Repository, Result};
 use super::listing::list;
 use super::negotiation::ready;
 use super::{AGENT, Wishes, early_end, pack};
 
 const CAPABILITIES: [&str; 5] = ["version 2", AGENT, "ls-refs=unborn", "fetch", "object-format=sha1"];
 
-pub(super) fn serve(repo: &Repository, r: &mut impl BufRead, w: &mut impl Write) -> Result<()> {
+pub(super) fn serve(repo: &Repository, part: Part, r: &mut impl BufRead, w: &mut impl Write) -> Result<()> {
     let advertise = |w: &mut dyn Write| -> io::Result<()> {
         CAPABILITIES.iter().try_for_each(|line| pktline::line(&mut *w, line))?;
         pktline::flush(w)
     };
-    advertise(w).map_err(GitError::Disconnected)?;
+    if part.advertises() {
+        advertise(w).map_err(GitError::Disconnected)?;
+    }
+    if !part.answers() {
+        return Ok(());
+    }
     let mut packets = Reader::new(r);
     loop {
         let command = match packets.next()? {

@@ -1,4 +1,4 @@
-//! The `Authorization` header.
+//! The `Authorization` header of programs that know users and passwords: docker, git.
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
@@ -9,14 +9,14 @@ use crate::base::secret::Secret;
 
 /// What a request carries: Basic user and password, or a Bearer token with an empty user.
 #[derive(Debug, Clone)]
-pub(super) struct Credentials {
+pub struct Credentials {
     #[cfg_attr(not(test), allow(dead_code, reason = "any user will do: the token says who it is"))]
     pub user: String,
     pub secret: Secret<String>,
 }
 
 /// `None` also for a header that cannot be read.
-pub(super) fn read(headers: &HeaderMap) -> Option<Credentials> {
+pub fn read(headers: &HeaderMap) -> Option<Credentials> {
     parse(headers.get(AUTHORIZATION)?.to_str().ok()?)
 }
 

@@ -2,22 +2,16 @@
 //! job's log until it ends, reports. The job does not need this session: when the client goes away,
 //! only the following ends.
 
-use std::io::{BufReader, BufWriter, Write};
-use std::sync::Arc;
+use std::io::Write;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use russh::server::Msg;
-use russh::{ChannelReadHalf, ChannelWriteHalf};
 use tokio::runtime::Handle;
-use tokio_util::io::SyncIoBridge;
 
-use super::Shared;
-use super::handler::say;
+use super::{Git, git_reason, reason};
 use crate::base::access::Actor;
-use crate::base::error::{Error, Kind};
 use crate::base::model::{App, BuildId, CommitId, Id, JobId, JobState};
-use crate::machinery::git::{self, Command, GitError, Limits, Moved, Quarantine, Repository, Sideband};
+use crate::machinery::git::{self, Command, GitError, Limits, Moved, Part, Quarantine, Repository, Sideband};
 use crate::product::deploy::{self, Course, LogEvent, PushOptions, RefUpdate, Until};
 
 /// The longest silence that a pusher sees.
@@ -25,70 +19,12 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// A silence after which all has been told of what was.
 const SETTLED: Duration = Duration::from_millis(200);
 
-pub async fn serve(
-    shared: Arc<Shared>,
-    actor: Actor,
-    path: String,
-    protocol: String,
-    mut reader: ChannelReadHalf,
-    writer: &ChannelWriteHalf<Msg>,
-) -> u32 {
-    let (app, made) = match deploy::open_for_push(&shared.ctx, &actor, &path).await {
-        Ok(found) => found,
-        Err(error) => return say(writer, &refusal(&error)).await,
-    };
-    (shared.warm)(app.id.clone());
-    let out = Box::pin(writer.make_writer());
-    let handle = Handle::current();
-    let task = tokio::task::spawn_blocking(move || {
-        let input = BufReader::with_capacity(64 << 10, SyncIoBridge::new(Box::pin(reader.make_reader())));
-        let output = BufWriter::with_capacity(64 << 10, SyncIoBridge::new(out));
-        let session = Session { shared, actor, app, made, handle };
-        session.run(input, output, speaks(&protocol, 1))
-    });
-    match task.await {
-        Ok(Ok(())) => 0,
-        Ok(Err(error)) => say(writer, &git_fault(error)).await,
-        Err(error) => {
-            tracing::error!(%error, "a push session died");
-            say(writer, "internal error\n").await
-        }
-    }
-}
-
-/// Whether `GIT_PROTOCOL` asks for this version.
-pub fn speaks(protocol: &str, version: u8) -> bool {
-    protocol.split(':').any(|word| word == format!("version={version}"))
-}
-
-/// What git shows of a refusal before any protocol was spoken.
-pub fn refusal(error: &Error) -> String {
-    format!("hythe: {}\n", reason(error))
-}
-
-/// The text for people; what the server has to know is in its log.
-fn reason(error: &Error) -> String {
-    if matches!(error.kind, Kind::Internal | Kind::Unavailable) {
-        tracing::error!(error = error.for_log(), "a git session was refused");
-    }
-    error.public.clone()
-}
-
-pub fn git_fault(error: GitError) -> String {
-    format!("hythe: {}\n", git_reason(error))
-}
-
-fn git_reason(error: GitError) -> String {
-    let public = error.public();
-    public.unwrap_or_else(|| reason(&Error::internal(error)))
-}
-
-struct Session {
-    shared: Arc<Shared>,
-    actor: Actor,
-    app: App,
-    made: bool,
-    handle: Handle,
+pub(super) struct Session {
+    pub(super) git: Git,
+    pub(super) actor: Actor,
+    pub(super) app: App,
+    pub(super) made: bool,
+    pub(super) handle: Handle,
 }
 
 /// What a session that follows hears of.
@@ -100,10 +36,20 @@ enum Next {
 }
 
 impl Session {
-    fn run(&self, mut input: impl std::io::BufRead, mut output: impl Write, v1: bool) -> git::Result<()> {
-        let repository = self.shared.repositories.create(self.app.id.as_str())?;
-        git::advertise(&repository, v1, &mut output)?;
-        output.flush().map_err(GitError::Disconnected)?;
+    pub(super) fn run(
+        &self,
+        mut input: impl std::io::BufRead,
+        mut output: impl Write,
+        (part, v1): (Part, bool),
+    ) -> git::Result<()> {
+        let repository = self.git.repositories.create(self.app.id.as_str())?;
+        if part.advertises() {
+            git::advertise(&repository, v1, &mut output)?;
+            output.flush().map_err(GitError::Disconnected)?;
+        }
+        if !part.answers() {
+            return Ok(());
+        }
         let request = git::read_request(&mut input)?;
         if request.commands.is_empty() {
             return Ok(());
@@ -130,7 +76,7 @@ impl Session {
             commands.iter().map(|c| RefUpdate { name: c.name.clone(), deletes: c.is_delete() }).collect();
         let (options, refused) = options.map_or_else(|text| (PushOptions::default(), Some(text)), |o| (o, None));
         let named = options.environment.as_deref();
-        let decided = deploy::decide(&self.shared.ctx, &self.actor, &self.app, &updates, named);
+        let decided = deploy::decide(&self.git.ctx, &self.actor, &self.app, &updates, named);
         let decided = self.handle.block_on(decided);
         let (accepted, mut reasons) = match decided {
             Ok(decided) => decided,
@@ -182,7 +128,7 @@ impl Session {
         input: &mut impl std::io::BufRead,
         progress: &mut Progress<W>,
     ) -> git::Result<Option<String>> {
-        let config = &self.shared.ctx.config.git;
+        let config = &self.git.ctx.config.git;
         let limits = Limits {
             pack_bytes: config.max_pack_bytes,
             objects: config.max_objects,
@@ -226,7 +172,7 @@ impl Session {
         let old = (!before.is_null()).then(|| id(&before)).flatten();
         let after = if options.manner.course == Course::DryRun { before } else { command.new };
         let moved = (name != command.name || after != command.new).then_some(Moved { name, old: before, new: after });
-        let ctx = &self.shared.ctx;
+        let ctx = &self.git.ctx;
         let (at, commits) = (&accepted.environment, (old, new));
         let accept = deploy::accept(ctx, &self.actor, &self.app, at, commits, key, options);
         match self.handle.block_on(accept) {
@@ -235,7 +181,7 @@ impl Session {
                 Some(reason) => Err(reason),
             },
             Err(error) => {
-                if let Ok(repository) = self.shared.repositories.create(self.app.id.as_str())
+                if let Ok(repository) = self.git.repositories.create(self.app.id.as_str())
                     && let Ok(Some(quarantine)) = Quarantine::reopen(&repository, key)
                 {
                     let _ = quarantine.discard();
@@ -247,7 +193,7 @@ impl Session {
 
     /// The null id where there is no such branch yet.
     fn tip(&self, branch: &str) -> Result<git::ObjectId, String> {
-        let repository = self.shared.repositories.create(self.app.id.as_str());
+        let repository = self.git.repositories.create(self.app.id.as_str());
         let tip = repository.and_then(|repository| repository.head_of(branch)).map_err(git_reason)?;
         Ok(tip.unwrap_or_else(git::null_id))
     }
@@ -259,7 +205,7 @@ impl Session {
         until: Until,
         progress: &mut Progress<W>,
     ) -> Option<String> {
-        let ctx = &self.shared.ctx;
+        let ctx = &self.git.ctx;
         let goes_on = format!("       it goes on; see it with: hythe builds:output -a {} {build}", self.app.name);
         if until == Until::Taken {
             progress.line("-----> Push taken");
@@ -274,7 +220,7 @@ impl Session {
             let next = self.handle.block_on(async {
                 tokio::select! {
                     biased;
-                    () = self.shared.stopping.cancelled() => Next::Stopping,
+                    () = self.git.stopping.cancelled() => Next::Stopping,
                     // What was written before the image was made is told before it.
                     next = tokio::time::timeout(silence, events.next()) => Next::Event(next.ok()),
                     _ = &mut built, if watches => Next::Built,
