@@ -100,7 +100,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let repositories = Arc::new(Repositories::open(dir.join("repos"))?);
     let builder = Builder::new(Arc::clone(&engine), blobs.clone(), &config.build, &dir);
     let builder = builder.reaching(Guard { private: config.outbound.private });
-    let builder = Arc::new(builder.keeping_free(config.disk.reserved_bytes));
+    let builder = Arc::new(builder.keeping_free(config.disk.reserved_bytes, config.disk.reserved_files));
     let at_once = builder.at_once();
     let host_key = ssh::load_or_make_host_key(&dir.join("host_key")).map_err(told)?;
     let config = Arc::new(config);

@@ -1,6 +1,7 @@
 //! Builds in real sandboxes of the real engine: every fixture of every buildpack, what a second build reuses, and that
 //! equal trees give equal images.
 
+mod bounded;
 mod brought;
 mod fetched;
 mod fixtures;

@@ -32,6 +32,8 @@ pub struct Build {
     pub processes: i64,
     /// Bytes of one build's files, with what earlier builds of its app left for it.
     pub disk_bytes: u64,
+    /// Files and directories of one build, with what earlier builds of its app left for it.
+    pub disk_files: u64,
     /// Bytes that one phase of a build may print.
     pub output_bytes: u64,
     /// Builds that run at a time; none means as many as there are processors.
@@ -56,6 +58,7 @@ impl Default for Build {
             timeout_seconds: 1800,
             processes: 4096,
             disk_bytes: 20_000_000_000,
+            disk_files: 1_000_000,
             output_bytes: 200_000_000,
             at_once: None,
         }
@@ -103,6 +106,7 @@ impl Build {
         for (key, value, least) in [
             ("timeout_seconds", self.timeout_seconds, 1),
             ("disk_bytes", self.disk_bytes, 100_000_000),
+            ("disk_files", self.disk_files, 10_000),
             ("output_bytes", self.output_bytes, 100_000),
         ] {
             if value < least {

@@ -7,6 +7,8 @@ use serde::Deserialize;
 pub struct Disk {
     /// With less than this free, pushes are refused and what nobody needs is removed at once; 0: never.
     pub reserved_bytes: u64,
+    /// As many files (inodes); where the file system bounds them.
+    pub reserved_files: u64,
     /// Images that an environment keeps to go back to, beside those of the live and of the last good release.
     pub keep_images: u32,
     /// What nobody needs is left for so long after its last use.
@@ -17,7 +19,13 @@ pub struct Disk {
 
 impl Default for Disk {
     fn default() -> Self {
-        Self { reserved_bytes: 1 << 30, keep_images: 10, grace_seconds: 600, cache_bytes: 5 << 30 }
+        Self {
+            reserved_bytes: 1 << 30,
+            reserved_files: 50_000,
+            keep_images: 10,
+            grace_seconds: 600,
+            cache_bytes: 5 << 30,
+        }
     }
 }
 

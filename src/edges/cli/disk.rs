@@ -52,9 +52,18 @@ fn whole(platform: &PlatformDiskView) -> Vec<String> {
         }
         _ => format!("unknown; {reserved} are kept free"),
     };
+    let reserved_files = platform.reserved_files;
+    let files = match platform.free_files {
+        Some(free) => {
+            let short = if free < reserved_files { ": TOO FEW, pushes are refused" } else { "" };
+            format!("{free} more; {reserved_files} are kept free{short}")
+        }
+        None => "not bounded".to_owned(),
+    };
     vec![
         String::new(),
         format!("free          {free}"),
+        format!("files         {files}"),
         format!(
             "image store   {} in {} blobs, {} of it of no app (bases, and what is yet to be removed)",
             bytes(platform.blob_bytes),

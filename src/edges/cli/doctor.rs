@@ -115,6 +115,14 @@ fn disk(config: &Config) -> Finding {
         Ok(stat) => {
             let free = stat.f_bavail.saturating_mul(stat.f_frsize);
             let text = format!("{:.1} GB free, {:.1} GB are kept free", free as f64 / 1e9, reserved as f64 / 1e9);
+            if stat.f_files > 0 && stat.f_favail < config.disk.reserved_files {
+                let text = format!(
+                    "{text}, but only {} inodes are, and {} are kept free (disk.reserved_files): pushes are refused; see where \
+                     they are (df -i), then hythe disk:clean, or a file system with more inodes",
+                    stat.f_favail, config.disk.reserved_files
+                );
+                return finding("disk", Verdict::Wrong, text);
+            }
             let (verdict, text) = match free {
                 n if n < reserved => (
                     Verdict::Wrong,

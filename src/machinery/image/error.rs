@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::Digest;
+use super::{Beyond, Digest};
 
 pub type Result<T, E = ImageError> = std::result::Result<T, E>;
 
@@ -28,6 +28,9 @@ pub enum ImageError {
     Entry { path: String, reason: String },
     #[error("the tree is too large: {0}")]
     TooLarge(String),
+    /// What layers that are made together may take.
+    #[error("{0}")]
+    Beyond(Beyond),
     #[error("the tar stream cannot be read")]
     Stream(#[source] io::Error),
     /// A value that would reach a command line or an address and has not its grammar.
@@ -51,6 +54,7 @@ impl ImageError {
     pub fn is_temporary(&self) -> bool {
         match self {
             Self::Store { .. } => self.is_disk_full(),
+            Self::Beyond(bound) => matches!(bound, Beyond::Space(_) | Beyond::Files(_)),
             Self::Registry { temporary, .. } => *temporary,
             Self::Stream(_) | Self::Bootstrap { .. } => true,
             _ => false,

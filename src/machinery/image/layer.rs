@@ -6,16 +6,18 @@
 
 use std::collections::HashMap;
 use std::io::{self, BufWriter, Read, Write};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sha2::{Digest as _, Sha256};
+use tempfile::NamedTempFile;
 
 use super::cut::Cut;
 use super::entry::{Entry, Kind, below, clean, order, parent};
 use super::rules::{Implied, LayerRules};
 use super::source::{Source, padding};
 use super::spool::{MEMORY, Spool};
-use super::{BlobStore, Digest, ImageError, Layer, Result};
+use super::{Batch, BlobStore, Digest, ImageError, Layer, Result};
 
 const ZEROS: [u8; 1024] = [0; 1024];
 
@@ -46,6 +48,7 @@ pub struct LayerWriter {
     by_path: HashMap<Vec<u8>, usize>,
     /// Of the spool, while the entries come in order.
     hasher: Option<Sha256>,
+    batch: Option<Arc<Batch>>,
 }
 
 struct Spooled {
@@ -64,6 +67,7 @@ impl LayerWriter {
             entries: Vec::new(),
             by_path: HashMap::new(),
             hasher: Some(Sha256::new()),
+            batch: None,
         }
     }
 
@@ -75,6 +79,8 @@ impl LayerWriter {
     /// As `add_tar`; files with a path in `endings` get that text after their own.
     pub(super) fn add_tar_with(&mut self, tar: impl Read, rules: &LayerRules, endings: &[(&str, &str)]) -> Result<()> {
         let mut source = Source::new(tar);
+        self.batch.clone_from(&rules.batch);
+        self.spool.belongs_to(rules.batch.clone());
         let (mut entries, mut bytes) = (0, 0u64);
         while let Some(raw) = source.next()? {
             entries += 1;
@@ -84,6 +90,9 @@ impl LayerWriter {
             }
             if bytes > rules.max_bytes {
                 return Err(ImageError::TooLarge(format!("more than {} bytes", rules.max_bytes)));
+            }
+            if let Some(batch) = &rules.batch {
+                batch.take(raw.size, raw.path.len() + raw.link.len())?;
             }
             let Some(mut entry) = rules.apply(raw)? else { continue };
             let ending = endings.iter().find(|(path, _)| path.as_bytes() == entry.path).map_or("", |&(_, text)| text);
@@ -268,7 +277,8 @@ impl LayerWriter {
         if !self.blobs.has(&digest) {
             let mut spool = self.spool;
             spool.write(&ZEROS)?;
-            self.blobs.keep(spool.into_file()?, &digest)?;
+            let file = spool.into_file()?;
+            keep(&self.blobs, self.batch.as_deref(), file, digest)?;
         }
         Ok(Layer { digest, size })
     }
@@ -279,8 +289,13 @@ impl LayerWriter {
         if self.spool.written() <= MEMORY as u64 {
             let mut tar = Vec::with_capacity(self.spool.written() as usize + ZEROS.len());
             self.copy(&sorted, &mut tar).map_err(ImageError::Stream)?;
-            let digest = self.blobs.put_bytes(&tar)?;
-            return Ok(Layer { digest, size: tar.len() as u64 });
+            let layer = Layer { digest: Digest::of(&tar), size: tar.len() as u64 };
+            if !self.blobs.has(&layer.digest) {
+                let mut file = self.file_for(&layer)?;
+                file.write_all(&tar).map_err(ImageError::store("write", file.path()))?;
+                keep(&self.blobs, self.batch.as_deref(), file, layer.digest)?;
+            }
+            return Ok(layer);
         }
         self.store(&sorted)
     }
@@ -341,15 +356,23 @@ impl LayerWriter {
         self.copy(entries, &mut hashed).map_err(ImageError::Stream)?;
         let layer = Layer { digest: Digest::from_hasher(hashed.hasher), size: hashed.size };
         if !self.blobs.has(&layer.digest) {
-            let mut file = self.blobs.temporary()?;
+            let mut file = self.file_for(&layer)?;
             let path = file.path().to_owned();
             let mut buffered = BufWriter::with_capacity(1 << 20, &mut file);
             let copied = self.copy(entries, &mut buffered).and_then(|()| buffered.flush());
             copied.map_err(ImageError::store("write", &path))?;
             drop(buffered);
-            self.blobs.keep(file, &layer.digest)?;
+            keep(&self.blobs, self.batch.as_deref(), file, layer.digest)?;
         }
         Ok(layer)
+    }
+
+    /// Where the layer is written to, with room for all of it.
+    fn file_for(&self, layer: &Layer) -> Result<NamedTempFile> {
+        if let Some(batch) = &self.batch {
+            batch.writes(layer.size)?;
+        }
+        self.blobs.temporary()
     }
 
     fn compare(&self, one: usize, other: usize) -> std::cmp::Ordering {
@@ -372,6 +395,15 @@ impl LayerWriter {
         }
         out.write_all(&ZEROS)
     }
+}
+
+/// In a batch it has its name when all have.
+fn keep(blobs: &BlobStore, batch: Option<&Batch>, file: NamedTempFile, digest: Digest) -> Result<()> {
+    match batch {
+        Some(batch) => batch.hold(file, digest),
+        None => blobs.keep(file, &digest)?,
+    }
+    Ok(())
 }
 
 struct Hashed {

@@ -10,6 +10,7 @@
 
 mod archive;
 mod assemble;
+mod batch;
 mod bootstrap;
 mod client;
 mod cut;
@@ -36,6 +37,7 @@ mod unpack;
 
 pub use archive::{ByteStream, docker_archive};
 pub use assemble::{AddedLayer, ImageFacts, ImageSpec, assemble, inspect, stacked};
+pub use batch::{Allowed, Batch, Beyond, Free};
 pub use bootstrap::{Recipe, bootstrap};
 pub use digest::Digest;
 pub use document::{

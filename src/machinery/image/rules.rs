@@ -7,7 +7,7 @@ use tar::EntryType;
 
 use super::entry::{Entry, Kind, below, clean, join};
 use super::source::RawEntry;
-use super::{ImageError, Result};
+use super::{Batch, ImageError, Result};
 
 /// Who owns the entries of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub struct LayerRules {
     pub max_entries: u64,
     /// Sum of the sizes of all files.
     pub max_bytes: u64,
+    /// What it is made together with.
+    pub batch: Option<Arc<Batch>>,
 }
 
 impl Default for LayerRules {
@@ -53,6 +55,7 @@ impl Default for LayerRules {
             whiteouts: false,
             max_entries: 1_000_000,
             max_bytes: 16 << 30,
+            batch: None,
         }
     }
 }

@@ -3,10 +3,11 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use tempfile::NamedTempFile;
 
-use super::{BlobStore, ImageError, Result};
+use super::{Batch, BlobStore, ImageError, Result};
 
 /// Bytes written to or read from a file at once.
 const BUFFER: usize = 256 << 10;
@@ -19,11 +20,17 @@ pub(super) struct Spool {
     tail: Vec<u8>,
     file: Option<NamedTempFile>,
     written: u64,
+    batch: Option<Arc<Batch>>,
 }
 
 impl Spool {
     pub(super) fn new(blobs: &BlobStore) -> Self {
-        Self { blobs: blobs.clone(), tail: Vec::new(), file: None, written: 0 }
+        Self { blobs: blobs.clone(), tail: Vec::new(), file: None, written: 0, batch: None }
+    }
+
+    /// What is written counts for it from here on.
+    pub(super) fn belongs_to(&mut self, batch: Option<Arc<Batch>>) {
+        self.batch = batch;
     }
 
     pub(super) fn written(&self) -> u64 {
@@ -42,6 +49,9 @@ impl Spool {
 
     /// Brings all that was written to the file, which is made if there is none.
     fn flush(&mut self) -> Result<()> {
+        if let Some(batch) = &self.batch {
+            batch.writes(self.tail.len() as u64)?;
+        }
         let file = match &mut self.file {
             Some(file) => file,
             None => self.file.insert(self.blobs.temporary()?),
@@ -69,6 +79,9 @@ impl Spool {
 
     /// What was written, as it is.
     pub(super) fn into_file(mut self) -> Result<NamedTempFile> {
+        if let Some(batch) = &self.batch {
+            batch.writes(self.tail.len() as u64)?;
+        }
         let mut file = match self.file.take() {
             Some(file) => file,
             None => self.blobs.temporary()?,

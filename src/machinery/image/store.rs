@@ -13,7 +13,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utimensat};
 use sha2::{Digest as _, Sha256};
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempPath};
 
 use super::settle::{Settler, fresh, recover, settled};
 use super::sweep::Pins;
@@ -113,6 +113,11 @@ impl BlobStore {
 
     /// Gives `file`, whose content has `digest`, its name.
     pub(super) fn keep(&self, file: NamedTempFile, digest: &Digest) -> Result<()> {
+        self.keep_written(file.into_temp_path(), digest)
+    }
+
+    /// As `keep`, for what nobody writes to any more.
+    pub(super) fn keep_written(&self, file: TempPath, digest: &Digest) -> Result<()> {
         let path = fresh(&self.0.dir, digest);
         file.persist(&path).map_err(|error| ImageError::store("name", &path)(error.error))?;
         self.0.settler.add(*digest);

@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{self, Cursor, Read, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use futures_util::TryStreamExt as _;
 use tar::{EntryType, Header};
@@ -387,6 +388,59 @@ fn trees_beyond_their_bounds_are_refused() {
     );
     let bomb = Tar::default().pax(&[("size", b"18446744073709551615")]).file("a", "");
     assert_eq!(refusal(bomb, &LayerRules::default()), "the tree is too large: more than 17179869184 bytes");
+}
+
+/// All bounds far away, but for this one.
+fn batch(blobs: &BlobStore, set: impl FnOnce(&mut Allowed)) -> (Arc<Batch>, LayerRules) {
+    let mut allowed = Allowed { bytes: u64::MAX, entries: u64::MAX, names: u64::MAX, spare_bytes: 0, spare_files: 0 };
+    set(&mut allowed);
+    let batch = Arc::new(Batch::new(blobs, allowed));
+    (Arc::clone(&batch), LayerRules { batch: Some(batch), ..LayerRules::default() })
+}
+
+#[test]
+fn layers_of_a_batch_have_their_names_together() {
+    let (dir, blobs) = store();
+    let (whole, rules) = batch(&blobs, |_| {});
+    let trees = || [Tar::default().file("a", "1"), Tar::default().file("c", "2").file("b", "3")].map(Tar::done);
+    let layers = trees().map(|tar| write_layer(&blobs, Cursor::new(tar), &rules).unwrap());
+    let cut = write_layers(&blobs, Cursor::new(large_tree("one", false)), &rules).unwrap();
+    let all: Vec<_> = layers.iter().chain(&cut).collect();
+    assert!(cut.len() > 1 && all.iter().all(|layer| !blobs.has(&layer.digest)));
+    whole.keep().unwrap();
+    assert!(all.iter().all(|layer| blobs.size(&layer.digest).unwrap() == layer.size) && !whole.is_spent());
+    let kept = files(dir.path());
+    assert_eq!(kept.len(), all.len());
+    // Nothing is left of one that is given up.
+    let (given_up, rules) = batch(&blobs, |_| {});
+    write_layer(&blobs, Cursor::new(Tar::default().file("a", "other").done()), &rules).unwrap();
+    drop((given_up, rules));
+    assert_eq!(files(dir.path()), kept);
+}
+
+#[test]
+fn layers_of_a_batch_share_their_bounds() {
+    let many = |n: u32| (0..n).fold(Tar::default(), |tar, n| tar.file(&format!("{n}"), ""));
+    type Set = fn(&mut Allowed);
+    let cases: [(Set, [Tar; 2], &str); 3] = [
+        (|a| a.bytes = 5, ["123", "456"].map(|text| Tar::default().file("a", text)), "more than 5 bytes in all"),
+        (|a| a.entries = 5, [many(3), many(3)], "more than 5 entries in all"),
+        (
+            |a| a.names = 5,
+            [many(1), Tar::default().entry(EntryType::Symlink, "ab", "cde", 0o777, b"")],
+            "more than 5 bytes of paths in all",
+        ),
+    ];
+    for (set, [first, second], says) in cases {
+        let (dir, blobs) = store();
+        let (spent, rules) = batch(&blobs, set);
+        write_layer(&blobs, Cursor::new(first.done()), &rules).unwrap();
+        let error = write_layer(&blobs, Cursor::new(second.done()), &rules).unwrap_err();
+        assert!(error.to_string().contains(says), "{error}");
+        assert!(spent.is_spent() && !error.is_temporary());
+        drop((spent, rules));
+        assert_eq!(files(dir.path()), BTreeSet::new(), "{error}");
+    }
 }
 
 #[test]

@@ -4,15 +4,16 @@
 //! `io.buildpacks.lifecycle.metadata` names that layer, so that whoever pulls the image finds it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::BuildFailure;
-use super::builder::{Builder, refused};
+use super::builder::{Builder, batch_rules, refused};
 use super::cache::{Cache, KeptLayer};
 use super::export::Refused;
 use super::phases::Outcome;
 use super::place::Place;
 use crate::base::model::AppId;
-use crate::machinery::image::{BlobStore, Digest, ImageError, Layer, LayerWriter, read_files};
+use crate::machinery::image::{Batch, BlobStore, Digest, ImageError, Layer, LayerWriter, read_files};
 
 /// Bytes of one.
 const LONGEST: u64 = 32 << 20;
@@ -24,7 +25,12 @@ const PLATFORM_S: &str = "layers/sbom/launch/hythe/app/sbom.cdx.json";
 pub(super) type Boms = BTreeMap<String, Layer>;
 
 impl Builder {
-    pub(super) async fn take_boms(&self, place: &Place, outcome: &Outcome) -> Result<Boms, BuildFailure> {
+    pub(super) async fn take_boms(
+        &self,
+        place: &Place,
+        outcome: &Outcome,
+        batch: &Arc<Batch>,
+    ) -> Result<Boms, BuildFailure> {
         let mut boms = Boms::new();
         for path in outcome.sboms.iter().take(MOST) {
             let Some((buildpack, file)) = path.split_once('/') else { continue };
@@ -35,7 +41,7 @@ impl Builder {
                 continue;
             }
             let whole = format!("layers/{path}");
-            let layer = self.fetch(place, &format!("/{whole}"), file, &whole).await;
+            let layer = self.fetch(place, &format!("/{whole}"), batch_rules(batch, file, &whole)).await;
             boms.insert(path.clone(), layer.map_err(|error| refused(&whole, &error))?);
         }
         Ok(boms)

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
@@ -26,7 +27,7 @@ use super::{
 };
 use crate::base::config;
 use crate::base::model::{AppId, ImageDigest, OrganizationId, Processes};
-use crate::machinery::image::{BlobStore, Layer, LayerRules, inspect};
+use crate::machinery::image::{Batch, BlobStore, ImageError, Layer, LayerRules, inspect};
 use crate::machinery::outbound::Guard;
 use crate::machinery::runtime::Engine;
 
@@ -75,8 +76,10 @@ impl Builder {
                 seconds: config.timeout_seconds,
                 processes: config.processes.unsigned_abs(),
                 disk_bytes: config.disk_bytes,
+                disk_files: config.disk_files,
                 output_bytes: config.output_bytes,
                 reserved_bytes: 0,
+                reserved_files: 0,
                 look: LOOK,
             },
             memory_bytes: config.memory_bytes,
@@ -91,8 +94,9 @@ impl Builder {
     }
 
     /// Builds end when half of what the machine shall keep free is gone.
-    pub fn keeping_free(mut self, reserved_bytes: u64) -> Self {
+    pub fn keeping_free(mut self, reserved_bytes: u64, reserved_files: u64) -> Self {
         self.bounds.reserved_bytes = reserved_bytes;
+        self.bounds.reserved_files = reserved_files;
         self
     }
 
@@ -268,18 +272,22 @@ impl Builder {
             }
             false => remains.kept(&cache, &group),
         };
-        let (mut outcome, workspace) = self.run(&mut place, request, detected, found, &deadline, &*log).await?;
+        let batch = Arc::new(Batch::new(&self.blobs, self.bounds.allowed()));
+        let (mut outcome, workspace) = self.run(&mut place, request, detected, found, &deadline, &batch, &*log).await?;
         place.fresh = false;
         outcome.recall(&cache);
-        let boms = self.take_boms(&place, &outcome).await?;
-        let kept = self.keep_layers(&place, &outcome, &cache, &boms).await?;
-        let workspace = match workspace {
-            Some(layer) => layer,
-            None => self.fetch_workspace(&place, &outcome.slices).await?,
-        };
+        let exported = self.export(&place, &outcome, &cache, workspace, &batch);
+        let (boms, kept, workspace) =
+            match tokio::time::timeout(Duration::from_secs(self.bounds.seconds), exported).await {
+                Ok(exported) => exported?,
+                Err(_) => return Err(messages::timed_out(self.bounds.seconds)),
+            };
         if outcome.processes.is_empty() {
             return Err(messages::no_process());
         }
+        let named = tokio::task::spawn_blocking(move || batch.keep()).await.map_err(std::io::Error::other);
+        let named = named.map_err(Refused::from).and_then(|named| named.map_err(Refused::from));
+        named.map_err(|error| refused("the image", &error))?;
         let build_boms = self.keep_build_boms(&outcome, &boms).await?;
         let cache = Cache {
             build_ingredients: detected.build_ingredients.clone(),
@@ -527,10 +535,19 @@ impl Builder {
     }
 }
 
+/// Of what is exported together.
+pub(super) fn batch_rules(batch: &Arc<Batch>, strip_prefix: &str, prefix: &str) -> LayerRules {
+    LayerRules { batch: Some(Arc::clone(batch)), ..layer_rules(strip_prefix, prefix) }
+}
+
 pub(super) fn layer_rules(strip_prefix: &str, prefix: &str) -> LayerRules {
     LayerRules { strip_prefix: strip_prefix.to_owned(), prefix: prefix.to_owned(), ..Default::default() }
 }
 
 pub(super) fn refused(what: &str, error: &Refused) -> BuildFailure {
-    if error.is_disk_full() { messages::disk_full() } else { messages::export_refused(what, &export::chain(error)) }
+    match error {
+        Refused::Image(ImageError::Beyond(bound)) => messages::beyond(what, *bound),
+        error if error.is_disk_full() => messages::disk_full(),
+        error => messages::export_refused(what, &export::chain(error)),
+    }
 }

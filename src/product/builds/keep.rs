@@ -1,18 +1,20 @@
 //! Layers between sandboxes and the store: what a build leaves is kept for its image and for the builds after it, and put
 //! back where a sandbox lost it.
 
+use std::sync::Arc;
+
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::admission;
 use super::boms::{self, Boms};
-use super::builder::{Builder, layer_rules, refused};
+use super::builder::{Builder, batch_rules, refused};
 use super::cache::{Cache, KeptLayer};
 use super::export::{self, Refused};
 use super::phases::Outcome;
 use super::place::Place;
 use super::result::FoundLayer;
 use super::{BuildFailure, Detected};
-use crate::machinery::image::{Digest, Layer};
+use crate::machinery::image::{Batch, Digest, Layer, LayerRules};
 
 impl Builder {
     /// Puts the cached layers of the group back into a fresh sandbox; gives those that are there.
@@ -38,17 +40,37 @@ impl Builder {
         Ok(restored)
     }
 
+    /// What leaves the sandbox, for the image and for later builds: all within one batch, whose layers have no name yet.
+    /// `workspace` is none where it was too large to come with an answer.
+    pub(super) async fn export(
+        &self,
+        place: &Place,
+        outcome: &Outcome,
+        cache: &Cache,
+        workspace: Option<Vec<Layer>>,
+        batch: &Arc<Batch>,
+    ) -> Result<(Boms, Vec<KeptLayer>, Vec<Layer>), BuildFailure> {
+        let boms = self.take_boms(place, outcome, batch).await?;
+        let kept = self.keep_layers(place, outcome, cache, &boms, batch).await?;
+        let workspace = match workspace {
+            Some(layers) => layers,
+            None => self.fetch_workspace(place, &outcome.slices, batch).await?,
+        };
+        Ok((boms, kept, workspace))
+    }
+
     /// What is remembered of each layer, with a blob for those that go into the image or come back into a fresh sandbox.
     /// Those whose content is as it was at their last export are not read; the others are read and hashed side by side.
-    pub(super) async fn keep_layers(
+    async fn keep_layers(
         &self,
         place: &Place,
         outcome: &Outcome,
         cache: &Cache,
         boms: &Boms,
+        batch: &Arc<Batch>,
     ) -> Result<Vec<KeptLayer>, BuildFailure> {
         let layers = outcome.layers.iter().filter(|layer| !layer.is_ignored());
-        let work: Vec<_> = layers.map(|layer| self.keep_layer(place, layer, cache, boms)).collect();
+        let work: Vec<_> = layers.map(|layer| self.keep_layer(place, layer, cache, boms, batch)).collect();
         stream::iter(work).buffered(admission::processors()).try_collect().await
     }
 
@@ -58,6 +80,7 @@ impl Builder {
         layer: &FoundLayer,
         cache: &Cache,
         boms: &Boms,
+        batch: &Arc<Batch>,
     ) -> Result<KeptLayer, BuildFailure> {
         let before = cache.layer(&layer.path());
         let known = before.and_then(|before| before.blob).filter(|(digest, _)| self.blobs.has(digest));
@@ -69,11 +92,14 @@ impl Builder {
                 return Err(super::messages::layer_gone(&layer.buildpack, &layer.name));
             }
             Some(known) if layer.launch && is_as_before => Some(known),
-            _ if layer.launch => Some(self.fetch_layer(place, layer).await?),
+            _ if layer.launch => Some(self.fetch_layer(place, layer, batch).await?),
             // No fingerprint is made of it: it is taken to change only together with what it says of itself.
             Some(known) if before.is_some_and(|before| before.metadata == layer.metadata) => Some(known),
-            // That build was slow anyway. Without the blob, a build in a fresh sandbox is slower.
-            _ if layer.cache && layer.has_directory => self.fetch_layer(place, layer).await.ok(),
+            _ if layer.cache && layer.has_directory => match self.fetch_layer(place, layer, batch).await {
+                Err(failure) if batch.is_spent() => return Err(failure),
+                // That build was slow anyway. Without the blob, a build in a fresh sandbox is slower.
+                fetched => fetched.ok(),
+            },
             _ => None,
         };
         Ok(KeptLayer {
@@ -97,29 +123,35 @@ impl Builder {
         })
     }
 
-    async fn fetch_layer(&self, place: &Place, layer: &FoundLayer) -> Result<(Digest, u64), BuildFailure> {
+    async fn fetch_layer(
+        &self,
+        place: &Place,
+        layer: &FoundLayer,
+        batch: &Arc<Batch>,
+    ) -> Result<(Digest, u64), BuildFailure> {
         let path = format!("layers/{}", layer.path());
-        let fetched = self.fetch(place, &format!("/{path}"), &layer.name, &path).await;
+        let fetched = self.fetch(place, &format!("/{path}"), batch_rules(batch, &layer.name, &path)).await;
         let fetched = fetched.map_err(|error| refused(&format!("the layer {}", layer.path()), &error))?;
         Ok((fetched.digest, fetched.size))
     }
 
     /// The app's directory, where it was too large to come with an answer.
-    pub(super) async fn fetch_workspace(
+    async fn fetch_workspace(
         &self,
         place: &Place,
         slices: &[Vec<String>],
+        batch: &Arc<Batch>,
     ) -> Result<Vec<Layer>, BuildFailure> {
         let fetched = async {
             let tar = self.engine.get(place.sandbox(), "/workspace").await.map_err(std::io::Error::other)?;
-            let rules = layer_rules("workspace", "workspace");
+            let rules = batch_rules(batch, "workspace", "workspace");
             export::stored(&self.blobs, tar, rules, super::slices::writer(slices)).await
         };
         fetched.await.map_err(|error| refused("the workspace", &error))
     }
 
-    pub(super) async fn fetch(&self, place: &Place, path: &str, strip: &str, prefix: &str) -> Result<Layer, Refused> {
+    pub(super) async fn fetch(&self, place: &Place, path: &str, rules: LayerRules) -> Result<Layer, Refused> {
         let tar = self.engine.get(place.sandbox(), path).await.map_err(std::io::Error::other)?;
-        export::layer(&self.blobs, tar, layer_rules(strip, prefix)).await
+        export::layer(&self.blobs, tar, rules).await
     }
 }

@@ -15,7 +15,10 @@ pub(super) mod dockerfile;
 mod languages;
 pub(super) mod rebase;
 
-pub(super) use bounds::{flooded, machine_filled, outgrown, too_many_processes, waiting};
+pub(super) use bounds::{
+    beyond, flooded, long_path, machine_filled, machine_out_of_files, outgrown, too_many_files, too_many_processes,
+    waiting,
+};
 pub(super) use brought::*;
 
 const PROBLEM: &str = " !     ";

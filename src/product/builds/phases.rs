@@ -2,11 +2,12 @@
 //! then what is left of earlier builds, then one buildpack after the other, then what the image is made of.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::task::JoinHandle;
 
-use super::builder::{Builder, layer_rules, refused};
+use super::builder::{Builder, batch_rules, refused};
 use super::cache::Cache;
 use super::descriptor::Target;
 use super::environment::{self, Variables};
@@ -19,7 +20,7 @@ use super::result::{self, FoundLayer};
 use super::session::Request;
 use super::{BuildFailure, BuildLog, BuildRequest, Detected, Source, export, messages, patterns, slices};
 use crate::base::model::{Files, ProcessName, VariableName};
-use crate::machinery::image::{ImageError, Layer};
+use crate::machinery::image::{Batch, ImageError, Layer};
 
 type Fields = BTreeMap<String, String>;
 
@@ -107,7 +108,9 @@ impl Builder {
         Ok(if lost { None } else { Some(Remains::read(&answer)) })
     }
 
-    /// Runs the buildpacks. With the workspace as layers, if it was small enough to come with the answer.
+    /// Runs the buildpacks and sees what they left. With the workspace as layers of the batch, if it was small enough to come
+    /// with the answer.
+    #[expect(clippy::too_many_arguments, reason = "each is another thing")]
     pub(super) async fn run(
         &self,
         place: &mut Place,
@@ -115,6 +118,7 @@ impl Builder {
         detected: &Detected,
         kept: super::remains::Kept,
         deadline: &Deadline<'_>,
+        batch: &Arc<Batch>,
         log: &dyn BuildLog,
     ) -> Result<(Outcome, Option<Vec<Layer>>), BuildFailure> {
         let parts = &detected.members;
@@ -153,7 +157,17 @@ impl Builder {
             ignored = found.layers.iter().filter(|layer| layer.is_ignored()).map(FoundLayer::path).collect();
             outcome.take(part, found)?;
         }
-        self.finish(place, outcome, ignored, deadline, log).await
+        let sandbox = place.sandbox().to_owned();
+        let finished = self.finish(place, outcome, ignored, deadline, batch, log);
+        // Most builds are over before anybody has looked at them.
+        let (finished, outgrown) = tokio::join!(finished, self.bounds.outgrown(&*self.engine, &sandbox));
+        match outgrown {
+            Some(failure) => {
+                place.close(&*self.engine).await;
+                Err(failure)
+            }
+            None => finished,
+        }
     }
 
     async fn finish(
@@ -162,6 +176,7 @@ impl Builder {
         mut outcome: Outcome,
         ignored: Vec<String>,
         deadline: &Deadline<'_>,
+        batch: &Arc<Batch>,
         log: &dyn BuildLog,
     ) -> Result<(Outcome, Option<Vec<Layer>>), BuildFailure> {
         let launched = outcome.layers.iter().filter(|layer| layer.launch).map(FoundLayer::path);
@@ -173,7 +188,7 @@ impl Builder {
         let write = slices::writer(&outcome.slices);
         let answer = {
             let mut sink = || {
-                let (to, started) = export::start(&self.blobs, layer_rules("workspace", "workspace"), write);
+                let (to, started) = export::start(&self.blobs, batch_rules(batch, "workspace", "workspace"), write);
                 writer = Some(started);
                 to
             };

@@ -55,6 +55,6 @@ impl DiskKeeper {
 
     async fn is_short(&self) -> bool {
         let Ok(machine) = self.0.disk.machine() else { return false };
-        machine.room().await.is_some_and(|room| room.free < self.0.config.disk.reserved_bytes)
+        machine.is_short(&self.0.config.disk).await
     }
 }

@@ -36,6 +36,8 @@ pub struct AppUsage {
 pub struct PlatformUsage {
     pub room: Option<Room>,
     pub reserved: u64,
+    /// Inodes.
+    pub reserved_files: u64,
     pub repositories: u64,
     pub blobs: u64,
     pub blobs_number: u64,
@@ -141,6 +143,7 @@ pub async fn usage(ctx: &Ctx, actor: &Actor) -> Result<Usage> {
             PlatformUsage {
                 room,
                 reserved: config.disk.reserved_bytes,
+                reserved_files: config.disk.reserved_files,
                 repositories: tree(&machine.dir.join("repos")),
                 blobs: layers.sizes.values().sum(),
                 blobs_number: layers.sizes.len() as u64,

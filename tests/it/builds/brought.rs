@@ -191,7 +191,7 @@ fn project_toml_says_which_files_and_variables_a_build_has() {
 }
 
 /// One buildpack at `look` that passes, with these lines for its build.
-fn simple(build: &str) -> Tree {
+pub fn simple(build: &str) -> Tree {
     with_detect("exit 0", build)
 }
 

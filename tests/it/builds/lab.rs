@@ -74,6 +74,12 @@ impl Lab {
         let builder = Builder::new(Arc::clone(&self.engine), self.blobs.clone(), config, &self.data);
         Arc::new(builder.reaching(Guard { private: true }))
     }
+
+    /// One whose builds end when half of this is not free.
+    pub fn builder_keeping(&self, bytes: u64, files: u64) -> Arc<Builder> {
+        let builder = Builder::new(Arc::clone(&self.engine), self.blobs.clone(), &config::Build::default(), &self.data);
+        Arc::new(builder.keeping_free(bytes, files))
+    }
 }
 
 impl Drop for Lab {

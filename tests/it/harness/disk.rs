@@ -24,13 +24,38 @@ impl SmallDisk {
 
     /// In the place of a directory, which comes back afterwards.
     pub fn over(at: &Path, megabytes: u32) -> Self {
-        let size = format!("size={megabytes}m,mode=0755");
-        run(program("mount").args(["-t", "tmpfs", "-o", &size, "hythe-test"]).arg(at)).expect("mount");
+        Self::set(at, &format!("size={megabytes}m,mode=0755"))
+    }
+
+    /// One that takes so many files.
+    pub fn of_files(megabytes: u32, files: u32) -> Self {
+        let dir = tempfile::Builder::new().prefix("disk-").tempdir_in(scratch()).expect("directory");
+        let mut disk = Self::set(dir.path(), &format!("size={megabytes}m,nr_inodes={files},mode=0755"));
+        disk.own = Some(dir);
+        disk
+    }
+
+    fn set(at: &Path, size: &str) -> Self {
+        run(program("mount").args(["-t", "tmpfs", "-o", size, "hythe-test"]).arg(at)).expect("mount");
         Self { at: at.to_owned(), own: None }
     }
 
     pub fn path(&self) -> &Path {
         &self.at
+    }
+
+    /// Makes empty files until only so many more can be made.
+    pub fn crowd(&self, spare: u64) {
+        let dir = self.path().join("crowd");
+        fs::create_dir_all(&dir).expect("directory");
+        let left = rustix::fs::statvfs(&self.at).expect("statvfs").f_favail;
+        for number in spare..left {
+            File::create(dir.join(number.to_string())).expect("one more");
+        }
+    }
+
+    pub fn disperse(&self) {
+        fs::remove_dir_all(self.path().join("crowd")).expect("crowd");
     }
 
     /// Fills what is left, but for `spare` bytes.

@@ -113,6 +113,24 @@ fn a_disk_that_is_full_during_a_push() {
 }
 
 #[test]
+fn a_disk_that_takes_hardly_any_more_files_refuses_pushes_and_serves_apps() {
+    let disk = SmallDisk::of_files(1500, 20_000);
+    let reserving = Settings::with("HYTHE_DISK_RESERVED_FILES", 4000);
+    let mut settings = Settings { data: Some(disk.path().join("data")), ..reserving };
+    settings.variables.insert("HYTHE_DISK_RESERVED_BYTES".into(), "0".into());
+    let app = Deployed::with(settings);
+    disk.crowd(3000);
+    app.repo.answer("second");
+    app.repo.push("main").refused(&["inodes are free at", "4000 are kept free", "disk.reserved_files"]);
+    let said = app.server.cli(&app.server.owner, &["disk"]).expect("disk");
+    assert!(said.contains("4000 are kept free: TOO FEW, pushes are refused"), "{said}");
+    assert_eq!(app.server.get("hello"), ok("first"));
+    disk.disperse();
+    app.repo.push("main").accepted();
+    assert_eq!(app.server.get("hello"), ok("second"));
+}
+
+#[test]
 fn a_taken_port_is_named_at_the_start() {
     let server = RealServer::prepared(Settings { bare: true, ..Settings::default() });
     for (port, setting) in [

@@ -38,8 +38,12 @@ pub struct PlatformDiskView {
     pub place: Option<String>,
     pub free_bytes: Option<u64>,
     pub total_bytes: Option<u64>,
+    /// Inodes; none where the file system does not bound them.
+    pub free_files: Option<u64>,
     /// With less than this free, pushes are refused.
     pub reserved_bytes: u64,
+    /// The same of inodes.
+    pub reserved_files: u64,
     pub repository_bytes: u64,
     pub blobs: u64,
     pub blob_bytes: u64,
@@ -93,7 +97,9 @@ impl From<&PlatformUsage> for PlatformDiskView {
             place: room.map(|room| room.place.display().to_string()),
             free_bytes: room.map(|room| room.free),
             total_bytes: room.map(|room| room.total),
+            free_files: room.and_then(|room| room.free_files),
             reserved_bytes: usage.reserved,
+            reserved_files: usage.reserved_files,
             repository_bytes: usage.repositories,
             blobs: usage.blobs_number,
             blob_bytes: usage.blobs,
