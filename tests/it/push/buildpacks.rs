@@ -1,7 +1,6 @@
 //! Which buildpacks an app is built with: by the tree, and by the verbs, which go before it.
 
 use super::{Deployed, ok};
-use crate::people::listed;
 
 /// Makes the Node.js app of the push answer with what it is told at launch.
 fn buildpack(id: &str) -> Vec<(String, String)> {
@@ -52,62 +51,4 @@ fn the_tree_says_which_and_people_go_before_it() {
     app.repo.commit(&[("project.toml", "[io.buildpacks")]);
     app.repo.push("main").refused(&["project.toml: line 1"]);
     assert_eq!(app.server.get("hello"), ok("by two"));
-}
-
-/// A buildpack whose layer has a program that says more of the environment as a container starts, and a variable that one
-/// process type has to itself.
-const DYNAMIC: [(&str, &str); 3] = [
-    ("packs/dynamic/buildpack.toml", "api = \"0.10\"\n[buildpack]\nid = \"example/dynamic\"\nversion = \"1.0.0\"\n"),
-    ("packs/dynamic/bin/detect", "#!/bin/bash\n"),
-    (
-        "packs/dynamic/bin/build",
-        "#!/bin/bash\nmkdir -p \"$1/words\"/{exec.d,env.launch/web}\n\
-         printf 'of web' >\"$1/words/env.launch/web/OWN\"\n\
-         printf '#!/bin/sh\\necho \"WORDS = \\\\\"at the start\\\\\"\" >&3\\n' >\"$1/words/exec.d/words\"\n\
-         chmod +x \"$1/words/exec.d/words\"\nprintf '[types]\\nlaunch = true\\n' >\"$1/words.toml\"\n",
-    ),
-];
-
-#[test]
-fn what_runs_beside_the_processes_has_the_environment_that_they_start_in() {
-    let app = Deployed::new();
-    let server = "require('http').createServer((_, r) => r.end(`${process.env.WORDS}, ${process.env.OWN}`))\
-                  .listen(process.env.PORT);\n";
-    let asks = r#"{
-        "buildpacks": [{"url": "heroku/nodejs"}, {"url": "./packs/dynamic"}],
-        "scripts": {"predeploy": "echo before: $WORDS", "postdeploy": "echo after: $WORDS"},
-        "cron": [{"name": "tidy", "schedule": "@yearly", "command": "echo tidied $WORDS"}],
-        "healthchecks": {"web": [{"type": "startup", "command": ["sh", "-c", "test \"$WORDS\" = 'at the start'"],
-                                  "wait": 0.2, "timeout": 5, "attempts": 20}]}
-    }"#;
-    let mut files = DYNAMIC.to_vec();
-    files.extend([
-        ("server.js", server),
-        ("app.json", asks),
-        ("Procfile", "web: node server.js\nrelease: echo release: $WORDS\n"),
-    ]);
-    app.repo.commit(&files);
-    app.repo.git(&["update-index", "--chmod=+x", "packs/dynamic/bin/detect", "packs/dynamic/bin/build"]).expect("mode");
-    app.repo.git(&["commit", "-q", "-m", "programs"]).expect("commit");
-    let said = app.repo.push("main").accepted();
-    for line in [
-        "Running the predeploy command: echo before: $WORDS",
-        "before: at the start",
-        "Running the release command: echo release: $WORDS",
-        "release: at the start",
-        "after: at the start",
-    ] {
-        assert!(said.contains(line), "{line:?} is not in\n{said}");
-    }
-    assert_eq!(app.server.get("hello"), ok("at the start, of web"));
-
-    let owner = &app.server.owner;
-    let words = |words: &[&str]| app.server.cli(owner, &[&["run", "-a", "hello"], words].concat()).expect("run");
-    assert_eq!(words(&["printenv", "WORDS"]), "at the start\n");
-    assert_eq!(words(&["echo \"$WORDS${OWN-}\""]), "at the start\n");
-    let id = app.server.cli(owner, &["cron:run", "-a", "hello", "tidy"]).expect("cron:run").trim().to_owned();
-    let ended = app.server.cli(owner, &["run:logs", "-t", "-a", "hello", &id]);
-    assert_eq!((ended.code, ended.out.as_str()), (Some(0), "tidied at the start\n"), "{ended:?}");
-    let listed = listed(&app.server, &["run:list", "-a", "hello", "--json"]);
-    assert!(!format!("{listed:?}").contains("lifecycle"), "people read what they wrote: {listed:?}");
 }
