@@ -25,6 +25,11 @@ set_variable() { # layer's directory, env or env.launch, file name, value
   printf '%s' "$4" >"$1/$2/$3"
 }
 
+# The heading of a runtime: which version, where it is from, and what asked for it.
+runtime() { # name, version, source, what asked
+  printf -- '-----> %s %s from %s (%s)\n' "$@"
+}
+
 web_process() { # word …
   local words='' word
   for word in "$@"; do word=${word//\\/\\\\} words+="\"${word//\"/\\\"}\", "; done

@@ -61,7 +61,7 @@ function asked(manifest) {
     if (range === null) fail('version_syntax', { file, field: file, text: JSON.stringify(text) });
     return { range, text: `${file} "${text}"` };
   }
-  return { range: null, text: 'the default, as nothing asks for a version' };
+  return { range: null, text: 'nothing asks for a version' };
 }
 
 async function chooseNode({ range }) {
@@ -107,7 +107,7 @@ async function provideNode(wanted) {
       fail('node_unreachable', { range: wanted.range, available: own, cause: error.message });
     }
     fs.rmSync(`${layers}/node`, { recursive: true, force: true });
-    return { version: own, source: 'debian', note: `the package registry does not answer (${error.message}): Debian's Node.js is used` };
+    return { version: own, source: 'debian', note: `the npm registry does not answer (${error.message})` };
   }
 }
 

@@ -241,7 +241,12 @@ pub(super) enum Verb {
         name: String,
     },
     /// Set variables; what runs gets them by a new release.
-    #[command(name = "config:set")]
+    #[command(
+        name = "config:set",
+        after_help = "Builds have them too. What a build prints reads **** in place of a value of eight bytes or more that is no \
+        number and\nno word such as production, and in place of passwords in addresses. A name with PASSWORD, TOKEN, KEY \
+        or the like\nhas its value hidden from six bytes on."
+    )]
     ConfigSet {
         #[command(flatten)]
         at: AtFlag,

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::export::Refused;
 use super::seam::{self, GROUP, Ground, LIFECYCLE, Own, PROCESSES, Seam};
-use super::{Built, Detected, Imaged, Ingredient};
+use super::{Built, BuiltLayer, Detected, Imaged, Ingredient};
 use crate::base::model::{ImageDigest, PORT, Processes};
 use crate::machinery::image::{AddedLayer, BlobStore, ImageError, ImageSpec, Layer, assemble, inspect, stacked};
 
@@ -95,14 +95,17 @@ pub(super) fn imaged(
     })
 }
 
-/// Labels of the platform specification ("Image labels"), and what the buildpacks named.
+/// Labels of the platform specification ("Labels"), and what the buildpacks named. Not `io.buildpacks.project.metadata`: a
+/// commit in it would make another image of each equal tree; releases tell the commit.
 fn labels(detected: &Detected, built: &Built) -> BTreeMap<String, String> {
     let group = &detected.members;
     let processes: Vec<_> = built
         .processes
         .iter()
         .map(|(name, process)| {
-            json!({ "type": name, "command": process.command, "working-dir": process.working_dir, "buildpackID": "" })
+            let (of, command) = (built.origins.get(name), &process.command);
+            let of = of.map(String::as_str).unwrap_or_default();
+            json!({ "type": name, "command": command, "working-dir": process.working_dir, "buildpackID": of })
         })
         .collect();
     let members: Vec<_> = group.iter().map(|b| json!({ "id": b.id, "version": b.version })).collect();
@@ -111,8 +114,11 @@ fn labels(detected: &Detected, built: &Built) -> BTreeMap<String, String> {
         .map(|b| {
             let prefix = format!("{}/", b.directory());
             let own = built.layers.iter().filter_map(|layer| Some((layer.path.strip_prefix(&prefix)?, layer)));
-            let own: BTreeMap<_, _> =
-                own.map(|(name, layer)| (name, json!({ "sha": layer.digest, "launch": true }))).collect();
+            let about = |layer: &BuiltLayer| {
+                let (sha, data) = (&layer.digest, &layer.data);
+                json!({ "sha": sha, "launch": true, "build": layer.build, "cache": layer.cache, "data": data })
+            };
+            let own: BTreeMap<_, _> = own.map(|(name, layer)| (name, about(layer))).collect();
             json!({ "key": b.id, "version": b.version, "layers": own })
         })
         .collect();

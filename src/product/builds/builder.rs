@@ -14,6 +14,7 @@ use super::cache::{Cache, KeptLayer};
 use super::export::{self, Refused};
 use super::images::Images;
 use super::last::{self, Last};
+use super::mask::Hidden;
 use super::members::{self, Part, Pool};
 use super::network::Network;
 use super::order::{self, Slot};
@@ -191,12 +192,14 @@ impl Builder {
         let looks = self.look(&mut place, request, &asked, source, &mark, &*log).await?;
         self.sleep_later(&request.app, place.uses);
         drop(place);
-        let choice =
-            plan::choose(&groups, &looks, !chosen).map_err(|fault| self.undetected(fault, &looks, &asked, chosen))?;
+        let choice = plan::choose(&groups, &looks, !chosen).map_err(|fault| {
+            Hidden::of_variables(&request.variables).failure(self.undetected(fault, &looks, &asked, chosen))
+        })?;
 
         let members: Vec<Part> = choice.group.iter().filter_map(|key| pool.part(key)).collect();
-        let names: Vec<_> = members.iter().map(|part| lines::clean(part.name.as_bytes())).collect();
-        log.line(&format!("-----> {} detected", names.join(", ")));
+        let by = |part: &Part| looks.get(&part.path()).and_then(|look| look.by.clone());
+        let known: Vec<_> = members.iter().map(|part| (part.name.as_str(), by(part))).collect();
+        log.line(&messages::detected(&known));
         let names_commit = names_commit.load(std::sync::atomic::Ordering::SeqCst);
         Ok(Detected { names_commit, ..self.detected(choice, members, &pool, mark) })
     }
@@ -337,6 +340,10 @@ impl Builder {
             outcome.processes.iter().map(|(name, launched)| (name.clone(), of(launched))).collect();
         let types: BTreeMap<_, _> =
             outcome.processes.iter().map(|(name, launched)| (name.clone(), launched.r#type.clone())).collect();
+        let origins: BTreeMap<_, _> =
+            outcome.processes.iter().map(|(name, launched)| (name.clone(), launched.buildpack.clone())).collect();
+        let has_shell = outcome.processes.values().any(|launched| launched.is_shell);
+        let profiles = if has_shell { launch::profiles(&outcome.layers, None, outcome.profile) } else { Vec::new() };
         let environment = environment::at_launch(outcome.layers.iter());
         let launched: Vec<_> = kept.iter().filter(|layer| layer.launch).map(KeptLayer::path).collect();
         let (blobs, layers, image) = (self.blobs.clone(), outcome.layers, environment.clone());
@@ -345,7 +352,7 @@ impl Builder {
         let launch = kept.iter().filter(|layer| layer.launch).filter_map(|layer| layer.blob);
         let stored: Vec<_> = launch.map(|(digest, size)| Layer { digest, size }).collect();
         let wrapped = tokio::task::spawn_blocking(move || {
-            let launcher = launcher::wrap(&blobs, &layers, &image, &types, &mut processes)?;
+            let launcher = launcher::wrap(&blobs, &layers, &image, (&types, &profiles[..]), &mut processes)?;
             let workspace = slices::split(&blobs, workspace, slices)?;
             let content = stored.iter().chain(&workspace).map(|layer| layer.digest);
             let bill = sbom::of_layers(&blobs, &remembered, content)?;
@@ -356,7 +363,14 @@ impl Builder {
 
         let launched = kept.iter().filter(|layer| layer.launch).filter_map(|layer| Some((layer, layer.blob?)));
         let mut layers: Vec<_> = launched
-            .map(|(layer, (digest, bytes))| BuiltLayer { digest: digest.to_string(), bytes, path: layer.path() })
+            .map(|(layer, (digest, bytes))| BuiltLayer {
+                digest: digest.to_string(),
+                bytes,
+                path: layer.path(),
+                build: layer.build,
+                cache: layer.cache,
+                data: layer.data(),
+            })
             .collect();
         let beside = [launcher.map(|layer| (layer, "launcher")), boms.map(|layer| (layer, "sbom"))];
         let beside = beside.into_iter().flatten().chain(workspace.into_iter().map(|layer| (layer, "workspace")));
@@ -364,11 +378,12 @@ impl Builder {
             digest: layer.digest.to_string(),
             bytes: layer.size,
             path: path.to_owned(),
+            ..BuiltLayer::default()
         }));
         let mut run_packages = detected.run_packages.clone();
         run_packages.extend(self.requested_packages(detected, &outcome.labels).map(Ingredient::Package));
         let default = outcome.default;
-        Ok(Built { processes, default, layers, environment, labels: outcome.labels, run_packages })
+        Ok(Built { processes, default, origins, layers, environment, labels: outcome.labels, run_packages })
     }
 
     /// The sandbox with this push's source, and what it has of earlier builds. What a build that did not end left of

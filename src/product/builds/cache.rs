@@ -59,6 +59,12 @@ impl KeptLayer {
     pub fn path(&self) -> String {
         format!("{}/{}", self.buildpack, self.name)
     }
+
+    /// The table `metadata` of its toml; null where there is none.
+    pub fn data(&self) -> serde_json::Value {
+        let file: toml::Table = toml::from_str(&self.metadata).unwrap_or_default();
+        file.get("metadata").map_or(serde_json::Value::Null, json_of)
+    }
 }
 
 impl Cache {
@@ -106,6 +112,19 @@ impl Cache {
 
 fn path(dir: &Path, app: &AppId) -> PathBuf {
     dir.join(format!("{app}.json"))
+}
+
+/// Dates and times, which JSON does not have, are texts.
+fn json_of(value: &toml::Value) -> serde_json::Value {
+    match value {
+        toml::Value::Datetime(time) => time.to_string().into(),
+        toml::Value::Array(values) => values.iter().map(json_of).collect(),
+        toml::Value::Table(table) => table.iter().map(|(key, value)| (key.clone(), json_of(value))).collect(),
+        toml::Value::String(text) => text.as_str().into(),
+        toml::Value::Integer(number) => (*number).into(),
+        toml::Value::Float(number) => (*number).into(),
+        toml::Value::Boolean(is) => (*is).into(),
+    }
 }
 
 /// A digest and a size as a list of two.

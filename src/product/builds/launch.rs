@@ -39,6 +39,8 @@ pub(super) struct Launched {
     pub default: bool,
     /// To be sourced by the shell that starts it.
     pub is_shell: bool,
+    /// Id of the buildpack that it is of.
+    pub buildpack: String,
 }
 
 #[derive(Deserialize)]
@@ -151,13 +153,11 @@ fn launched(name: &ProcessName, entry: Entry, api: Api) -> Result<Launched, Stri
         ),
     };
     let process = Process { command, working_dir, port: None };
-    Ok(Launched { r#type: entry.r#type, process, default: entry.default, is_shell })
+    Ok(Launched { r#type: entry.r#type, process, default: entry.default, is_shell, buildpack: String::new() })
 }
 
-/// The command of a shell's process, which sources what layers have for it (`profile.d`, `profile.d/TYPE`) and the app's own.
-pub(super) fn shell_command(command: &[String], r#type: &str, layers: &[FoundLayer], profile: bool) -> Vec<String> {
-    let own = format!("profile.d/{}/", r#type);
-    let of_all = |script: &str| script.strip_prefix("profile.d/").is_some_and(|file| !file.contains('/'));
+/// What a shell sources before a process of the type, or before what is none: scripts of layers, then the app's own.
+pub(super) fn profiles(layers: &[FoundLayer], r#type: Option<&str>, profile: bool) -> Vec<String> {
     let find = |wanted: &dyn Fn(&str) -> bool| -> Vec<String> {
         let of = |layer: &FoundLayer| {
             let at = format!("/layers/{}", layer.path());
@@ -165,11 +165,17 @@ pub(super) fn shell_command(command: &[String], r#type: &str, layers: &[FoundLay
         };
         layers.iter().filter(|layer| layer.launch).flat_map(of).collect()
     };
-    let mut scripts = find(&of_all);
-    scripts.extend(find(&|script| script.starts_with(&own)));
-    if profile {
-        scripts.push(format!("{WORKSPACE}/.profile"));
+    let mut scripts = find(&|script| script.strip_prefix("profile.d/").is_some_and(|file| !file.contains('/')));
+    if let Some(own) = r#type.map(|r#type| format!("profile.d/{}/", r#type)) {
+        scripts.extend(find(&|script| script.starts_with(&own)));
     }
+    scripts.extend(profile.then(|| format!("{WORKSPACE}/.profile")));
+    scripts
+}
+
+/// The command of a shell's process, which sources what layers have for it (`profile.d`, `profile.d/TYPE`) and the app's own.
+pub(super) fn shell_command(command: &[String], r#type: &str, layers: &[FoundLayer], profile: bool) -> Vec<String> {
+    let scripts = profiles(layers, Some(r#type), profile);
     let mut words = vec!["bash".to_owned(), "-c".to_owned()];
     match command {
         [line] if scripts.is_empty() => words.push(line.clone()),

@@ -72,6 +72,19 @@ impl From<Copy> for BuildFailure {
 
 // --- detection ------------------------------------------------------------------------------------------------------
 
+/// Names of the buildpacks, each with the file that spoke for it. "Procfile (Procfile)" would say nothing.
+pub(super) fn detected(known: &[(&str, Option<String>)]) -> String {
+    let names: Vec<_> = known.iter().map(|(name, _)| clean(name.as_bytes())).collect();
+    let mut files: Vec<&str> = Vec::new();
+    for (name, file) in known {
+        if let Some(file) = file.as_deref().filter(|file| file != name && !files.contains(file)) {
+            files.push(file);
+        }
+    }
+    let files = if files.is_empty() { String::new() } else { format!(" ({})", files.join(", ")) };
+    format!("-----> {} detected{files}", names.join(", "))
+}
+
 /// The build before was one of the same tree, in the same way.
 pub(super) fn unchanged(app: &AppName) -> [String; 2] {
     [
@@ -194,7 +207,8 @@ fn reported(buildpack: &str, report: &Report) -> Option<Copy> {
         "field_type" => copy(
             format!("{} in {file} is not a text", fact("field")),
             format!("{} in {file} must be a text in quotes.", fact("field")),
-        ),
+        )
+        .remedy(format!("Mend {file}, commit, and push again.")),
 
         "version_syntax" => copy(
             format!("the version in {file} cannot be understood"),
@@ -224,12 +238,12 @@ fn reported(buildpack: &str, report: &Report) -> Option<Copy> {
             .temporary(),
 
         "integrity" => copy(
-            format!("{} has been tampered with", fact("what")),
+            format!("{} is not what was published", fact("what")),
             format!("What the package registry gave for {} is not what was published.", fact("what")),
         )
         .and(format!("expected {}", fact("expected")))
         .and(format!("received {}", fact("found")))
-        .remedy("Tell the operator: the mirror in build.npm_registry is broken or hostile."),
+        .remedy("Push again; if it is so again, tell the operator: what build.npm_registry names is broken or hostile."),
 
         "no_start" if file == "package.json" => copy(
             "nothing says how to start the app",

@@ -33,6 +33,7 @@ mod last;
 mod launch;
 mod launcher;
 mod lines;
+mod mask;
 mod members;
 mod messages;
 mod network;
@@ -55,6 +56,7 @@ pub use admission::Turn;
 pub use boms::BuildBom;
 pub use builder::Builder;
 pub use garbage::{CacheCleared, Reached};
+pub use launcher::{bare, launched};
 use members::Part;
 use pack::Ingredient;
 use plan::Demand;
@@ -130,6 +132,9 @@ pub struct Built {
     /// What the image starts with that is not told what to start.
     #[serde(default)]
     default: Option<ProcessName>,
+    /// Which buildpack each process is of, by id.
+    #[serde(default)]
+    origins: BTreeMap<ProcessName, String>,
     /// Lowest first; the last one is the workspace.
     layers: Vec<BuiltLayer>,
     environment: BTreeMap<String, String>,
@@ -138,12 +143,19 @@ pub struct Built {
     run_packages: BTreeSet<Ingredient>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct BuiltLayer {
     digest: String,
     bytes: u64,
     /// Path below `/layers`, or `workspace`.
     path: String,
+    /// Of a buildpack's: its other types, and what it says of itself.
+    #[serde(default)]
+    build: bool,
+    #[serde(default)]
+    cache: bool,
+    #[serde(default)]
+    data: serde_json::Value,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

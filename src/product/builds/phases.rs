@@ -12,6 +12,7 @@ use super::cache::Cache;
 use super::descriptor::Target;
 use super::environment::{self, Variables};
 use super::launch::{self, Launched};
+use super::mask::Hidden;
 use super::members::Part;
 use super::place::{Deadline, Place};
 use super::plan::{self, Look};
@@ -61,13 +62,16 @@ impl Builder {
         fields.extend(set.into_iter().map(|(name, value)| (format!("set.{name}"), value)));
         fields.insert("source".into(), mark.to_owned());
         fields.insert("buildpacks".into(), parts.iter().map(Part::path).collect::<Vec<_>>().join(" "));
+        let files_of = |part: &Part| {
+            let own = self.images.buildpacks.iter().find(|buildpack| !part.foreign && buildpack.id == part.id);
+            own.map_or(&[][..], |own| &own.needs.detects_by)
+        };
         for part in parts.iter().filter(|part| !part.foreign) {
-            let own = self.images.buildpacks.iter().find(|buildpack| buildpack.id == part.id);
-            let files = own.map_or(&[][..], |own| &own.needs.detects_by);
-            fields.insert(format!("by.{}", part.path()), files.join(" "));
+            fields.insert(format!("by.{}", part.path()), files_of(part).join(" "));
         }
         fields.extend(sifting(&request.wishes.files));
-        let asked = Request { phase: "detect", fields, source: Some(source) };
+        let hidden = Arc::new(Hidden::of_variables(&request.variables));
+        let asked = Request { phase: "detect", fields, source: Some(source), hidden };
         let answer = self.ask(place, asked, &self.deadline(), log).await?;
         let found = Remains::read(&answer);
         let mut looks: BTreeMap<String, Look> = BTreeMap::new();
@@ -84,6 +88,7 @@ impl Builder {
                 "exit" => look.exit = text.trim().parse().unwrap_or(1),
                 "plan" => look.plan = text,
                 "log" => look.log = text,
+                "by" => look.by = files_of(part).contains(&text).then_some(text),
                 _ => {}
             }
         }
@@ -102,7 +107,7 @@ impl Builder {
             return Ok(Some(found));
         }
         let fields = Fields::from([("source".to_owned(), mark.to_owned())]);
-        let asked = Request { phase: "begin", fields, source: None };
+        let asked = Request { phase: "begin", fields, source: None, hidden: Arc::default() };
         let answer = self.ask(place, asked, deadline, &super::builder::Silent).await?;
         let lost = answer.iter().any(|(name, _)| name == "fault");
         Ok(if lost { None } else { Some(Remains::read(&answer)) })
@@ -131,6 +136,7 @@ impl Builder {
         ]);
         first.extend(kept.tomls.into_iter().map(|(path, text)| (format!("toml.{path}"), text)));
 
+        let hidden = Arc::new(Hidden::of_variables(&request.variables));
         let people = people_s(request);
         let mut outcome = Outcome::default();
         let mut plan = detected.plan.clone();
@@ -145,20 +151,22 @@ impl Builder {
             fields.insert("plan".into(), plan::plan_text(plan::entries_of(&plan, &part.path())));
             fields.insert("ignored".into(), ignored.join(" "));
             fields.append(&mut first);
-            let answer = self.ask(place, Request { phase: "build", fields, source: None }, deadline, log).await?;
+            let asked = Request { phase: "build", fields, source: None, hidden: Arc::clone(&hidden) };
+            let answer = self.ask(place, asked, deadline, log).await?;
             let word = |name: &str| answer.iter().find(|(word, _)| word == name).map(|(_, text)| text.as_str());
             if let Some(exit) = word("failed") {
                 let report = messages::Report::parse(word("failure").unwrap_or(""));
                 let exit = exit.trim().parse().unwrap_or(1);
-                return Err(messages::buildpack_failed(&part.name, exit, &report, self.memory_bytes));
+                let failure = messages::buildpack_failed(&part.name, exit, &report, self.memory_bytes);
+                return Err(hidden.failure(failure));
             }
-            let found = result::read(&part.directory(), &part.name, &answer)?;
+            let found = result::read(&part.directory(), &part.name, &answer).map_err(|f| hidden.failure(f))?;
             plan::after(&mut plan, &part.path(), &found.unmet);
             ignored = found.layers.iter().filter(|layer| layer.is_ignored()).map(FoundLayer::path).collect();
-            outcome.take(part, found)?;
+            outcome.take(part, found).map_err(|failure| hidden.failure(failure))?;
         }
         let sandbox = place.sandbox().to_owned();
-        let finished = self.finish(place, outcome, ignored, deadline, batch, log);
+        let finished = self.finish(place, outcome, (ignored, hidden), deadline, batch, log);
         // Most builds are over before anybody has looked at them.
         let (finished, outgrown) = tokio::join!(finished, self.bounds.outgrown(&*self.engine, &sandbox));
         match outgrown {
@@ -174,7 +182,7 @@ impl Builder {
         &self,
         place: &mut Place,
         mut outcome: Outcome,
-        ignored: Vec<String>,
+        (ignored, hidden): (Vec<String>, Arc<Hidden>),
         deadline: &Deadline<'_>,
         batch: &Arc<Batch>,
         log: &dyn BuildLog,
@@ -192,7 +200,7 @@ impl Builder {
                 writer = Some(started);
                 to
             };
-            let asked = Request { phase: "finish", fields, source: None };
+            let asked = Request { phase: "finish", fields, source: None, hidden };
             place.request(&*self.engine, asked, deadline, log, &mut sink).await?
         };
         for (name, text) in result::words(&answer) {
@@ -268,7 +276,8 @@ impl Outcome {
         let invalid = |cause: &str| messages::result_invalid(&part.name, "launch.toml", cause);
         if let Some(text) = &found.launch {
             let launch = launch::read(text, part.api).map_err(|cause| invalid(&cause))?;
-            for (name, launched) in launch.processes {
+            for (name, mut launched) in launch.processes {
+                launched.buildpack.clone_from(&part.id);
                 // One that takes the place of the default and is none leaves the image without.
                 if launched.default {
                     self.default = Some(name.clone());

@@ -16,6 +16,8 @@ pub(super) struct Look {
     pub exit: i64,
     pub plan: String,
     pub log: String,
+    /// The file that speaks for it, of those that it is asked for.
+    pub by: Option<String>,
 }
 
 pub(super) const PASSED: i64 = 0;

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -12,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::lines::Lines;
+use super::mask::{Hidden, Mask};
 use super::{BuildLog, Source, pack};
 use crate::machinery::runtime::{Channel, Engine, EngineError, ExecSpec};
 
@@ -44,6 +46,8 @@ pub(super) struct Request {
     pub phase: &'static str,
     pub fields: BTreeMap<String, String>,
     pub source: Option<Source>,
+    /// What nobody reads in what it prints.
+    pub hidden: Arc<Hidden>,
 }
 
 pub(super) struct Session {
@@ -115,7 +119,7 @@ impl Session {
             let input = self.input.clone();
             tokio::task::spawn_blocking(move || send_source(source, input))
         });
-        let answered = self.listen(&token, output_bytes, log, sink).await;
+        let answered = self.listen(&token, output_bytes, Spoken::new(log, request.hidden), sink).await;
         if let Some(source) = source
             && let Err(error) = source.await.map_err(io::Error::other).flatten()
         {
@@ -129,19 +133,18 @@ impl Session {
         &mut self,
         token: &str,
         output_bytes: u64,
-        log: &dyn BuildLog,
+        mut spoken: Spoken<'_>,
         sink: Sink<'_>,
     ) -> Result<Vec<u8>, SessionFault> {
         let mut printed = 0;
-        let mut lines = Lines::new(log);
         let mut reading = Reading::default();
         let mut spoken_out = false;
         while !(reading.ended && spoken_out) {
-            let due = lines.due().map(tokio::time::Instant::from_std);
+            let due = spoken.lines.due().map(tokio::time::Instant::from_std);
             let part = tokio::select! {
                 part = self.output.recv() => part.ok_or(SessionFault::Ended)??,
                 () = sleep_until(due) => {
-                    lines.tick(Instant::now());
+                    spoken.lines.tick(Instant::now());
                     continue;
                 }
             };
@@ -149,11 +152,11 @@ impl Session {
                 (Channel::Err, bytes) => {
                     printed += bytes.len() as u64;
                     if printed > output_bytes {
-                        lines.finish(Instant::now());
+                        spoken.finish();
                         return Err(SessionFault::Flood);
                     }
                     self.spoken.extend_from_slice(&bytes);
-                    spoken_out |= hear(&mut self.spoken, token, &mut lines);
+                    spoken_out |= hear(&mut self.spoken, token, &mut spoken);
                 }
                 (Channel::Out, bytes) => {
                     self.frames.extend_from_slice(&bytes);
@@ -161,7 +164,7 @@ impl Session {
                 }
             }
         }
-        lines.finish(Instant::now());
+        spoken.finish();
         Ok(reading.answer)
     }
 }
@@ -180,27 +183,48 @@ fn put_word(words: &mut BytesMut, word: &str) {
 }
 
 /// Passes on what was said up to the phase's mark; true when the mark is there.
-fn hear(spoken: &mut BytesMut, token: &str, lines: &mut Lines<'_>) -> bool {
+fn hear(heard: &mut BytesMut, token: &str, spoken: &mut Spoken<'_>) -> bool {
     loop {
-        let Some(at) = spoken.iter().position(|&b| b == MARK) else {
-            lines.push(spoken, Instant::now());
-            spoken.clear();
+        let Some(at) = heard.iter().position(|&b| b == MARK) else {
+            spoken.push(heard);
+            heard.clear();
             return false;
         };
-        lines.push(&spoken[..at], Instant::now());
-        spoken.advance(at);
-        let Some(end) = spoken.iter().position(|&b| b == b'\n') else {
-            if spoken.len() > HEAD_LIMIT {
-                spoken.advance(1);
+        spoken.push(&heard[..at]);
+        heard.advance(at);
+        let Some(end) = heard.iter().position(|&b| b == b'\n') else {
+            if heard.len() > HEAD_LIMIT {
+                heard.advance(1);
                 continue;
             }
             return false;
         };
-        let is_ours = &spoken[1..end] == token.as_bytes();
-        spoken.advance(if is_ours { end + 1 } else { 1 });
+        let is_ours = &heard[1..end] == token.as_bytes();
+        heard.advance(if is_ours { end + 1 } else { 1 });
         if is_ours {
             return true;
         }
+    }
+}
+
+/// What one phase says, on its way to who reads along.
+struct Spoken<'a> {
+    lines: Lines<'a>,
+    mask: Mask,
+}
+
+impl<'a> Spoken<'a> {
+    fn new(log: &'a dyn BuildLog, hidden: Arc<Hidden>) -> Self {
+        Self { lines: Lines::new(log), mask: Mask::new(hidden) }
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.lines.push(&self.mask.pass(bytes), Instant::now());
+    }
+
+    fn finish(&mut self) {
+        self.lines.push(&self.mask.rest(), Instant::now());
+        self.lines.finish(Instant::now());
     }
 }
 
@@ -353,12 +377,11 @@ mod tests {
 
     #[test]
     fn a_phase_ends_at_its_own_mark_only() {
-        let log = Silent;
-        let mut lines = Lines::new(&log);
-        let mut spoken = BytesMut::from(&b"said\n\x1eother\nmore\n\x1emi"[..]);
-        assert!(!hear(&mut spoken, "mine", &mut lines));
-        spoken.extend_from_slice(b"ne\nrest");
-        assert!(hear(&mut spoken, "mine", &mut lines));
-        assert_eq!(&spoken[..], b"rest");
+        let mut said = Spoken::new(&Silent, Arc::default());
+        let mut heard = BytesMut::from(&b"said\n\x1eother\nmore\n\x1emi"[..]);
+        assert!(!hear(&mut heard, "mine", &mut said));
+        heard.extend_from_slice(b"ne\nrest");
+        assert!(hear(&mut heard, "mine", &mut said));
+        assert_eq!(&heard[..], b"rest");
     }
 }

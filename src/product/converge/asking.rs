@@ -13,6 +13,7 @@ use super::vital::Vital;
 use crate::base::clock::Clock;
 use crate::base::model::{Check, HealthCheck, Replica};
 use crate::machinery::runtime::{Ended, EngineError};
+use crate::product::builds;
 
 /// What is told at the latest while a replica comes up, and afterwards.
 const SPAN_COMING_UP: i64 = 2_000;
@@ -82,7 +83,7 @@ fn millis(count: i64) -> Duration {
 
 /// What a command's end says of the replica that it ran in.
 pub fn judged(command: &[String], ended: Result<Ended, EngineError>, within: Duration) -> Answer {
-    let words = || shlex::try_join(command.iter().map(String::as_str)).unwrap_or_default();
+    let words = || shlex::try_join(builds::bare(command).iter().map(String::as_str)).unwrap_or_default();
     match ended {
         Ok(Ended { code: Some(0), .. }) => Some(Ok(())),
         Ok(ended) => Some(Err(format!("fails its check: {} {}", words(), how(&ended, within)))),

@@ -10,6 +10,7 @@ use crate::base::model::{
     Https, ProcessName, Processes, Protocol, Release, ReleaseId, Rule, Scaling, Scalings, Strategy, Traffic, VolumeId,
     WorkloadId, overlaid,
 };
+use crate::product::builds;
 use crate::state::store::{self, Tx};
 
 /// One environment with all that its planning needs.
@@ -173,11 +174,19 @@ impl Desired {
                 if checks.iter().all(|check| check.kind == CheckKind::Liveness) {
                     checks.push(default_check(&process));
                 }
+                checks.iter_mut().for_each(|check| launched(check, release));
                 let has_port = process.as_str() == "web";
                 let id = WorkloadId { environment: self.environment.id.clone(), process };
                 DesiredProcess { id, count: if stopped { 0 } else { count }, checks, has_port, alone }
             })
             .collect()
+    }
+}
+
+/// What a check runs has the environment of what it looks at.
+fn launched(check: &mut HealthCheck, release: &Release) {
+    if let Check::Command { command } = &mut check.check {
+        *command = builds::launched(command, &release.processes);
     }
 }
 

@@ -203,6 +203,56 @@ mod tests {
     }
 
     #[test]
+    fn what_is_said_of_deployments() {
+        let hex = "1f0c".repeat(16);
+        let image: ImageDigest = format!("sha256:{hex}").parse().unwrap();
+        let content: ContentDigest = format!("sha256:{hex}").parse().unwrap();
+        let (tag, app): (TagName, AppName) = ("latest".parse().unwrap(), "shop".parse().unwrap());
+        let commit: CommitId = "2a".repeat(20).parse().unwrap();
+        let (web, worker): (ProcessName, ProcessName) = ("web".parse().unwrap(), "worker".parse().unwrap());
+        let ready = BTreeMap::from([(web, 2), (worker, 1)]);
+        let names: [VariableName; 2] = ["KEY", "MODE"].map(|name| name.parse().unwrap());
+        let said = [
+            super::image(&image, 4, 0, 0),
+            super::image(&image, 4, 1, 38_200),
+            pushed(&tag, &content),
+            uploaded(&content),
+            of_upload(&content),
+            fetching("registry.example.com/acme/shop:1"),
+            DRY_RUN.to_owned(),
+            skipped("main"),
+            image_pushed(&tag, &content),
+            rebased(&image),
+            unfit("its image is for another architecture than the base"),
+            newest("production"),
+            no_base(&[" !     The Debian mirror does not answer.".to_owned(), " !     Try again.".to_owned()]),
+            live(&ready, 640, None),
+            live(&ready, 640, Some(41)),
+            live(&BTreeMap::new(), 40, Some(41)),
+            watching(60, Some(41)),
+            watching(60, None),
+            host_lost(&"shop.example.com".parse().unwrap()),
+            NOT_BUILT_HERE.to_owned(),
+            so_far(12_000_000),
+            fetched(&commit, 12_000_000),
+            lost("the server went away", 2, 5),
+            DISK_FULL.to_owned(),
+            cancelled(&cancelled_by(&"alice".parse().unwrap())),
+            KEPT.to_owned(),
+            NONE_BEFORE.to_owned(),
+            TAG_UNMOVED.to_owned(),
+            STALE.to_owned(),
+            SUPERSEDED.to_owned(),
+            no_engine(120, None),
+            no_engine(120, Some("web.1 does not answer on its port".to_owned())),
+            unknown_branch("feature", "main staging"),
+            unknown_environment(["production", "staging"].into_iter()),
+            missing_variables(&app, &[(&names[0], Some("of the shop\nand more")), (&names[1], None)]).join("\n"),
+        ];
+        insta::assert_snapshot!(said.join("\n\n"));
+    }
+
+    #[test]
     fn sizes_read_well() {
         assert_eq!([size(999), size(38_200), size(5_000_000)], ["999 B", "38.2 kB", "5.0 MB"]);
     }

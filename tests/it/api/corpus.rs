@@ -225,3 +225,27 @@ async fn commands_and_schedules_are_kept_inertly_or_refused() {
     let long = json!({"command": vec!["x"; 1001]});
     refused(&api, &root, "POST", &format!("{at}/commands"), &long, "command").await;
 }
+
+#[tokio::test]
+async fn buildpacks_and_packages_are_kept_inertly_or_refused() {
+    let (api, root) = TestApi::start().await;
+    api.app(&root, "shop").await;
+    let (at, token) = ("/v1/apps/shop/environments/production/buildpacks", Some(root.token.as_str()));
+    for text in payloads() {
+        let body = json!({"buildpacks": [text]});
+        let answer = api.call("PUT", at, token, Some(&body)).await;
+        match answer.status {
+            200 => {
+                assert_eq!(api.call("GET", at, token, None).await.json(), body);
+                assert!(text.starts_with("http://"), "{text:?} names no buildpack: {}", answer.text);
+            }
+            _ => assert!(answer.status == 422 && answer.json()["errors"]["buildpacks"].is_array(), "{}", answer.text),
+        }
+        let escaped: String = text.bytes().map(|b| format!("%{b:02X}")).collect();
+        let answer = api.call("GET", &format!("/v1/packages?package={escaped}"), token, None).await;
+        match answer.status {
+            200 => assert_eq!(answer.json()["items"], json!([]), "{text:?}"),
+            _ => assert!(answer.status == 422 && answer.json()["errors"]["package"].is_array(), "{}", answer.text),
+        }
+    }
+}

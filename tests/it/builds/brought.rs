@@ -1,9 +1,11 @@
 //! Buildpacks that are not the platform's own: what the buildpack specification promises them, each rule by a fixture in
 //! `brought/app`, and what hostile ones are told.
 
-use hythe::base::model::{ChosenBuildpack, Files, ImageDigest, Project};
+use hythe::base::model::{ChosenBuildpack, Files, ImageDigest, Process, Project};
 use hythe::base::secret::Secret;
 use hythe::machinery::image::{AddedLayer, BlobStore, ImageSpec, LayerWriter, assemble, inspect};
+use hythe::product::builds::launched;
+use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::hosts::Goods;
@@ -30,7 +32,17 @@ fn app(names: &[&str]) -> App {
 
 /// What a process of the image says, with these variables of people.
 fn said(app: &App, done: &Done, process: &str, variables: &[&str]) -> String {
-    let process = &done.imaged.processes[&process.parse().expect("name")];
+    ran(app, done, &done.imaged.processes[&process.parse().expect("name")], variables)
+}
+
+/// What a command says that is no process of the image.
+fn said_beside(app: &App, done: &Done, words: &[&str], variables: &[&str]) -> String {
+    let words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
+    let command = launched(&words, &done.imaged.processes);
+    ran(app, done, &Process { command, working_dir: None, port: None }, variables)
+}
+
+fn ran(app: &App, done: &Done, process: &Process, variables: &[&str]) -> String {
     let image = app.lab.engine.image_reference(&done.imaged.image);
     let label = format!("hythe.prefix={}", app.lab.prefix);
     let mut words = vec!["run", "--rm", "--cap-drop=ALL", "--label", &label, "--entrypoint", &process.command[0]];
@@ -70,12 +82,25 @@ fn a_composite_s_first_group_that_stands_builds_with_all_that_is_promised() {
         serde_json::from_str(&facts.labels["io.buildpacks.lifecycle.metadata"]).expect("JSON");
     assert_eq!(metadata["app"].as_array().map(Vec::len), Some(2));
     assert!(metadata["sbom"]["sha"].is_string(), "{metadata}");
+    let one = &metadata["buildpacks"][0];
+    assert_eq!((one["key"].as_str(), one["version"].as_str()), (Some("example/one"), Some("1.2.3")));
+    let mut lib = one["layers"]["lib"].clone();
+    assert!(lib["sha"].take().as_str().is_some_and(|sha| sha.starts_with("sha256:")), "{one}");
+    let data = json!({ "made": "once" });
+    assert_eq!(lib, json!({ "sha": null, "launch": true, "build": false, "cache": false, "data": data }));
+    let about: serde_json::Value = serde_json::from_str(&facts.labels["io.buildpacks.build.metadata"]).expect("JSON");
+    let of: Vec<_> =
+        about["processes"].as_array().expect("a list").iter().map(|p| [&p["type"], &p["buildpackID"]]).collect();
+    assert_eq!(of, [["web", "example/one"], ["worker", "example/one"]], "{about}");
 
     // At launch: variables of layers, programs that give more, one process's own, and people's before all.
     assert_eq!(said(&app, &done, "web", &[]), "hello from workspace ✓ none default");
     assert_eq!(said(&app, &done, "web", &["USER_SET=mine"]), "hello from workspace ✓ none mine");
     assert_eq!(said(&app, &done, "worker", &[]), "hello from workspace ✓ of-worker default by hello");
     assert_eq!(said(&app, &done, "worker", &["OWN=mine"]), "hello from workspace ✓ mine default by hello");
+    // A command that is none of the processes has what is for all of them, and nothing of one process's own.
+    assert_eq!(said_beside(&app, &done, &["greet"], &[]), "hello from workspace ✓ none default");
+    assert_eq!(said_beside(&app, &done, &["greet"], &["USER_SET=mine"]), "hello from workspace ✓ none mine");
     let worker = &done.imaged.processes[&"worker".parse().expect("name")];
     assert_eq!(worker.working_dir.as_deref(), Some("/workspace/buildpacks"));
 
@@ -153,6 +178,11 @@ fn processes_of_api_0_8_are_a_shell_s() {
     assert_eq!(said(&app, &done, "web", &[]), "PROFILE APP");
     assert_eq!(said(&app, &done, "loud", &[]), "profile loud app-a  b-it's-");
     assert_eq!(said(&app, &done, "plain", &[]), "$FROM_PROFILE");
+    assert_eq!(said_beside(&app, &done, &["printenv", "FROM_PROFILE"], &[]), "profile app");
+    assert_eq!(
+        said_beside(&app, &done, &["bash", "-c", "echo \"$FROM_PROFILE\" $#", "x", "a  b"], &[]),
+        "profile app 1"
+    );
 }
 
 #[test]

@@ -22,7 +22,15 @@ pub fn fails(fixture: &str, reason: &str, says: &[&str]) {
 
 #[test]
 fn nodejs_that_builds() {
-    builds("nodejs/fixtures/plain", &["web: node server.js"], &["-----> Node.js detected", "-----> Node.js 24."]);
+    builds(
+        "nodejs/fixtures/plain",
+        &["web: node server.js"],
+        &[
+            "-----> Node.js detected (package.json)",
+            "-----> Node.js 24.",
+            " from the npm registry (nothing asks for a version)",
+        ],
+    );
     builds(
         "nodejs/fixtures/dependencies",
         &["web: node index.js"],
@@ -35,12 +43,12 @@ fn nodejs_that_builds() {
     builds(
         "nodejs/fixtures/version",
         &["web: node --no-warnings main.mjs"],
-        &["-----> Node.js 22.11.0 (.nvmrc \"22.11\")"],
+        &["-----> Node.js 22.11.0 from the npm registry (.nvmrc \"22.11\")"],
     );
     builds(
         "nodejs/fixtures/procfile",
         &["web: bash -c node web.js --quote \"two words\"", "worker: bash -c node worker.js"],
-        &["-----> Node.js, Procfile detected", "-----> Procfile: web worker"],
+        &["-----> Node.js, Procfile detected (package.json)", "-----> Procfile: web worker"],
     );
 }
 
@@ -59,12 +67,12 @@ fn python_that_builds() {
     builds(
         "python/fixtures/requirements",
         &["web: python3 app.py"],
-        &["-----> Installing dependencies (pip, requirements.txt)"],
+        &["-----> Python detected (requirements.txt)", "-----> Installing dependencies (pip, requirements.txt)"],
     );
     builds(
         "python/fixtures/pyproject",
         &["web: bash -c python -m bottle --bind 0.0.0.0:$PORT serve:app"],
-        &["-----> Python 3.11.2 (.python-version \"3.11.2\")", "Successfully installed bottle-0.13.4"],
+        &["-----> Python 3.11.2 from Debian (.python-version \"3.11.2\")", "Successfully installed bottle-0.13.4"],
     );
 }
 
@@ -78,13 +86,17 @@ fn python_that_fails() {
 
 #[test]
 fn static_sites() {
-    builds("static/fixtures/root", &["web: start-static"], &["-----> static site detected", "the root of the tree"]);
+    builds(
+        "static/fixtures/root",
+        &["web: start-static"],
+        &["-----> static site detected (index.html)", "the root of the tree"],
+    );
     builds("static/fixtures/public", &["web: start-static"], &["public/"]);
 }
 
 #[test]
 fn procfiles() {
-    builds("procfile/fixtures/only", &["web: bash -c exec ./serve"], &["-----> Procfile detected"]);
+    builds("procfile/fixtures/only", &["web: bash -c exec ./serve"], &["-----> Procfile detected\n"]);
     fails("procfile/fixtures/bad-line", "Procfile line 2 is wrong", &["2: worker node y"]);
     fails("procfile/fixtures/bad-type", "Procfile line 2 is wrong", &["\"WEB!\" is no process type"]);
     fails("procfile/fixtures/empty", "Procfile line 1 is wrong", &["names no process"]);

@@ -84,20 +84,60 @@ fn what_a_build_leaves_running_is_ended() {
 }
 
 #[test]
-fn variables_reach_the_build_and_no_image() {
+fn variables_reach_the_build_and_nothing_that_stays() {
     let mut app = App::new();
     let secret = "s3cr3t-4-builds-only";
+    let password = "pass%2Fw0rd-of-a-database";
+    let address = format!("postgres://shop:{password}@db.internal/shop");
     app.variables.insert("BUILD_SECRET".into(), Secret::new(secret.into()));
     app.variables.insert("PATH".into(), Secret::new("/nowhere".into()));
     app.variables.insert("LD_PRELOAD".into(), Secret::new("/nowhere.so".into()));
-    let done = app.build(&script("test ${#BUILD_SECRET} = 20 && echo seen as $SOURCE_VERSION"));
-    assert!(done.log.contains(&format!("seen as {}", "0".repeat(40))), "{}", done.log);
+    app.variables.insert("DATABASE_URL".into(), Secret::new(address.clone()));
+    app.variables.insert("NODE_ENV".into(), Secret::new("production".into()));
+    // In one piece, in two, and on both streams. What a build itself wrote into a file of the app would be there.
+    let says = "test ${#BUILD_SECRET} = 20 && echo seen as $SOURCE_VERSION in $NODE_ENV && echo one=$BUILD_SECRET. && \
+                echo url=$DATABASE_URL, >&2 && printf \"two=${BUILD_SECRET%-builds-only}\" && cat /dev/null && \
+                printf -- '-builds-only.\\n' && echo to=${DATABASE_URL#postgres://shop:}";
+    let manifest = serde_json::json!({
+        "name": "dependencies", "version": "1.0.0", "scripts": { "start": "node index.js", "build": says },
+        "dependencies": { "picocolors": "1.1.1" }, "devDependencies": { "isexe": "3.1.1" }
+    });
+    let tree = Tree::of("buildpacks/nodejs/fixtures/dependencies").file("package.json", &manifest.to_string());
+    let done = app.build(&tree);
+    for text in [
+        format!("seen as {} in production", "0".repeat(40)),
+        "one=****.".to_owned(),
+        "two=****.".to_owned(),
+        "url=****,".to_owned(),
+        "to=****@db.internal/shop".to_owned(),
+    ] {
+        assert!(done.log.contains(&text), "{text:?} is not in\n{}", done.log);
+    }
+    let (failure, log) = app.fail(&script("echo no $BUILD_SECRET >&2; exit 3"));
+    assert!(log.contains("no ****"), "{log}");
+    let told = [done.log.as_str(), &log, &failure.reason, &failure.lines.join("\n")].join("\n");
+    assert!(!told.contains(secret) && !told.contains(password), "{told}");
+
+    // The image, the layers that are kept for builds to come, and what is noted of them.
     let facts = inspect(&app.lab.blobs, &done.imaged.image).expect("image");
-    let mut blobs: Vec<_> = facts.layers.iter().skip(1).map(|layer| layer.digest).collect();
-    blobs.push(facts.config);
-    for digest in blobs {
-        let content = std::fs::read(app.lab.data.join("blobs/sha256").join(digest.hex())).expect("blob");
-        assert!(!content.windows(secret.len()).any(|part| part == secret.as_bytes()), "{digest}");
+    let blobs = |hex: String| app.lab.data.join("blobs/sha256").join(hex);
+    let mut kept: Vec<_> = facts.layers.iter().skip(1).map(|layer| blobs(layer.digest.hex().to_owned())).collect();
+    kept.push(blobs(facts.config.hex().to_owned()));
+    let caches: Vec<_> = std::fs::read_dir(app.lab.data.join("caches"))
+        .expect("caches")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.to_string_lossy().contains(&app.id.to_string()))
+        .collect();
+    let noted: String = caches.iter().map(|path| std::fs::read_to_string(path).expect("what is noted")).collect();
+    let cached: Vec<_> = noted.match_indices("sha256:").filter_map(|(at, _)| noted.get(at + 7..at + 71)).collect();
+    assert!(!cached.is_empty(), "layers are kept: {noted}");
+    kept.extend(cached.into_iter().map(|hex| blobs(hex.to_owned())));
+    kept.extend(caches);
+    for file in kept {
+        let content = std::fs::read(&file).expect("a file");
+        for text in [secret, password] {
+            assert!(!content.windows(text.len()).any(|part| part == text.as_bytes()), "{}", file.display());
+        }
     }
     // Nor is it there for the build after.
     app.variables.clear();

@@ -2,24 +2,20 @@
 //! Nothing that is a secret's value is told.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::StreamExt;
 
 use super::super::lines::{Lines, clean};
+use super::super::mask::{Hidden, Mask};
 use super::super::messages::{self, dockerfile as texts};
 use super::super::{BuildFailure, BuildLog, bounds::Bounds};
 use super::stages::Step;
-use crate::base::secret::Secret;
 use crate::machinery::runtime::{RecipeFault, RecipeLine, RecipeLines};
 
 /// Lines of output that a message about a failure may show.
 const EVIDENCE: usize = 15;
-/// Bytes of a value below which hiding it would hide ordinary words.
-const SHORTEST: usize = 4;
-/// The same of one line of a value of several.
-const SHORTEST_LINE: usize = 8;
-const HIDDEN: &[u8] = b"****";
 
 pub struct Follower<'a> {
     path: &'a str,
@@ -33,18 +29,13 @@ pub struct Follower<'a> {
 }
 
 impl<'a> Follower<'a> {
-    pub fn new(
-        path: &'a str,
-        log: &'a dyn BuildLog,
-        (bounds, memory_bytes): (Bounds, i64),
-        secrets: impl Iterator<Item = Secret<String>>,
-    ) -> Self {
+    pub fn new(path: &'a str, log: &'a dyn BuildLog, (bounds, memory_bytes): (Bounds, i64), hidden: Hidden) -> Self {
         Self {
             path,
             lines: Lines::new(log),
             bounds,
             memory_bytes,
-            mask: Mask::new(secrets),
+            mask: Mask::new(Arc::new(hidden)),
             evidence: VecDeque::new(),
             partial: Vec::new(),
             printed: 0,
@@ -160,79 +151,5 @@ impl<'a> Follower<'a> {
 
     pub fn finish(mut self) {
         self.lines.finish(Instant::now());
-    }
-}
-
-/// Puts stars in place of secrets, wherever the pieces of a stream are cut.
-struct Mask {
-    /// The longest first.
-    values: Vec<Secret<Vec<u8>>>,
-    /// What may be the start of one.
-    held: Vec<u8>,
-}
-
-impl Mask {
-    fn new(secrets: impl Iterator<Item = Secret<String>>) -> Self {
-        let mut values = Vec::new();
-        for secret in secrets {
-            let whole = secret.reveal().trim_end_matches('\n');
-            let lines = whole.lines().filter(|line| line.len() >= SHORTEST_LINE && line.len() < whole.len());
-            let long = Some(whole).filter(|whole| whole.len() >= SHORTEST);
-            values.extend(long.into_iter().chain(lines).map(|text| Secret::new(text.as_bytes().to_vec())));
-        }
-        values.sort_by_key(|value: &Secret<Vec<u8>>| std::cmp::Reverse(value.reveal().len()));
-        Self { values, held: Vec::new() }
-    }
-
-    fn pass(&mut self, bytes: &[u8]) -> Vec<u8> {
-        let mut all = std::mem::take(&mut self.held);
-        all.extend_from_slice(bytes);
-        self.through(&all, false)
-    }
-
-    fn rest(&mut self) -> Vec<u8> {
-        let all = std::mem::take(&mut self.held);
-        self.through(&all, true)
-    }
-
-    fn through(&mut self, all: &[u8], ends: bool) -> Vec<u8> {
-        let mut out = Vec::with_capacity(all.len());
-        let mut at = 0;
-        while at < all.len() {
-            let left = &all[at..];
-            if !ends && self.values.iter().any(|v| v.reveal().len() > left.len() && v.reveal().starts_with(left)) {
-                self.held = left.to_vec();
-                break;
-            }
-            match self.values.iter().find(|value| left.starts_with(value.reveal())) {
-                Some(value) => {
-                    out.extend_from_slice(HIDDEN);
-                    at += value.reveal().len();
-                }
-                None => {
-                    out.push(left[0]);
-                    at += 1;
-                }
-            }
-        }
-        out
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_secret_is_hidden_wherever_the_output_is_cut() {
-        let secrets =
-            || ["hunter2\n", "first line of a key\nsecond line of a key\n", "ab"].map(str::to_owned).into_iter();
-        let text = "say hunter2hunter, second line of a key; abc hunte";
-        for size in 1..text.len() {
-            let mut mask = Mask::new(secrets().map(Secret::new));
-            let mut out: Vec<u8> = text.as_bytes().chunks(size).flat_map(|piece| mask.pass(piece)).collect();
-            out.extend(mask.rest());
-            assert_eq!(String::from_utf8(out).unwrap(), "say ****hunter, ****; abc hunte", "in pieces of {size}");
-        }
     }
 }

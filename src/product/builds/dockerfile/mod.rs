@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use super::builder::Builder;
 use super::cache::Cache;
+use super::mask::Hidden;
 use super::messages::{self, dockerfile as texts};
 use super::{BuildFailure, BuildLog, BuildRequest, Imaged, Source, export, pushed};
 use crate::base::model::{BuildWish, ImageDigest};
@@ -182,6 +183,7 @@ impl Builder {
             triggers |= self.have(&recipe.dockerfile, (*line, full), terms, &*log).await?;
         }
         let secrets = secrets(request, recipe)?;
+        let hidden = Hidden::of_secrets(secrets.values().cloned()).and_of_variables(&request.variables);
         let engine = |error: EngineError| messages::engine(&error);
         self.engine.clear_recipe(&request.app, request.no_cache).await.map_err(engine)?;
         let bounds = (self.bounds, self.images.limits().memory_bytes);
@@ -193,7 +195,7 @@ impl Builder {
             context,
             ignore: &files.ignore,
             passed: self.passed(request, recipe, &checked)?,
-            follower: Follower::new(&recipe.dockerfile, &*log, bounds, secrets.values().cloned()),
+            follower: Follower::new(&recipe.dockerfile, &*log, bounds, hidden),
             secrets,
             triggers,
             began: Instant::now(),

@@ -1,7 +1,8 @@
 #!/usr/bin/perl
 # Starts a process of an app: `launch PLAN COMMAND …`. The plan is NUL-ended words: `set NAME USUAL VALUE` gives a variable
 # its value unless somebody has set it to other than the usual; `run FILE` runs a program of a layer, which writes further
-# variables as TOML to file descriptor 3 (buildpack specification, "Exec.d"). It becomes the command.
+# variables as TOML to file descriptor 3 (buildpack specification, "Exec.d"); `source FILE` has a shell source a script
+# before. It becomes the command.
 use strict;
 use warnings;
 use POSIX ();
@@ -14,6 +15,7 @@ open my $in, '<:raw', $plan or fail("$plan: $!");
 my @words = do { local $/ = "\0"; map { s/\0\z//r } <$in> };
 close $in;
 
+my @scripts;
 while (@words) {
   my $what = shift @words;
   if ($what eq 'set') {
@@ -24,10 +26,16 @@ while (@words) {
     next unless -x $file && -f _;
     my %said = said_by($file);
     @ENV{keys %said} = values %said;
+  } elsif ($what eq 'source') {
+    push @scripts, shift @words;
   } else {
     fail("$plan says $what");
   }
 }
+# Words: number of scripts, scripts, command.
+unshift @command, 'bash', '-c', 'for ((n = $1; n > 0; n--)); do . "$2"; set -- "$1" "${@:3}"; done; shift; exec "$@"',
+  'bash', scalar @scripts, @scripts
+  if @scripts;
 exec { $command[0] } @command or fail("$command[0]: $!");
 
 sub said_by {

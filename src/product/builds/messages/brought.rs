@@ -54,7 +54,7 @@ pub(in super::super) fn not_brought(reference: &str, error: &Refused) -> BuildFa
 /// Of a repository or a file elsewhere.
 pub(in super::super) fn unreached(reference: &str, cause: &str, temporary: bool) -> BuildFailure {
     let copy = unusable(reference, cause).remedy(
-        "Check the address. What is not for everybody needs the names of the variables that hold its credentials, as in \
+        "Check the address. One that asks for credentials takes the names of the variables that hold them, as in \
          https://$TOKEN@HOST/REPOSITORY.git; private networks are for the operator to open (outbound.private).",
     );
     if temporary { copy.remedy("Push again when its server answers.").temporary().into() } else { copy.into() }
@@ -81,7 +81,7 @@ pub(in super::super) fn not_fetched(reference: &str, error: &ImageError) -> Buil
     let cause = chain(error).replace(" (registry.app_bytes)", "");
     let copy = unusable(reference, &format!("its image could not be fetched: {cause}"));
     let temporary = matches!(error, ImageError::Registry { temporary: true, .. } | ImageError::Stream(_));
-    let copy = copy.remedy("Check the name. What is not for everybody needs the names of the variables that hold its credentials: docker://$USER:$PASSWORD@HOST/NAME:TAG; private networks are for the operator to open (outbound.private).");
+    let copy = copy.remedy("Check the name. A registry that asks for credentials takes the names of the variables that hold them: docker://$USER:$PASSWORD@HOST/NAME:TAG; private networks are for the operator to open (outbound.private).");
     if temporary { copy.remedy("Push again when the registry answers.").temporary().into() } else { copy.into() }
 }
 
@@ -89,7 +89,7 @@ pub(in super::super) fn order_invalid(fault: &OrderFault, known: &str) -> BuildF
     let copy =
         copy("the choice of buildpacks does not stand", format!("The choice of buildpacks does not stand: {fault}."));
     match fault {
-        OrderFault::Unknown { .. } => copy.remedy(format!("There are: {known}.")).remedy(WHERE).into(),
+        OrderFault::Unknown { .. } => copy.remedy(format!("Known here: {known}.")).remedy(WHERE).into(),
         _ => copy.remedy("Mend [[order]] in the buildpack.toml that says so.").into(),
     }
 }

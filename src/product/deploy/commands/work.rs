@@ -14,7 +14,7 @@ use crate::base::error::{Error, Result};
 use crate::base::model::{App, Command, CommandState, Environment, Exit, Id, Mount, Process, Release};
 use crate::base::secret::Secret;
 use crate::machinery::runtime::{CommandSpec, EngineError};
-use crate::product::{Ctx, apps};
+use crate::product::{Ctx, apps, builds};
 use crate::state::logs::LogName;
 use crate::state::store;
 
@@ -71,7 +71,7 @@ pub(super) fn spec_of(
         release: release.id.clone(),
         image: release.image.clone(),
         process: format!("{}.{}", command.kind.word(), &id[id.len() - 4..]),
-        command: command.process.command.clone(),
+        command: builds::launched(&command.process.command, &release.processes),
         working_dir: command.process.working_dir.clone(),
         variables,
         limits: ctx.config.runtime.limits(),

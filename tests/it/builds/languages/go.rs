@@ -9,7 +9,7 @@ const MODULE: &str = "go/fixtures/module";
 
 #[test]
 fn a_module_of_the_standard_library_alone() {
-    let (app, first) = answers(MODULE, "<p>from a module</p>", &["-----> Go 1.19.8 (go.mod \"go 1.19\")"]);
+    let (app, first) = answers(MODULE, "<p>from a module</p>", &["-----> Go 1.19.8 from Debian (go.mod \"go 1.19\")"]);
     // The image has the program and what it reads, and neither compiler nor source.
     let image = app.lab.engine.image_reference(&first.imaged.image);
     let found = docker(&["run", "--rm", &image, "find", "/workspace", "/layers", "-type", "f"]).expect("find");

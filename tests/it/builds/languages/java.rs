@@ -7,7 +7,7 @@ fn a_wrapper_and_its_jar() {
     answers(
         "java/fixtures/wrapper",
         "java 17, heap ",
-        &["-----> Java 17.", "(OpenJDK, pom.xml \"11\")", "repository reused", "target/app-1.0.jar"],
+        &["-----> Java 17.", " from Debian (pom.xml \"11\")", "repository reused", "target/app-1.0.jar"],
     );
 }
 

@@ -19,7 +19,7 @@ fn dependencies_extensions_and_a_document_root() {
     answers(
         "php/fixtures/composer",
         "from a dependency, built, 42, gd",
-        &["-----> PHP 8.2", "(composer.json \"^8.1\")", "dependencies reused"],
+        &["-----> PHP 8.2", " from Debian (composer.json \"^8.1\")", "dependencies reused"],
     );
 }
 

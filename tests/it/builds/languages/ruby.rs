@@ -7,7 +7,11 @@ fn gems_of_the_tree_and_assets() {
     let (app, first) = answers(
         "ruby/fixtures/rack",
         "rack 2.2.22, assets built, production",
-        &["-----> Ruby 3.1.2 (Gemfile \"~> 3.1\")", "gems reused", "-----> Building assets (rake assets:precompile)"],
+        &[
+            "-----> Ruby 3.1.2 from Debian (Gemfile \"~> 3.1\")",
+            "gems reused",
+            "-----> Building assets (rake assets:precompile)",
+        ],
     );
     let container = Container::start(&app, &first);
     container.body("/");
@@ -16,7 +20,7 @@ fn gems_of_the_tree_and_assets() {
 
 #[test]
 fn a_script_without_gems() {
-    answers("ruby/fixtures/plain", "plain 3.1.2", &["-----> Ruby 3.1.2"]);
+    answers("ruby/fixtures/plain", "plain 3.1.2", &["-----> Ruby 3.1.2 from Debian ("]);
 }
 
 #[test]

@@ -4,7 +4,8 @@ use super::*;
 
 #[test]
 fn a_program_without_crates() {
-    let (app, first) = answers("rust/fixtures/plain", "a plain program", &["-----> Rust 1.", "(Cargo.toml \"1.70\")"]);
+    let (app, first) =
+        answers("rust/fixtures/plain", "a plain program", &["-----> Rust 1.", " from Debian (Cargo.toml \"1.70\")"]);
     let image = app.lab.engine.image_reference(&first.imaged.image);
     let found = crate::harness::docker(&["run", "--rm", &image, "find", "/workspace", "-type", "f"]).expect("find");
     let mut files: Vec<_> = found.lines().collect();

@@ -6,7 +6,11 @@ use super::*;
 fn a_site_that_node_builds() {
     let app = App::new();
     let done = app.build(&Tree::of("buildpacks/static/fixtures/built"));
-    for text in ["-----> Node.js assets, static site detected", "-----> Building (npm run build)", "one page: paths"] {
+    for text in [
+        "-----> Node.js assets, static site detected (package.json, index.html)",
+        "-----> Building (npm run build)",
+        "one page: paths",
+    ] {
         assert!(done.log.contains(text), "{text:?} is not in:\n{}", done.log);
     }
     let image = app.lab.engine.image_reference(&done.imaged.image);
