@@ -1,5 +1,5 @@
-//! Which packages an image holds, told by the files that package managers leave: of Debian, npm, Python, Ruby, PHP, Rust (the
-//! lock file that its buildpack keeps) and Go (what its linker writes into programs), and jars by their name, also inside of
+//! Which packages an image holds, told by the files that package managers leave: of Debian, npm, Python, Ruby, PHP, Rust (a
+//! lock file that a layer keeps) and Go (what its linker writes into programs), and jars by their name, also inside of
 //! others. What was compiled in without a trace is not seen.
 //!
 //! A layer is read once and in one pass, whatever it holds: hostile files are at worst not understood. What a layer says is
