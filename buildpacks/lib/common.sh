@@ -36,6 +36,14 @@ web_process() { # word …
   printf '[[processes]]\ntype = "web"\ncommand = [%s]\ndefault = true\n' "${words%, }" >"$layers/launch.toml"
 }
 
+# Paths of the tree that share no layer of the image with the rest, since they change with something else than the code;
+# patterns as in launch.toml. What is not there makes no layer. After `web_process`, each path in the first that takes it.
+slice() { # pattern …
+  local words='' word
+  for word; do word=${word//\\/\\\\} words+="\"${word//\"/\\\"}\", "; done
+  printf '\n[[slices]]\npaths = [%s]\n' "${words%, }" >>"$layers/launch.toml"
+}
+
 # Ends a heading whose work printed nothing: the time it took is shown behind it.
 work_done() { printf '\037\n'; }
 

@@ -5,12 +5,17 @@
 //! files, are heavy; the others light: so code does not share a layer with the pictures beside it. Of each kind there are
 //! as many parts as its bytes fill, rounded up to a power of two, and a hash of the path chooses among them: what comes or goes
 //! moves nothing else, unless the sum outgrows a power of two.
+//!
+//! Slices are parts of a tree that somebody names (dependencies beside code): they share no layer with each other.
 
 use std::collections::HashMap;
 
 use sha2::{Digest as _, Sha256};
 
 use super::entry::parent;
+
+/// So many slices are cut as the rest of a tree is; of more, each stays whole, or an image would have too many layers.
+const CUT_SLICES: usize = 2;
 
 /// Bytes of a tree that is not cut, and those that a part should have.
 const PART: u64 = 32 << 20;
@@ -20,7 +25,60 @@ const HEAVY: u64 = 4 << 20;
 const MOST_HEAVY: u64 = 16;
 const MOST_LIGHT: u64 = 4;
 
-pub(super) struct Cut {
+/// Which of a tree's layers has which file: those of the slices in their order, then those of the rest. Each is cut by what
+/// is in it.
+pub(super) struct Places<'a> {
+    slice_of: &'a dyn Fn(&[u8]) -> usize,
+    /// Number of the first layer of each slice and of the rest, and how it is cut.
+    starts: Vec<(u32, Option<Cut>)>,
+    last: u32,
+}
+
+impl<'a> Places<'a> {
+    /// Paths and bytes of all files; `slice_of` gives `slices` for what is in none.
+    pub(super) fn of<'b>(
+        slices: usize,
+        slice_of: &'a dyn Fn(&[u8]) -> usize,
+        files: impl Iterator<Item = (&'b [u8], u64)>,
+    ) -> Self {
+        let mut all = vec![Vec::new(); slices + 1];
+        for (path, bytes) in files {
+            all[slice_of(path).min(slices)].push((path, bytes));
+        }
+        let (mut starts, mut next) = (Vec::new(), 0);
+        for (number, files) in all.into_iter().enumerate() {
+            let is_cut = number == slices || slices <= CUT_SLICES;
+            let cut = if is_cut { Cut::of(files.into_iter()) } else { None };
+            let start = next;
+            next += cut.as_ref().map_or(0, Cut::last) + 1;
+            starts.push((start, cut));
+        }
+        Self { slice_of, starts, last: next - 1 }
+    }
+
+    /// The layer of a file or link, up to `last`.
+    pub(super) fn part(&self, path: &[u8]) -> u32 {
+        let (start, cut) = self.slice(path);
+        start + cut.as_ref().map_or(0, |cut| cut.part(path))
+    }
+
+    /// The layer of a directory with nothing in it.
+    pub(super) fn bare(&self, path: &[u8]) -> u32 {
+        let (start, cut) = self.slice(path);
+        start + cut.as_ref().map_or(0, Cut::last)
+    }
+
+    /// Fewer than 64.
+    pub(super) fn last(&self) -> u32 {
+        self.last
+    }
+
+    fn slice(&self, path: &[u8]) -> &(u32, Option<Cut>) {
+        &self.starts[(self.slice_of)(path).min(self.starts.len() - 1)]
+    }
+}
+
+struct Cut {
     /// Of files that are heavy by themselves.
     files: HashMap<Vec<u8>, u64>,
     /// Of directories: what their other files have together.
@@ -31,7 +89,7 @@ pub(super) struct Cut {
 
 impl Cut {
     /// None for a tree that stays whole. Paths and bytes of all files.
-    pub(super) fn of<'a>(all: impl Iterator<Item = (&'a [u8], u64)>) -> Option<Self> {
+    fn of<'a>(all: impl Iterator<Item = (&'a [u8], u64)>) -> Option<Self> {
         let (mut files, mut directories) = (HashMap::new(), HashMap::<Vec<u8>, u64>::new());
         let mut sum = 0;
         for (path, bytes) in all {
@@ -51,7 +109,7 @@ impl Cut {
     }
 
     /// The part of a file or link, up to `last`.
-    pub(super) fn part(&self, path: &[u8]) -> u32 {
+    fn part(&self, path: &[u8]) -> u32 {
         let directory = parent(path).unwrap_or_default();
         let number = match self.directories.get(directory) {
             _ if self.files.contains_key(path) => chosen(path, self.heavy),
@@ -63,7 +121,7 @@ impl Cut {
         u32::try_from(number).unwrap_or_default()
     }
 
-    pub(super) fn last(&self) -> u32 {
+    fn last(&self) -> u32 {
         u32::try_from(self.heavy + self.light - 1).unwrap_or_default()
     }
 }
@@ -134,5 +192,24 @@ mod tests {
         let cut = cut(&files).unwrap();
         let parts: BTreeSet<_> = files.iter().map(|(path, _)| cut.part(path.as_bytes())).collect();
         assert_eq!(parts.len(), 16);
+    }
+
+    #[test]
+    fn slices_lie_apart_and_are_cut_as_trees_are() {
+        let tree: Vec<_> = tree().into_iter().chain([("vendor/a.js".to_owned(), 9)]).collect();
+        let starts = ["vendor/", "pictures/", "none/"];
+        let slice_of = |path: &[u8]| starts.iter().position(|start| path.starts_with(start.as_bytes())).unwrap_or(3);
+        let places =
+            |slices: usize| Places::of(slices, &slice_of, tree.iter().map(|(path, bytes)| (path.as_bytes(), *bytes)));
+        let parts = |places: &Places<'_>, start: &str| -> BTreeSet<_> {
+            let paths = tree.iter().map(|(path, _)| path.as_bytes());
+            paths.filter(|path| path.starts_with(start.as_bytes())).map(|path| places.part(path)).collect()
+        };
+        let two = places(2);
+        assert_eq!((parts(&two, "vendor/").len(), two.bare(b"vendor/empty")), (1, 0));
+        assert!(parts(&two, "pictures/").len() > 8 && parts(&two, "pictures/").is_disjoint(&parts(&two, "src/")));
+        assert!(parts(&two, "film").is_disjoint(&parts(&two, "src/")), "the rest is cut as well");
+        assert_eq!(parts(&places(3), "pictures/"), [1].into());
+        assert!(places(20).last() < 64 && two.last() < 64);
     }
 }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
-use super::cut::Cut;
+use super::cut::Places;
 use super::entry::{Entry, Kind, below, clean, order, parent};
 use super::rules::{Implied, LayerRules};
 use super::source::{Source, padding};
@@ -34,10 +34,19 @@ pub fn write_layer(blobs: &BlobStore, tar: impl Read, rules: &LayerRules) -> Res
 
 /// As `write_layer`, but a large tree becomes several layers, whose order does not matter: a later version of the tree has
 /// those in common with it in which nothing changed. Which part has which file depends on the tree alone.
-pub fn write_layers(blobs: &BlobStore, tar: impl Read, rules: &LayerRules) -> Result<Vec<Layer>> {
+///
+/// Files in one of `slices`, 20 at most, share no layer with others. `slice_of` is asked about paths in the tree, after
+/// stripping: the number of the slice, or `slices` for what is in none. A slice with nothing in it has no layer.
+pub fn write_slices(
+    blobs: &BlobStore,
+    tar: impl Read,
+    rules: &LayerRules,
+    slices: usize,
+    slice_of: &dyn Fn(&[u8]) -> usize,
+) -> Result<Vec<Layer>> {
     let mut writer = LayerWriter::new(blobs);
     writer.add_tar(tar, rules)?;
-    writer.finish_cut()
+    writer.finish_cut(slices, &|path: &[u8]| below(path, rules.prefix.as_bytes()).map_or(slices, slice_of))
 }
 
 /// A layer in the making, for what does not come as one tar stream. Order of the calls does not matter.
@@ -124,13 +133,12 @@ impl LayerWriter {
     }
 
     /// The layers, which are now in the store.
-    fn finish_cut(mut self) -> Result<Vec<Layer>> {
+    fn finish_cut(mut self, slices: usize, slice_of: &dyn Fn(&[u8]) -> usize) -> Result<Vec<Layer>> {
         let moved = self.settle()?;
         let files = self.entries.iter().filter(|spooled| matches!(spooled.entry.kind, Kind::File(_)));
-        match Cut::of(files.map(|spooled| (spooled.entry.path.as_slice(), spooled.entry.size()))) {
-            Some(cut) => self.parts(&cut),
-            None => Ok(vec![self.whole(moved)?]),
-        }
+        let files = files.map(|spooled| (spooled.entry.path.as_slice(), spooled.entry.size()));
+        let places = Places::of(slices, slice_of, files);
+        if places.last() == 0 { Ok(vec![self.whole(moved)?]) } else { self.parts(&places) }
     }
 
     /// Nothing comes any more. Whether what came has another form now.
@@ -301,24 +309,25 @@ impl LayerWriter {
     }
 
     /// The layers of a tree that is cut. A directory is in each that has something of what lies below it.
-    fn parts(mut self, cut: &Cut) -> Result<Vec<Layer>> {
+    fn parts(mut self, places: &Places<'_>) -> Result<Vec<Layer>> {
         self.spool.close()?;
-        let mut parts = vec![0_u32; self.entries.len()];
+        let mut parts = vec![0_u64; self.entries.len()];
         for (number, spooled) in self.entries.iter().enumerate() {
             let part = match &spooled.entry {
                 Entry { kind: Kind::Directory, .. } => continue,
                 // Its content is there.
-                Entry { kind: Kind::Link(target), .. } => cut.part(target),
-                Entry { path, .. } => cut.part(path),
+                Entry { kind: Kind::Link(target), .. } => places.part(target),
+                Entry { path, .. } => places.part(path),
             };
             self.mark(&mut parts, number, 1 << part);
         }
         for number in 0..self.entries.len() {
             if parts[number] == 0 {
-                self.mark(&mut parts, number, 1 << cut.last());
+                let part = places.bare(&self.entries[number].entry.path);
+                self.mark(&mut parts, number, 1 << part);
             }
         }
-        let parts: Vec<_> = (0..=cut.last())
+        let parts: Vec<_> = (0..=places.last())
             .map(|part| self.sorted(|number| parts[number] & (1 << part) != 0))
             .filter(|part| !part.is_empty())
             .collect();
@@ -326,7 +335,7 @@ impl LayerWriter {
     }
 
     /// The entry and the directories above it are in these parts as well.
-    fn mark(&self, parts: &mut [u32], number: usize, bits: u32) {
+    fn mark(&self, parts: &mut [u64], number: usize, bits: u64) {
         let mut at = Some(number);
         while let Some(number) = at.filter(|&number| parts[number] & bits != bits) {
             parts[number] |= bits;

@@ -46,11 +46,11 @@ pub use document::{
 pub use error::{ImageError, Result};
 pub use fetch::{Route, fetch, resolve};
 pub use files::{copy_file, read_files};
-pub use layer::{LayerWriter, write_layer, write_layers};
+pub use layer::{LayerWriter, write_layer, write_slices};
 pub use layout::{is_image, take_if_image, take_image};
 pub use packages::{Ecosystem, LayerPackages, Package, joined_packages, layer_packages, layers_of};
 pub use pull::{Login, pull};
-pub use rules::{LayerRules, Owner, Pick};
+pub use rules::{LayerRules, Owner};
 pub use saved::{Saved, take_saved};
 pub use store::{BlobStore, BlobWriter};
 pub use sweep::{Pin, StoredBlob, Swept};

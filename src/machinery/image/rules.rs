@@ -1,8 +1,5 @@
 //! What of a tar stream goes into a layer, where, and whose it is. What may not be in any layer is refused here.
 
-use std::fmt;
-use std::sync::Arc;
-
 use tar::EntryType;
 
 use super::entry::{Entry, Kind, below, clean, join};
@@ -31,8 +28,6 @@ pub struct LayerRules {
     pub owner: Owner,
     /// Paths in the tree, after stripping: these and all below are left out.
     pub exclude: Vec<String>,
-    /// Which paths in the tree are taken, none is all; the others are left out.
-    pub only: Option<Pick>,
     /// Whether names that start with `.wh.` mean that something of a lower layer is gone. If not, they are refused.
     pub whiteouts: bool,
     pub max_entries: u64,
@@ -51,24 +46,11 @@ impl Default for LayerRules {
             prefix: String::new(),
             owner: Owner::All(1000, 1000),
             exclude: Vec::new(),
-            only: None,
             whiteouts: false,
             max_entries: 1_000_000,
             max_bytes: 16 << 30,
             batch: None,
         }
-    }
-}
-
-type Takes = dyn Fn(&[u8]) -> bool + Send + Sync;
-
-/// A choice among the paths of a tree; they have no leading slash.
-#[derive(Clone)]
-pub struct Pick(pub Arc<Takes>);
-
-impl fmt::Debug for Pick {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Pick")
     }
 }
 
@@ -136,9 +118,6 @@ impl LayerRules {
             };
         };
         if self.exclude.iter().any(|left_out| !left_out.is_empty() && below(rest, left_out.as_bytes()).is_some()) {
-            return Ok(None);
-        }
-        if self.only.as_ref().is_some_and(|Pick(takes)| !rest.is_empty() && !takes(rest)) {
             return Ok(None);
         }
         let placed = join(self.prefix.as_bytes(), rest);

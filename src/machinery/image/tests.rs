@@ -307,10 +307,14 @@ fn large_tree(code: &str, turned: bool) -> Vec<u8> {
     tar.dir("films").dir("films/1").dir("empty").file("src/main.js", code).link("films/same", "films/3/15").done()
 }
 
+fn in_parts(blobs: &BlobStore, tar: impl Read, rules: &LayerRules) -> Result<Vec<Layer>> {
+    write_slices(blobs, tar, rules, 0, &|_: &[u8]| 0)
+}
+
 #[test]
 fn a_large_tree_in_parts_is_the_same_tree() {
     let (_dir, blobs) = store();
-    let made = |tar| write_layers(&blobs, Cursor::new(tar), &below("workspace")).unwrap();
+    let made = |tar| in_parts(&blobs, Cursor::new(tar), &below("workspace")).unwrap();
     let layers = made(large_tree("one", false));
     assert_eq!(layers, made(large_tree("one", true)));
     assert!(layers.len() > 2, "{layers:?}");
@@ -324,12 +328,12 @@ fn a_large_tree_in_parts_is_the_same_tree() {
 #[test]
 fn a_change_in_a_large_tree_changes_one_part() {
     let (_dir, blobs) = store();
-    let made = |tar| write_layers(&blobs, Cursor::new(tar), &below("workspace")).unwrap();
+    let made = |tar| in_parts(&blobs, Cursor::new(tar), &below("workspace")).unwrap();
     let (before, after) = (made(large_tree("one", false)), made(large_tree("two", false)));
     let new: Vec<_> = after.iter().filter(|layer| !before.contains(layer)).collect();
     assert_eq!((after.len(), new.len()), (before.len(), 1));
     assert!(new[0].size < 20_000, "{new:?}");
-    let small = write_layers(&blobs, Cursor::new(Tar::default().file("a", "1").done()), &below("workspace")).unwrap();
+    let small = in_parts(&blobs, Cursor::new(Tar::default().file("a", "1").done()), &below("workspace")).unwrap();
     assert_eq!(
         small,
         [write_layer(&blobs, Cursor::new(Tar::default().file("a", "1").done()), &below("workspace")).unwrap()]

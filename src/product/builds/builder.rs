@@ -24,7 +24,7 @@ use super::place::{AWAKE, Deadline, Place};
 use super::plan::{self, Choice, Look, NoChoice};
 use super::{
     BuildFailure, BuildLog, BuildRequest, Built, BuiltLayer, Detected, Imaged, Source, assembly, environment, launch,
-    launcher, lines, messages, remains, sbom, slices,
+    launcher, lines, messages, remains, sbom,
 };
 use crate::base::config;
 use crate::base::model::{AppId, ImageDigest, OrganizationId, Processes};
@@ -347,13 +347,11 @@ impl Builder {
         let environment = environment::at_launch(outcome.layers.iter());
         let launched: Vec<_> = kept.iter().filter(|layer| layer.launch).map(KeptLayer::path).collect();
         let (blobs, layers, image) = (self.blobs.clone(), outcome.layers, environment.clone());
-        let slices = outcome.slices;
         let remembered = self.packages_dir();
         let launch = kept.iter().filter(|layer| layer.launch).filter_map(|layer| layer.blob);
         let stored: Vec<_> = launch.map(|(digest, size)| Layer { digest, size }).collect();
         let wrapped = tokio::task::spawn_blocking(move || {
             let launcher = launcher::wrap(&blobs, &layers, &image, (&types, &profiles[..]), &mut processes)?;
-            let workspace = slices::split(&blobs, workspace, slices)?;
             let content = stored.iter().chain(&workspace).map(|layer| layer.digest);
             let bill = sbom::of_layers(&blobs, &remembered, content)?;
             let boms = boms::layer(&blobs, &boms, &launched, boms::Side::Launch { bill: &bill })?;

@@ -38,8 +38,13 @@ impl Refused {
     }
 }
 
-/// How a tar stream becomes what is in the store: `write_layer`, `write_layers`.
-pub(super) type Write<T> = fn(&BlobStore, Pieces, &LayerRules) -> Result<T, ImageError>;
+/// How a tar stream becomes what is in the store: `write_layer`, `slices::writer`.
+pub(super) trait Write<T>:
+    FnOnce(&BlobStore, Pieces, &LayerRules) -> Result<T, ImageError> + Send + 'static
+{
+}
+
+impl<T, F: FnOnce(&BlobStore, Pieces, &LayerRules) -> Result<T, ImageError> + Send + 'static> Write<T> for F {}
 
 /// The stream as a layer.
 pub(super) async fn layer(blobs: &BlobStore, tar: ByteStream, rules: LayerRules) -> Result<Layer, Refused> {
@@ -50,7 +55,7 @@ pub(super) async fn stored<T: Send + 'static>(
     blobs: &BlobStore,
     mut tar: ByteStream,
     rules: LayerRules,
-    write: Write<T>,
+    write: impl Write<T>,
 ) -> Result<T, Refused> {
     let (to, writer) = start(blobs, rules, write);
     while let Some(piece) = tar.next().await {
@@ -68,7 +73,7 @@ pub(super) async fn stored<T: Send + 'static>(
 pub(super) fn start<T: Send + 'static>(
     blobs: &BlobStore,
     rules: LayerRules,
-    write: Write<T>,
+    write: impl Write<T>,
 ) -> (mpsc::Sender<io::Result<Bytes>>, JoinHandle<Result<T, ImageError>>) {
     let (to, pieces) = mpsc::channel(AHEAD);
     let blobs = blobs.clone();

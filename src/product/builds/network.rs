@@ -63,6 +63,11 @@ impl Network {
                 variables.insert(name.to_owned(), address.clone());
             }
         }
+        // pip asks by http only whom it is told to trust; in the operator's own network he answers for that.
+        if let Some(host) = config.pip_index.as_deref().and_then(|address| address.strip_prefix("http://")) {
+            let host = host.split('/').next().unwrap_or(host).rsplit('@').next().unwrap_or(host);
+            variables.insert("PIP_TRUSTED_HOST".to_owned(), host.to_owned());
+        }
         Self { variables, bundle }
     }
 }
@@ -81,6 +86,16 @@ mod tests {
         });
         assert_eq!(network.variables["https_proxy"], "http://proxy:3128");
         assert_eq!(network.variables["NPM_CONFIG_REGISTRY"], "http://mirror/npm");
-        assert!(!network.variables.contains_key("http_proxy"));
+        assert!(!network.variables.contains_key("http_proxy") && !network.variables.contains_key("PIP_TRUSTED_HOST"));
+    }
+
+    #[test]
+    fn an_index_of_the_operator_s_may_be_plain() {
+        let trusted = |index: &str| {
+            let config = config::Build { pip_index: Some(index.into()), ..Default::default() };
+            Network::new(&config, |_| None).variables.get("PIP_TRUSTED_HOST").cloned()
+        };
+        assert_eq!(trusted("http://me:word@mirror:3141/root/simple").as_deref(), Some("mirror:3141"));
+        assert_eq!(trusted("https://mirror/simple"), None);
     }
 }

@@ -193,9 +193,9 @@ impl Builder {
             ("ignored".to_owned(), ignored.join(" ")),
         ]);
         let mut writer: Option<JoinHandle<Result<Vec<Layer>, ImageError>>> = None;
-        let write = slices::writer(&outcome.slices);
         let answer = {
             let mut sink = || {
+                let write = slices::writer(&outcome.slices);
                 let (to, started) = export::start(&self.blobs, batch_rules(batch, "workspace", "workspace"), write);
                 writer = Some(started);
                 to

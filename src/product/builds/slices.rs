@@ -1,67 +1,50 @@
 //! Parts of the app's directory that are layers of their own (buildpack specification, "launch.toml"): each takes what its
-//! patterns match and no slice before it has taken; the rest is the last layer. Where no buildpack asks for slices, a large
-//! directory is cut by what is in it (`machinery/image/cut.rs`).
+//! patterns match and no slice before has taken; the rest comes last. What is large is cut by what is in it, a slice as well
+//! as the rest (`machinery/image/cut.rs`).
 
-use std::sync::Arc;
+use super::export::{Pieces, Write};
+use crate::machinery::image::{BlobStore, Layer, LayerRules, write_slices};
 
-use super::builder::layer_rules;
-use super::export::Write;
-use crate::machinery::image::{BlobStore, ImageError, Layer, LayerRules, Pick, write_layer, write_layers};
-
-/// Layers of one image for its app; more slices go with the rest.
+/// Slices of one image; more go with the rest.
 const MOST: usize = 20;
 
-/// What makes layers of the workspace before it is known which file is in which slice.
-pub(super) fn writer(slices: &[Vec<String>]) -> Write<Vec<Layer>> {
-    if slices.iter().all(Vec::is_empty) {
-        |blobs, tar, rules| write_layers(blobs, tar, rules)
-    } else {
-        |blobs, tar, rules| Ok(vec![write_layer(blobs, tar, rules)?])
+/// What makes layers of the workspace; a slice that takes nothing has none.
+pub(super) fn writer(slices: &[Vec<String>]) -> impl Write<Vec<Layer>> + use<> {
+    let slices = Slices::of(slices);
+    move |blobs: &BlobStore, tar: Pieces, rules: &LayerRules| {
+        write_slices(blobs, tar, rules, slices.0.len(), &|path: &[u8]| slices.of_path(path))
     }
 }
 
-/// The workspace's layers, as its `writer` made them, in slices; one that takes nothing is left out. Blocks.
-pub(super) fn split(
-    blobs: &BlobStore,
-    workspace: Vec<Layer>,
-    slices: Vec<Vec<String>>,
-) -> Result<Vec<Layer>, ImageError> {
-    let slices: Arc<Vec<_>> = Arc::new(slices.into_iter().filter(|slice| !slice.is_empty()).take(MOST).collect());
-    let &[workspace] = workspace.as_slice() else { return Ok(workspace) };
-    if slices.is_empty() {
-        return Ok(vec![workspace]);
+/// Patterns of each, in parts.
+struct Slices(Vec<Vec<Vec<String>>>);
+
+impl Slices {
+    fn of(slices: &[Vec<String>]) -> Self {
+        let parts = |pattern: &String| pattern.split('/').map(str::to_owned).collect();
+        let slices = slices.iter().filter(|slice| !slice.is_empty()).take(MOST);
+        Self(slices.map(|slice| slice.iter().map(parts).collect()).collect())
     }
-    let mut layers = Vec::new();
-    for number in 0..=slices.len() {
-        let all = Arc::clone(&slices);
-        let took = Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let taken = Arc::clone(&took);
-        let takes = move |path: &[u8]| {
-            let path = String::from_utf8_lossy(path);
-            let fits = all.iter().position(|slice| slice.iter().any(|pattern| covers(pattern, &path))) == Some(number)
-                || (number == all.len() && !all.iter().flatten().any(|pattern| covers(pattern, &path)));
-            taken.fetch_or(fits, std::sync::atomic::Ordering::Relaxed);
-            fits
-        };
-        let only = Some(Pick(Arc::new(takes)));
-        let rules = LayerRules { only, ..layer_rules("workspace", "workspace") };
-        let layer = write_layer(blobs, blobs.open_blob(&workspace.digest)?, &rules)?;
-        if took.load(std::sync::atomic::Ordering::Relaxed) || number == slices.len() {
-            layers.push(layer);
-        }
+
+    /// Their number for what is in none.
+    fn of_path(&self, path: &[u8]) -> usize {
+        let path = String::from_utf8_lossy(path);
+        let parts: Vec<_> = path.split('/').collect();
+        let takes = |slice: &Vec<Vec<String>>| slice.iter().any(|pattern| covers(pattern, &parts));
+        self.0.iter().position(takes).unwrap_or(self.0.len())
     }
-    Ok(layers)
 }
 
 /// Whether the pattern matches the path or a directory above it.
-fn covers(pattern: &str, path: &str) -> bool {
-    let depth = pattern.split('/').count();
-    let start: Vec<_> = path.split('/').take(depth).collect();
-    start.len() == depth && pattern.split('/').zip(start).all(|(pattern, part)| matches(pattern, part))
+fn covers(pattern: &[String], path: &[&str]) -> bool {
+    pattern.len() <= path.len() && pattern.iter().zip(path).all(|(pattern, part)| matches(pattern, part))
 }
 
 /// One part of a path against one of a pattern: `*`, `?`, `[a-z]`, `[^a]`, `\\` (Go’s `filepath.Match`).
 fn matches(pattern: &str, text: &str) -> bool {
+    if !pattern.contains(['*', '?', '[', '\\']) {
+        return pattern == text;
+    }
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     // Where the last star stood, and how much it took: going back there is enough, so the time is bounded by the product.
     let (mut p, mut t) = (0, 0);
@@ -136,7 +119,8 @@ mod tests {
             ("[", "[", false),
             ("a/b/c", "a/b", false),
         ] {
-            assert_eq!(covers(pattern, path), expected, "{pattern} {path}");
+            let slices = Slices::of(&[vec![pattern.to_owned()]]);
+            assert_eq!(slices.of_path(path.as_bytes()) == 0, expected, "{pattern} {path}");
         }
         assert!(!matches(&"*a".repeat(200), &"a".repeat(150)));
     }
@@ -150,14 +134,19 @@ mod tests {
             writer.file(path, 0o644, (1000, 1000), b"x").unwrap();
         }
         let workspace = writer.finish().unwrap();
-        let slices = vec![vec!["a/*.js".into()], vec![], vec!["none".into()], vec!["a".into(), "b".into()]];
-        let layers = split(&blobs, vec![workspace], slices).unwrap();
+        let slices: [Vec<String>; 4] =
+            [vec!["a/*.js".into()], vec![], vec!["none".into()], vec!["a".into(), "b".into()]];
+        let slices = Slices::of(&slices);
+        let rules =
+            LayerRules { strip_prefix: "workspace".into(), prefix: "workspace".into(), ..LayerRules::default() };
+        let tar = blobs.open_blob(&workspace.digest).unwrap();
+        let layers = write_slices(&blobs, tar, &rules, slices.0.len(), &|path: &[u8]| slices.of_path(path)).unwrap();
         let files = |layer: &Layer| {
             let found = read_files(blobs.open_blob(&layer.digest).unwrap(), |_| true, 9, 9).unwrap();
             found.into_keys().collect::<Vec<_>>().join(" ")
         };
         let found: Vec<_> = layers.iter().map(files).collect();
         assert_eq!(found, ["workspace/a/1.js", "workspace/a/2.txt workspace/b/3.js", "workspace/4.js"]);
-        assert_eq!(split(&blobs, vec![workspace], vec![vec![]]).unwrap(), [workspace]);
+        assert_eq!(Slices::of(&[vec![]]).of_path(b"a"), 0, "none is the same as the rest");
     }
 }

@@ -1,10 +1,12 @@
-//! Which packages an image holds, told by the files that package managers leave: of Debian, npm, Python, Ruby, PHP and Go
-//! (what its linker writes into programs), and jars by their name. What was compiled in without a trace is not seen.
+//! Which packages an image holds, told by the files that package managers leave: of Debian, npm, Python, Ruby, PHP, Rust (a
+//! lock file that a layer keeps) and Go (what its linker writes into programs), and jars by their name, also inside of
+//! others. What was compiled in without a trace is not seen.
 //!
 //! A layer is read once and in one pass, whatever it holds: hostile files are at worst not understood. What a layer says is
 //! keyed by path, so that an upper layer replaces or removes what one below has.
 
 mod go;
+mod jars;
 mod readers;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +21,7 @@ use crate::base::model::ImageDigest;
 
 /// Of one file that names packages; larger ones are not read.
 const LONGEST: u64 = 64 << 20;
-/// Of one program, which is looked through for what Go's linker wrote.
+/// Of one program or archive, which is looked through and not held.
 const LONGEST_PROGRAM: u64 = 512 << 20;
 /// Packages of one layer.
 const MOST: usize = 200_000;
@@ -35,6 +37,7 @@ pub enum Ecosystem {
     Composer,
     Golang,
     Maven,
+    Cargo,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -111,6 +114,7 @@ fn scan(content: impl Read + Seek) -> io::Result<LayerPackages> {
         }
         let size = entry.header().size().unwrap_or(u64::MAX);
         let packages = match readers::of(&path) {
+            None if jars::is_archive(&path) && size <= LONGEST_PROGRAM => jars::packages(&path, &mut entry)?,
             Some(reader) if size <= LONGEST => {
                 let mut text = Vec::new();
                 entry.by_ref().take(LONGEST).read_to_end(&mut text)?;

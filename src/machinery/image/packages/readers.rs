@@ -18,7 +18,8 @@ pub(super) fn of(path: &str) -> Option<Reader> {
         "PKG-INFO" if parent.ends_with(".egg-info") => Some(python),
         "installed.json" if above.ends_with("vendor/composer") || above == "vendor/composer" => Some(composer),
         _ if name.ends_with(".gemspec") && parent == "specifications" => Some(gem),
-        _ if name.ends_with(".jar") => Some(jar),
+        // In a layer it is of what was compiled; in a tree, of what may have been.
+        "Cargo.lock" if above.starts_with("layers/") => Some(cargo),
         _ => None,
     }
 }
@@ -30,7 +31,7 @@ fn is_npm(above: &str) -> bool {
     parent == "node_modules" || parent.starts_with('@') && parts.next() == Some("node_modules")
 }
 
-fn package(ecosystem: Ecosystem, name: impl Into<String>, version: impl Into<String>) -> Package {
+pub(super) fn package(ecosystem: Ecosystem, name: impl Into<String>, version: impl Into<String>) -> Package {
     let (name, version) = (shown(name), shown(version));
     Package { ecosystem, name, version, source: None, architecture: None, license: None }
 }
@@ -120,10 +121,15 @@ fn composer(_: &str, text: &str) -> Vec<Package> {
     entries.into_iter().map(one).collect()
 }
 
-/// `NAME-1.2.3.jar`: the version begins at the first digit after a dash.
-fn jar(path: &str, _: &str) -> Vec<Package> {
-    let stem = path.rsplit('/').next().and_then(|name| name.strip_suffix(".jar")).unwrap_or("");
-    let dashes = stem.match_indices('-').map(|(at, _)| at);
-    let mut cut = dashes.filter(|at| stem[at + 1..].starts_with(|c: char| c.is_ascii_digit()));
-    cut.next().map(|at| package(Ecosystem::Maven, &stem[..at], &stem[at + 1..])).into_iter().collect()
+/// Cargo.lock; what has no source is the app's own.
+fn cargo(_: &str, text: &str) -> Vec<Package> {
+    let crates = text.split("[[package]]").skip(1).map(|stanza| {
+        let field = |name: &str| {
+            let line = stanza.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(" = \""))?;
+            line.strip_suffix('"')
+        };
+        field("source")?;
+        Some(package(Ecosystem::Cargo, field("name")?, field("version")?))
+    });
+    crates.flatten().collect()
 }

@@ -39,6 +39,46 @@ fn each_package_manager_is_understood_by_the_file_it_leaves() {
     let composer = r#"{"packages":[{"name":"monolog/monolog","version":"v3.1.0","license":["MIT"]}]}"#;
     assert_eq!(found("workspace/vendor/composer/installed.json", composer), ["Composer monolog/monolog 3.1.0"]);
     assert_eq!(found("workspace/lib/spring-core-6.1.2.jar", "PK"), ["Maven spring-core 6.1.2"]);
+    let cargo = "version = 3\n\n[[package]]\nname = \"app\"\nversion = \"0.1.0\"\ndependencies = [\n \"itoa\",\n]\n\n\
+                 [[package]]\nname = \"itoa\"\nversion = \"1.0.9\"\nsource = \"registry+x\"\n";
+    assert_eq!(found("layers/hythe_rust/environment/Cargo.lock", cargo), ["Cargo itoa 1.0.9"]);
+    assert!(found("workspace/Cargo.lock", cargo).is_empty(), "nobody says that it was compiled");
+}
+
+fn archive(paths: &[&str]) -> Vec<u8> {
+    let mut zip = zip::ZipWriter::new(io::Cursor::new(Vec::new()));
+    for path in paths {
+        let plain = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+        zip.start_file(*path, plain).unwrap();
+        io::Write::write_all(&mut zip, &[7; 100_000]).unwrap();
+    }
+    zip.finish().unwrap().into_inner()
+}
+
+#[test]
+fn jars_inside_of_others_are_seen() {
+    let names = |path: &str, content: &[u8]| -> Vec<String> {
+        let layer = scan_tar(tar(&[(path, content, 0o644)])).unwrap();
+        joined_packages([&layer]).into_iter().map(|package| format!("{} {}", package.name, package.version)).collect()
+    };
+    let inside = ["META-INF/MANIFEST.MF", "BOOT-INF/lib/spring-core-6.1.2.jar", "WEB-INF/lib/a-b-2.0-rc1.jar", "x.jar"];
+    let expected = ["a-b 2.0-rc1", "app 1.0", "spring-core 6.1.2"];
+    assert_eq!(names("workspace/target/app-1.0.jar", &archive(&inside)), expected);
+    assert_eq!(names("workspace/target/app.war", &archive(&inside)), ["a-b 2.0-rc1", "spring-core 6.1.2"]);
+    // Also in one of which only the end is held.
+    let large: Vec<_> = (0..250).map(|number| format!("{number}.class")).chain(["lib/c-3.jar".to_owned()]).collect();
+    let large = archive(&large.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(large.len() > 20 << 20);
+    assert_eq!(names("app/app-1.0.jar", &large), ["app 1.0", "c 3"]);
+
+    let whole = archive(&inside);
+    for at in (0..whole.len()).rev().take(400) {
+        names("app-1.0.jar", &whole[..at]);
+    }
+    let mut lies = whole.clone();
+    let end = lies.len() - 22;
+    lies[end + 12..end + 16].copy_from_slice(&[0xff; 4]);
+    assert_eq!(names("app-1.0.jar", &lies), ["app 1.0"], "a list longer than the file");
 }
 
 #[test]

@@ -132,6 +132,7 @@ pub fn url(package: &Package) -> String {
         Ecosystem::Golang => ("golang", None),
         // The group is not known by the name of a file.
         Ecosystem::Maven => ("maven", None),
+        Ecosystem::Cargo => ("cargo", None),
     };
     format!("pkg:{kind}/{name}@{version}{}", more.unwrap_or_default())
 }
@@ -167,6 +168,7 @@ mod tests {
             url(&package(Ecosystem::Golang, "golang.org/x/net", "v0.2.0")),
             "pkg:golang/golang.org/x/net@v0.2.0"
         );
+        assert_eq!(url(&package(Ecosystem::Cargo, "serde_json", "1.0.1")), "pkg:cargo/serde_json@1.0.1");
     }
 
     /// `bom-ref` is unique within a document (CycloneDX 1.5, JSON schema).

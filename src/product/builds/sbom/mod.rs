@@ -18,7 +18,7 @@ pub use documents::{Subject, cyclonedx, spdx};
 pub use version::Condition;
 
 /// Of the readers: files that another version of them wrote are made anew.
-const READERS: &str = "1";
+const READERS: &str = "2";
 
 impl Builder {
     /// All packages of an image, each once, sorted. Slow the first time that a layer is asked for.

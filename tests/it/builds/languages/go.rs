@@ -37,6 +37,22 @@ fn several_programs_and_c() {
 }
 
 #[test]
+fn programs_that_people_name() {
+    let tree = || Tree::of("buildpacks/go/fixtures/several");
+    let module = include_str!("../../../../buildpacks/go/fixtures/several/go.mod");
+    let mut app = App::new();
+    let web = |app: &App, tree: &Tree| {
+        let done = app.build(tree);
+        let web = &done.imaged.processes[&"web".parse().expect("name")];
+        web.command.clone()
+    };
+    let named = tree().file("go.mod", &format!("{module}\n// +heroku install ./cmd/two\n"));
+    assert_eq!(web(&app, &named), ["/workspace/bin/two"]);
+    app.variables.insert("GO_INSTALL_PACKAGE_SPEC".into(), Secret::new("./cmd/one ./cmd/two".into()));
+    assert_eq!(web(&app, &named), ["/workspace/bin/one"], "the first, and the variable goes before the file");
+}
+
+#[test]
 fn flags_of_the_app() {
     let mut app = App::new();
     app.variables.insert("GOFLAGS".into(), Secret::new("-tags=special".into()));
