@@ -12,4 +12,6 @@ mod rebuilds;
 mod running;
 mod trouble;
 
+pub use brought::image_of;
+pub use hosts::Goods;
 pub use lab::{App, Tree, lab_dir};

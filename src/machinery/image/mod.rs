@@ -50,6 +50,7 @@ pub use layer::{LayerWriter, write_layer, write_slices};
 pub use layout::{is_image, take_if_image, take_image};
 pub use packages::{Ecosystem, LayerPackages, Package, joined_packages, layer_packages, layers_of};
 pub use pull::{Login, pull};
+pub use reference::Reference;
 pub use rules::{LayerRules, Owner};
 pub use saved::{Saved, take_saved};
 pub use store::{BlobStore, BlobWriter};

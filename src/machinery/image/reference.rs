@@ -6,12 +6,12 @@ use super::{Digest, ImageError, Result};
 
 /// `host[:port]/name[:tag][@digest]`, its parts checked, so that they can be put into an address as they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Reference {
+pub struct Reference {
     /// With the port.
-    pub host: String,
-    pub name: String,
-    pub tag: String,
-    pub digest: Option<Digest>,
+    pub(super) host: String,
+    pub(super) name: String,
+    pub(super) tag: String,
+    pub(super) digest: Option<Digest>,
 }
 
 impl Reference {
@@ -26,8 +26,8 @@ impl Reference {
             return Err(refused("names no registry: write host/name:tag"));
         }
         let (name, tag) = rest.split_once(':').unwrap_or((rest, "latest"));
-        let host_fits =
-            !host.starts_with('-') && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b));
+        let host_fits = host.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[')
+            && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b));
         if !host_fits {
             return Err(refused("has a host that is none"));
         }
@@ -48,6 +48,14 @@ impl Reference {
             return Err(refused("has a tag that is none"));
         }
         Ok(Self { host: host.to_owned(), name: name.to_owned(), tag: tag.to_owned(), digest })
+    }
+
+    /// Why a text is none, before anybody is asked; none if it is one.
+    pub fn fault(text: &str) -> Option<&'static str> {
+        match Self::parse(text) {
+            Err(ImageError::Argument { reason, .. }) => Some(reason),
+            _ => None,
+        }
     }
 
     /// `https://host/v2/name/` and more; plain http for this machine's own addresses.

@@ -1,5 +1,7 @@
 //! What of a tar stream goes into a layer, where, and whose it is. What may not be in any layer is refused here.
 
+use std::sync::Arc;
+
 use tar::EntryType;
 
 use super::entry::{Entry, Kind, below, clean, join};

@@ -408,7 +408,7 @@ fn layers_of_a_batch_have_their_names_together() {
     let (whole, rules) = batch(&blobs, |_| {});
     let trees = || [Tar::default().file("a", "1"), Tar::default().file("c", "2").file("b", "3")].map(Tar::done);
     let layers = trees().map(|tar| write_layer(&blobs, Cursor::new(tar), &rules).unwrap());
-    let cut = write_layers(&blobs, Cursor::new(large_tree("one", false)), &rules).unwrap();
+    let cut = write_slices(&blobs, Cursor::new(large_tree("one", false)), &rules, 0, &|_: &[u8]| 0).unwrap();
     let all: Vec<_> = layers.iter().chain(&cut).collect();
     assert!(cut.len() > 1 && all.iter().all(|layer| !blobs.has(&layer.digest)));
     whole.keep().unwrap();

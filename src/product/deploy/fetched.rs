@@ -11,7 +11,7 @@ use super::intake::PLATFORM;
 use crate::base::error::{Error, Result};
 use crate::base::model::{AppId, EnvironmentId, VariableName};
 use crate::base::secret::Secret;
-use crate::machinery::image::{Login as Credentials, Route};
+use crate::machinery::image::{Login as Credentials, Reference, Route};
 use crate::machinery::outbound::{Fetcher, Guard};
 use crate::product::Ctx;
 use crate::product::apps;
@@ -48,6 +48,9 @@ impl ImageSource {
                 "image",
                 "names no registry: write host/name:tag, such as docker.io/library/nginx:1.27",
             ));
+        }
+        if let Some(fault) = Reference::fault(&self.reference) {
+            return Err(Error::invalid("image", fault));
         }
         self.login.check()
     }

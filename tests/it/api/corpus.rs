@@ -249,3 +249,14 @@ async fn buildpacks_and_packages_are_kept_inertly_or_refused() {
         }
     }
 }
+
+#[tokio::test]
+async fn images_that_are_none_are_refused_before_anybody_is_asked_for_them() {
+    let (api, root) = TestApi::start().await;
+    api.app(&root, "shop").await;
+    let (at, token) = ("/v1/apps/shop/environments/production/sources", Some(root.token.as_str()));
+    for text in payloads() {
+        let answer = api.call("POST", at, token, Some(&json!({"image": text}))).await;
+        assert!(answer.status == 422 && answer.json()["errors"]["image"].is_array(), "{text:?}: {}", answer.text);
+    }
+}

@@ -1,7 +1,75 @@
-//! Trees that cannot be built.
+//! What builds say: of trees that can be built, of those that cannot, and never of secrets.
 
 use super::{Deployed, ok};
 use crate::harness::{RealServer, Repo};
+
+/// What the pusher read, without what is another each time: durations, sizes, digests, the port, patch levels of Node.js.
+fn read(said: &str, server: &RealServer) -> String {
+    let (port, is_number) = (format!(":{}", server.proxy_port), |c: char| c.is_ascii_digit() || c == '.');
+    let word = |word: &str| {
+        let plain = word.trim_end_matches([',', 's']);
+        match plain {
+            _ if word.starts_with("sha256:") => "sha256:HEX…".to_owned(),
+            _ if plain.contains('.') && plain.chars().all(is_number) => word.replace(plain, "N"),
+            // A time in whole seconds.
+            _ if word.ends_with('s') && !plain.is_empty() && plain.chars().all(is_number) => word.replace(plain, "N"),
+            _ => word.replace(&port, ":PORT"),
+        }
+    };
+    let mut lines = Vec::new();
+    for line in said.lines().filter_map(|line| line.strip_prefix("remote: ")) {
+        let line = line.trim_end();
+        if line.trim_start().starts_with("took ") || line.contains("builds are before") || line.contains("Waiting") {
+            continue;
+        }
+        let line = line.split_once(" … ").map_or(line, |(heading, _)| heading).trim_end_matches(" …");
+        lines.push(line.split(' ').map(word).collect::<Vec<_>>().join(" "));
+    }
+    lines.join("\n")
+}
+
+#[test]
+fn a_push_says_what_it_found_what_it_made_and_where_it_serves() {
+    let server = RealServer::start();
+    let sample = |name: &str| {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib/samples/hello-node").join(name);
+        std::fs::read_to_string(path).expect("a file of the sample")
+    };
+    let files = ["package.json", "package-lock.json", "server.js"].map(|name| (name, sample(name)));
+    let repo = Repo::with(&server, "shop", &files.each_ref().map(|(name, text)| (*name, text.as_str())));
+    let said = repo.push("main").accepted();
+    insta::assert_snapshot!(read(&said, &server));
+}
+
+#[test]
+fn a_secret_that_a_build_prints_is_neither_pushed_back_nor_kept() {
+    let app = Deployed::new();
+    app.verb(&[
+        "config:set",
+        "API_TOKEN=tk-0123-4567",
+        "DATABASE_URL=postgres://shop:pa55w0rd@db/shop",
+        "MODE=production",
+    ]);
+    let package = |end: &str| {
+        format!(
+            r#"{{"name":"app","version":"1.0.0","scripts":{{"start":"node server.js",
+                "build":"echo token=$API_TOKEN mode=$MODE; echo ${{DATABASE_URL#postgres://}} >&2; {end}"}}}}"#
+        )
+    };
+    app.repo.commit(&[("package.json", &package("true"))]);
+    let said = app.repo.push("main").accepted();
+    app.repo.commit(&[("package.json", &package("exit 3"))]);
+    let refused = app.repo.push("main").refused(&["build failed"]);
+    // It ends as the build has ended.
+    let kept = app.server.cli(&app.server.owner, &["builds:output", "-a", "hello"]).out;
+    let logs = app.verb(&["logs", "-n", "1000"]);
+    for text in [&said, &refused, &kept] {
+        assert!(text.contains("token=**** mode=production") && text.contains("shop:****@db/shop"), "{text}");
+    }
+    for text in [&said, &refused, &kept, &logs] {
+        assert!(!text.contains("tk-0123-4567") && !text.contains("pa55w0rd"), "{text}");
+    }
+}
 
 #[test]
 fn a_tree_that_no_buildpack_knows_says_what_is_looked_for() {

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use super::{DeploymentView, HeldView, ReleaseView, SizeView};
 use crate::base::model::{Check, CheckKind, Checks, EnvironmentState, ReplicaState, Scaling, VariableSet};
 use crate::product::apps::{AppOverview, EnvironmentOverview, ProcessView, ReplicaView};
+use crate::product::builds;
 
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -306,7 +307,7 @@ impl ProcessItem {
     pub fn new(process: &ProcessView, replicas: &[(ReplicaView, Option<i64>)]) -> Self {
         Self {
             name: process.name.to_string(),
-            command: process.command.clone(),
+            command: builds::bare(&process.command).to_vec(),
             wanted: process.wanted,
             ready: process.ready,
             scaling: process.scaling.as_ref().map(ScalingBody::from),

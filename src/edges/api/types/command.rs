@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use crate::base::clock::Timestamp;
 use crate::base::model::{Command, CommandState, Cron, CronOrigin};
+use crate::product::builds;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -75,7 +76,7 @@ impl From<&Command> for CommandView {
         Self {
             id: command.id.to_string(),
             kind: command.kind.word().to_owned(),
-            command: command.process.command.clone(),
+            command: builds::bare(&command.process.command).to_vec(),
             state: state.to_owned(),
             exit_code: command.exit_code,
             reason: command.reason.clone(),

@@ -11,7 +11,7 @@ use crate::base::model::{
     Build, BuildState, Deployment, DeploymentKind, DeploymentState, Environment, JobStep, Release, ReleaseKind,
     StepState,
 };
-use crate::product::deploy;
+use crate::product::{builds, deploy};
 
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ReleaseView {
@@ -57,7 +57,11 @@ impl From<&Release> for ReleaseView {
             image: release.image.to_string(),
             build_id: release.build_id.as_ref().map(ToString::to_string),
             variables_version: release.variables_version,
-            processes: release.processes.iter().map(|(n, p)| (n.to_string(), p.command.clone())).collect(),
+            processes: release
+                .processes
+                .iter()
+                .map(|(n, p)| (n.to_string(), builds::bare(&p.command).to_vec()))
+                .collect(),
             formation: release.formation.iter().map(|(n, count)| (n.to_string(), *count)).collect(),
             scaling: deploy::scaling_lines(release),
             checks: deploy::check_lines(release),

@@ -1,5 +1,7 @@
 //! Rust: what is compiled again and what is not, workspaces, registries.
 
+use hythe::machinery::image::Ecosystem;
+
 use super::*;
 
 #[test]
@@ -27,7 +29,28 @@ fn a_program_without_crates() {
 
 #[test]
 fn a_workspace_with_a_crate_of_the_registry() {
-    answers("rust/fixtures/crates", "from a workspace, 42", &["crates reused"]);
+    let (app, first) = answers("rust/fixtures/crates", "from a workspace, 42", &["crates reused"]);
+    let packages = app.await_(app.builder.packages(&first.imaged.image)).expect("packages");
+    let crates: Vec<_> = packages.iter().filter(|one| one.ecosystem == Ecosystem::Cargo).collect();
+    let crates: Vec<_> = crates.iter().map(|one| (one.name.as_str(), one.version.as_str())).collect();
+    assert_eq!(crates, [("itoa", "1.0.15")], "those of the registry");
+}
+
+#[test]
+fn which_program_serves() {
+    let package = "[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2021\"\n";
+    let app = App::new();
+    for (more, names, serves) in
+        [("default-run = \"two\"\n", ["two", "web"], "two"), ("", ["one", "web"], "web"), ("", ["app", "one"], "app")]
+    {
+        let mut tree = Tree::empty().file("Cargo.toml", &format!("{package}{more}"));
+        for name in names {
+            tree = tree.file(&format!("src/bin/{name}.rs"), "fn main() {}\n");
+        }
+        let done = app.build(&tree);
+        let web = &done.imaged.processes[&"web".parse().expect("name")];
+        assert_eq!(web.command, [format!("/workspace/bin/{serves}")], "{more:?} {names:?}");
+    }
 }
 
 #[test]
