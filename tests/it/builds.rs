@@ -8,6 +8,7 @@ mod fixtures;
 mod hosts;
 mod lab;
 mod languages;
+mod mirrors;
 mod rebuilds;
 mod running;
 mod trouble;

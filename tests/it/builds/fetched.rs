@@ -340,7 +340,7 @@ fn credentials_are_named_and_never_told() {
         app.wishes.buildpacks = chosen(&[&at.replace("$WHO:$WORD@", "")]);
         let (failure, _) = app.fail(&tree());
         let text = failure.lines.join("\n");
-        assert!(text.contains("variables that hold its credentials") && !text.contains("hunter2"), "{text}");
+        assert!(text.contains("names of the variables that hold them") && !text.contains("hunter2"), "{text}");
     }
 }
 

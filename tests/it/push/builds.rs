@@ -5,16 +5,20 @@ use crate::harness::{RealServer, Repo};
 
 /// What the pusher read, without what is another each time: durations, sizes, digests, the port, patch levels of Node.js.
 fn read(said: &str, server: &RealServer) -> String {
-    let (port, is_number) = (format!(":{}", server.proxy_port), |c: char| c.is_ascii_digit() || c == '.');
-    let word = |word: &str| {
-        let plain = word.trim_end_matches([',', 's']);
-        match plain {
-            _ if word.starts_with("sha256:") => "sha256:HEX…".to_owned(),
-            _ if plain.contains('.') && plain.chars().all(is_number) => word.replace(plain, "N"),
-            // A time in whole seconds.
-            _ if word.ends_with('s') && !plain.is_empty() && plain.chars().all(is_number) => word.replace(plain, "N"),
-            _ => word.replace(&port, ":PORT"),
+    let port = format!(":{}", server.proxy_port);
+    let is_number = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_digit() || c == '.');
+    let units = |word: &str| ["ms", "s", "m"].iter().any(|unit| word.strip_suffix(unit).is_some_and(is_number));
+    let word = |word: &str, next: Option<&&str>| {
+        if word.starts_with("sha256:") {
+            return "sha256:HEX…".to_owned();
         }
+        if units(word) {
+            return "TIME".to_owned();
+        }
+        if is_number(word) && (word.contains('.') || next.is_some_and(|next| next.ends_with('B'))) {
+            return "N".to_owned();
+        }
+        word.replace(&port, ":PORT")
     };
     let mut lines = Vec::new();
     for line in said.lines().filter_map(|line| line.strip_prefix("remote: ")) {
@@ -23,7 +27,9 @@ fn read(said: &str, server: &RealServer) -> String {
             continue;
         }
         let line = line.split_once(" … ").map_or(line, |(heading, _)| heading).trim_end_matches(" …");
-        lines.push(line.split(' ').map(word).collect::<Vec<_>>().join(" "));
+        let words: Vec<_> = line.split(' ').collect();
+        let words: Vec<_> = words.iter().enumerate().map(|(at, one)| word(one, words.get(at + 1))).collect();
+        lines.push(words.join(" "));
     }
     lines.join("\n")
 }

@@ -175,7 +175,7 @@ fn a_build_that_wants_everything_is_ended_and_what_runs_answers_throughout() {
     let hostile = tree(&app.server, "hostile", &dockerfile("true"), &[]);
     for (command, told) in [
         ("bash -c 'bomb() { bomb | bomb & }; bomb; sleep infinity'", &["too many processes", "build.processes"][..]),
-        ("perl -e 'my @a; while (1) { push @a, \"x\" x (1 << 24) }'", &["Dockerfile line 3", "exited 137", "256 MB"]),
+        ("perl -e 'my @a; while (1) { push @a, \"x\" x (1 << 24) }'", &["Dockerfile line 3", "exited 137", "256 MiB"]),
         ("dd if=/dev/zero of=/full bs=1M count=4000; sleep infinity", &["wrote more than 1.0 GB", "build.disk_bytes"]),
         ("yes 'and again'", &["printed more than 5 MB", "build.output_bytes"]),
     ] {

@@ -219,7 +219,7 @@ fn a_command_with_mounts_is_bounded_as_any_other() {
     let app = Deployed::with(settings);
     for (command, told) in [
         ("bash -c 'bomb() { bomb | bomb & }; bomb; sleep infinity'", &["too many processes", "build.processes"][..]),
-        ("perl -e 'my @a; while (1) { push @a, \"x\" x (1 << 24) }'", &["Dockerfile line 2", "exited 137", "256 MB"]),
+        ("perl -e 'my @a; while (1) { push @a, \"x\" x (1 << 24) }'", &["Dockerfile line 2", "exited 137", "256 MiB"]),
         (
             "dd if=/dev/zero of=/c/full bs=1M count=4000; sleep infinity",
             &["wrote more than 1.0 GB", "build.disk_bytes"],
